@@ -1,0 +1,178 @@
+/**
+ * Reads what messages hold, from the record that added, updated or carried them. Nothing unverified is ever returned.
+ */
+import type { Message } from '../message.ts';
+import { errorCode, segmentName } from './files.ts';
+import type { Content, Operation, Written } from './operations.ts';
+import type { FileSystem } from './ports.ts';
+import { offsetOf, segmentOf } from './position.ts';
+import { checkLine, headerText, payloadText, PREFIX } from './record.ts';
+import type { QueueState } from './state.ts';
+
+export interface StoredMessage {
+  at: number;
+  /** Where the content was read. */
+  place: number;
+  content: Content;
+  inserted: number;
+  /** The payload as JSON text. */
+  json: string;
+}
+
+/** Neighbours are read in one call up to this many bytes. */
+const SPAN = 512 * 1024;
+/** Enough for most records whose length is not known. */
+const GUESS = 4096;
+const OPEN_FILES = 8;
+
+type ContentHeader = (Operation & Written & Content) | ({ op: 'carry'; i: number } & Content);
+
+export class Contents {
+  readonly #fs: FileSystem;
+  readonly #folder: string;
+  /** Open segments, least recently used first. */
+  readonly #files = new Map<number, number>();
+  #buffer = Buffer.allocUnsafe(64 * 1024);
+  /** What `#buffer` holds: bytes [from, to) of a segment. */
+  #held = { segment: 0, from: 0, to: 0 };
+
+  constructor(fs: FileSystem, folder: string) {
+    this.#fs = fs;
+    this.#folder = folder;
+  }
+
+  /**
+   * The messages at `positions`, in their order; undefined where the bytes are damaged or the file is gone (the
+   * state is behind, or the record rotted).
+   */
+  readAll(state: QueueState, positions: readonly number[]): (StoredMessage | undefined)[] {
+    const found: (StoredMessage | undefined)[] = [];
+    this.#held.to = 0;
+    for (let i = 0; i < positions.length; i++) {
+      const { place, length } = this.#locate(state, positions[i]!);
+      if (length > 0 && !this.#holds(place, length)) this.#fetch(place, this.#span(state, positions, i));
+      found.push(this.#readAt(positions[i]!, place, length));
+    }
+    this.#held.to = 0;
+    return found;
+  }
+
+  read(state: QueueState, at: number): StoredMessage | undefined {
+    const { place, length } = this.#locate(state, at);
+    this.#held.to = 0;
+    return this.#readAt(at, place, length);
+  }
+
+  close(): void {
+    for (const fd of this.#files.values()) this.#fs.close(fd);
+    this.#files.clear();
+  }
+
+  #locate(state: QueueState, at: number): { place: number; length: number } {
+    const touched = state.touched.get(at);
+    if (touched) return touched;
+    const table = state.tables.get(segmentOf(at));
+    const i = table?.find(offsetOf(at)) ?? -1;
+    return { place: at, length: i < 0 ? 0 : table!.lengthAt(i) };
+  }
+
+  /** How far to read so that the following positions are served too. */
+  #span(state: QueueState, positions: readonly number[], first: number): number {
+    const { place, length } = this.#locate(state, positions[first]!);
+    let end = place + length;
+    for (let i = first + 1; i < positions.length; i++) {
+      const next = this.#locate(state, positions[i]!);
+      const nextEnd = next.place + next.length;
+      if (next.length === 0 || segmentOf(next.place) !== segmentOf(place) || next.place < place || nextEnd - place > SPAN) break;
+      end = Math.max(end, nextEnd);
+    }
+    return end - place;
+  }
+
+  #holds(place: number, length: number): boolean {
+    const { segment, from, to } = this.#held;
+    const offset = offsetOf(place);
+    return to > 0 && segmentOf(place) === segment && offset >= from && offset + length <= to;
+  }
+
+  #fetch(place: number, length: number): boolean {
+    const fd = this.#file(segmentOf(place));
+    if (fd === undefined) return false;
+    if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafe(length);
+    const from = offsetOf(place);
+    let got = 0;
+    while (got < length) {
+      const n = this.#fs.read(fd, this.#buffer, got, length - got, from + got);
+      if (n === 0) break;
+      got += n;
+    }
+    this.#held = { segment: segmentOf(place), from, to: from + got };
+    return got > 0;
+  }
+
+  #readAt(at: number, place: number, knownLength: number): StoredMessage | undefined {
+    let length = knownLength;
+    if (length === 0) {
+      if (!this.#fetch(place, GUESS)) return undefined;
+      const start = offsetOf(place) - this.#held.from;
+      if (this.#held.to - this.#held.from < PREFIX) return undefined;
+      length = Number.parseInt(this.#buffer.toString('latin1', start + 11, start + 19), 16);
+      if (!(length > PREFIX)) return undefined;
+    }
+    if (!this.#holds(place, length)) this.#fetch(place, length);
+    if (!this.#holds(place, length)) return undefined;
+    const start = offsetOf(place) - this.#held.from;
+    const headerLength = checkLine(this.#buffer, start, start + length);
+    if (headerLength < 0) return undefined;
+    const header = JSON.parse(headerText(this.#buffer, start, headerLength)) as ContentHeader;
+    if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
+    const inserted = header.op === 'add' ? header.t : header.i;
+    return { at, place, content: header, inserted, json: payloadText(this.#buffer, start, start + length, headerLength) };
+  }
+
+  #file(segment: number): number | undefined {
+    let fd = this.#files.get(segment);
+    if (fd !== undefined) {
+      this.#files.delete(segment);
+      this.#files.set(segment, fd);
+      return fd;
+    }
+    try {
+      fd = this.#fs.open(`${this.#folder}/${segmentName(segment)}`, 'read');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+    this.#files.set(segment, fd);
+    for (const [oldest, oldestFd] of this.#files) {
+      if (this.#files.size <= OPEN_FILES) break;
+      this.#files.delete(oldest);
+      this.#fs.close(oldestFd);
+    }
+    return fd;
+  }
+}
+
+/** The message as callers see it: what was stored, and what has become of it. */
+export function toMessage(stored: StoredMessage, state: QueueState, now: number): Message | undefined {
+  const life = state.lifeOf(stored.at);
+  if (!life) return undefined;
+  const { phase, disabled, attempts, crashes, errors } = life;
+  const due = phase.state === 'deferred' ? phase.due : undefined;
+  const message: Message = {
+    uuid: stored.content.u,
+    alias: stored.content.a ?? '',
+    data: JSON.parse(stored.json) as Message['data'],
+    retries: stored.content.r ?? 0,
+    executionMode: due === undefined ? 'immediate' : 'deferred',
+    disabled,
+    username: stored.content.by ?? '',
+    insertedAt: new Date(stored.inserted),
+    state: due !== undefined && due <= now && !disabled ? 'ready' : phase.state,
+    attempts,
+    crashes,
+    errors: [...errors],
+  };
+  if (due !== undefined) message.dateTimeDeferredExecution = new Date(due);
+  return message;
+}

@@ -1,0 +1,109 @@
+/** The files of a queue's folder: their names, and reading one line by line. */
+import { QueueError } from '../errors.ts';
+import type { FileSystem } from './ports.ts';
+import { scanLines } from './record.ts';
+
+const SEGMENT = /^(\d{8})\.journal$/;
+const TEMPORARY = /^tmp-(\d{8})-([0-9a-f]{16})$/;
+/** Written zeros, freed when the disk is full for whatever ends messages. */
+export const RESERVE = 'reserve';
+
+const digits = (segment: number): string => String(segment).padStart(8, '0');
+export const segmentName = (segment: number): string => `${digits(segment)}.journal`;
+export const temporaryName = (segment: number, random: string): string => `tmp-${digits(segment)}-${random}`;
+
+export function parseSegmentName(name: string): number | undefined {
+  const match = SEGMENT.exec(name);
+  return match ? Number(match[1]) : undefined;
+}
+export function parseTemporaryName(name: string): { segment: number; random: string } | undefined {
+  const match = TEMPORARY.exec(name);
+  return match ? { segment: Number(match[1]), random: match[2]! } : undefined;
+}
+
+/** Numbers of the segments in a folder, ascending. */
+export function listSegments(fs: FileSystem, folder: string): number[] {
+  const found: number[] = [];
+  for (const name of fs.list(folder)) {
+    const segment = parseSegmentName(name);
+    if (segment !== undefined) found.push(segment);
+  }
+  return found.sort((a, b) => a - b);
+}
+
+export function errorCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code;
+}
+
+/** The typed error for what the operating system refused. */
+export function storageError(error: unknown, doing: string, queue: string, path: string): QueueError {
+  if (error instanceof QueueError) return error;
+  const code = errorCode(error);
+  const details = { queue, path, cause: error };
+  if (isFull(error)) return new QueueError('STORAGE_FULL', `no space left while ${doing} (${code})`, details);
+  return new QueueError('STORAGE_FAILED', `${doing} failed (${code ?? String(error)})`, details);
+}
+
+export function isFull(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
+}
+
+export interface FileVisitor {
+  /** A sound record: `buffer[start, end)`, at `offset` of the file. */
+  record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void;
+  bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void;
+}
+
+const CHUNK = 256 * 1024;
+
+/** Reads files line by line, a chunk at a call, so that its caller can let others run in between. */
+export class FileScanner {
+  readonly #fs: FileSystem;
+  #buffer = Buffer.allocUnsafe(CHUNK);
+
+  constructor(fs: FileSystem) {
+    this.#fs = fs;
+  }
+
+  /**
+   * Visits complete lines of `[from, to)` and returns the offset behind the last of them, which is `from` only when
+   * no line ends before `to`. One call reads one chunk, or one line where a line is longer.
+   */
+  chunk(fd: number, from: number, to: number, visitor: FileVisitor): number {
+    for (;;) {
+      const wanted = Math.min(this.#buffer.length, to - from);
+      const got = this.#fill(fd, from, wanted);
+      const consumed = scanLines(this.#buffer, 0, got, {
+        record: (buffer, start, end, headerLength) => visitor.record(buffer, start, end, headerLength, from + start),
+        bad: (buffer, start, end, kind) => visitor.bad(buffer, start, end, kind, from + start),
+      });
+      if (consumed > 0 || got < wanted || from + got >= to) {
+        if (this.#buffer.length > 4 * 1024 * 1024) this.#buffer = Buffer.allocUnsafe(CHUNK);
+        return from + consumed;
+      }
+      this.#buffer = Buffer.allocUnsafe(this.#buffer.length * 2);
+    }
+  }
+
+  /** Visits all complete lines without a pause: for what is known to be small. */
+  all(fd: number, from: number, to: number, visitor: FileVisitor): number {
+    let at = from;
+    while (at < to) {
+      const next = this.chunk(fd, at, to, visitor);
+      if (next === at) break;
+      at = next;
+    }
+    return at;
+  }
+
+  #fill(fd: number, from: number, wanted: number): number {
+    let got = 0;
+    while (got < wanted) {
+      const n = this.#fs.read(fd, this.#buffer, got, wanted - got, from + got);
+      if (n === 0) break;
+      got += n;
+    }
+    return got;
+  }
+}

@@ -1,0 +1,195 @@
+/** The folder that holds the queues: made, checked, listed; and the birth of a queue's own folder in it. */
+import { dirname } from 'node:path';
+import type { QueueOptions } from '../backend.ts';
+import { QueueError, quote } from '../errors.ts';
+import { errorCode, FileScanner, listSegments, segmentName } from './files.ts';
+import { writeHead } from './head.ts';
+import type { HeadStart, Operation, Written } from './operations.ts';
+import type { FileSystem, Ports } from './ports.ts';
+import { Batch, headerText } from './record.ts';
+import { writeReserve } from './space.ts';
+import { QueueState } from './state.ts';
+
+/**
+ * File systems on which appends of several machines or programs are not one order, or a rename or sync does not hold
+ * (magic numbers of statfs(2) and of the kernel's sources).
+ */
+const UNSUPPORTED = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x65735546, 'FUSE or virtiofs'],
+  [0x01021997, '9p'],
+  [0x00c36400, 'Ceph'],
+  [0x5346414f, 'AFS'],
+  [0x6b414653, 'kAFS'],
+  [0x73757245, 'Coda (the file system)'],
+  [0x47504653, 'GPFS'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x786f4256, 'VirtualBox shared folders'],
+  [0xbacbacbc, 'VMware shared folders'],
+]);
+
+/** The root's real path. Made with mode 0700 if absent. Errors: STORAGE_UNSUPPORTED, STORAGE_FAILED. */
+export function openRoot(ports: Ports, path: string): string {
+  const { fs } = ports;
+  makeFolders(fs, path);
+  const root = fs.resolve(path);
+  const kind = fs.kind(root);
+  if (kind !== 'folder') {
+    throw new QueueError('STORAGE_UNSUPPORTED', `cacheRoot: expected a folder, received a ${kind ?? 'path without a file'}`, { path });
+  }
+  checkFileSystem(fs, root);
+  return root;
+}
+
+/** Errors: STORAGE_UNSUPPORTED. */
+export function checkFileSystem(fs: FileSystem, path: string): void {
+  const { type } = fs.space(path);
+  const name = UNSUPPORTED.get(type >>> 0);
+  if (name === undefined) return;
+  const text = `queues need a local file system (ext4, XFS, btrfs, APFS, NTFS, tmpfs, …); this folder is on ${name}`;
+  throw new QueueError('STORAGE_UNSUPPORTED', text, { path });
+}
+
+/** Tries out what everything rests on: appends of two handles in order, and a rename. Errors: STORAGE_UNSUPPORTED. */
+export function probe({ fs, random }: Ports, root: string): void {
+  const path = `${root}/.probe-${random.hex(8)}`;
+  fs.close(fs.open(path, 'create', 0o600));
+  let named = path;
+  try {
+    const one = fs.open(path, 'append');
+    const two = fs.open(path, 'append');
+    const read = Buffer.alloc(3);
+    try {
+      fs.write(one, Buffer.from('a'), 0, 1);
+      fs.write(two, Buffer.from('b'), 0, 1);
+      fs.write(one, Buffer.from('c'), 0, 1);
+      fs.read(one, read, 0, 3, 0);
+    } finally {
+      fs.close(one);
+      fs.close(two);
+    }
+    fs.rename(path, `${path}-2`);
+    named = `${path}-2`;
+    if (read.toString('latin1') === 'abc' && fs.kind(named) === 'file') return;
+  } finally {
+    fs.remove(named);
+  }
+  throw new QueueError('STORAGE_UNSUPPORTED', 'appends or renames do not hold on this file system', { path: root });
+}
+
+function makeFolders(fs: FileSystem, path: string): void {
+  if (fs.kind(path) !== undefined) return;
+  const parent = dirname(path);
+  if (parent !== path) makeFolders(fs, parent);
+  try {
+    fs.makeFolder(path, 0o700);
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error;
+  }
+}
+
+export interface Birth {
+  root: string;
+  name: string;
+  options: QueueOptions;
+  fileMode: number;
+}
+
+/**
+ * Makes a queue as a complete folder that is renamed to its name; on the device when this resolves.
+ * False: there is a folder of that name.
+ */
+export async function bear(ports: Ports, { root, name, options, fileMode }: Birth): Promise<boolean> {
+  const { fs, random, clock, processes } = ports;
+  const folder = `${root}/${name}`;
+  if (fs.kind(folder) !== undefined) return false;
+  const cradle = `${root}/.new-${name}-${random.hex(8)}`;
+  // Who may read the files may enter the folder.
+  fs.makeFolder(cradle, fileMode | ((fileMode & 0o444) >> 2));
+  const state = new QueueState(1, 0);
+  state.id = random.hex(16);
+  state.options = options;
+  state.created = clock.now();
+  state.boot = processes.self().boot;
+  const batch = new Batch();
+  writeHead(batch, 1, { state, seal: undefined, carried: [], gone: new Set(), now: state.created });
+  try {
+    const fd = fs.open(`${cradle}/${segmentName(1)}`, 'create', fileMode);
+    try {
+      fs.setMode(fd, fileMode);
+      const written = fs.write(fd, batch.buffer, 0, batch.length);
+      if (written < batch.length) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+      await fs.sync(fd);
+    } finally {
+      fs.close(fd);
+    }
+    writeReserve(fs, cradle);
+    await fs.syncFolder(cradle);
+    fs.rename(cradle, folder);
+  } catch (error) {
+    for (const file of fs.list(cradle)) fs.remove(`${cradle}/${file}`);
+    fs.removeFolder(cradle);
+    const code = errorCode(error);
+    // Another was born meanwhile. Windows says EPERM for a folder that exists.
+    if (code === 'ENOTEMPTY' || code === 'EEXIST' || (code === 'EPERM' && fs.kind(folder) === 'folder')) return false;
+    throw error;
+  }
+  await fs.syncFolder(root);
+  return true;
+}
+
+/** Errors: STORAGE_UNSUPPORTED for a link or a file where a queue's folder should be. False: nothing is there. */
+export function checkFolder(fs: FileSystem, folder: string, queue: string): boolean {
+  const kind = fs.kind(folder);
+  if (kind === undefined) return false;
+  if (kind === 'folder') return true;
+  throw new QueueError('STORAGE_UNSUPPORTED', `expected the queue's own folder, received a ${kind} named ${quote(queue)}`, {
+    queue,
+    path: folder,
+  });
+}
+
+/** Whether the folder holds a queue now, told from the newest segment without building its state. */
+export function holdsQueue(fs: FileSystem, folder: string): boolean {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const newest = listSegments(fs, folder).at(-1);
+    // Neither a queue nor nothing: opening it says what is wrong.
+    if (newest === undefined) return true;
+    let fd: number;
+    try {
+      fd = fs.open(`${folder}/${segmentName(newest)}`, 'read');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') continue;
+      throw error;
+    }
+    try {
+      return liveAtEnd(fs, fd);
+    } finally {
+      fs.close(fd);
+    }
+  }
+  return true;
+}
+
+function liveAtEnd(fs: FileSystem, fd: number): boolean {
+  let live = true;
+  let sealed = false;
+  new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
+    record(buffer, start, _end, headerLength) {
+      const text = headerText(buffer, start, headerLength);
+      if (sealed || !text.includes('"ctl":1')) return;
+      const h = JSON.parse(text) as HeadStart | (Operation & Written);
+      if (h.op === 'head') live = h.id !== '';
+      else if (h.op === 'create') live = true;
+      else if (h.op === 'seal') {
+        sealed = true;
+        if (h.why === 'destroy') live = false;
+      }
+    },
+    bad() {},
+  });
+  return live;
+}

@@ -1,0 +1,353 @@
+/**
+ * A head: the state of a queue at the seal of a segment, written as the first records of the next one. One copy in
+ * small checksummed records; when one of them is damaged the head is made again from the predecessor.
+ */
+import type { Json, Life, Phase, TryError } from '../message.ts';
+import { QueueError } from '../errors.ts';
+import type { Contents } from './contents.ts';
+import { FileScanner } from './files.ts';
+import {
+  FORMAT,
+  RULES,
+  type Content,
+  type HeadPayload,
+  type HeadRecord,
+  type HeadStart,
+  type OutcomeEntry,
+  type TouchedRecord,
+} from './operations.ts';
+import type { FileSystem } from './ports.ts';
+import { position } from './position.ts';
+import { asciiJson, Batch, headerText, parsePayload, payloadText, PREFIX } from './record.ts';
+import { bucketOf, QueueState, toPlace, type Seal } from './state.ts';
+import { SegmentTable } from './table.ts';
+
+/** Runs of offsets in one record. */
+const RUNS = 512;
+const OUTCOMES = 100;
+
+/** A message whose content moves into a head. */
+export interface Carried {
+  at: number;
+  inserted: number;
+  content: Content;
+  json: string;
+}
+
+export interface HeadSource {
+  state: QueueState;
+  seal: Seal | undefined;
+  carried: readonly Carried[];
+  /** Writers not to be listed any more. */
+  gone: ReadonlySet<string>;
+  now: number;
+}
+
+/**
+ * Writes the head of `segment` into `batch`. After a destroy seal the head says that there is no queue.
+ * Only for a state whose tables all know their runs.
+ */
+export function writeHead(batch: Batch, segment: number, source: HeadSource): void {
+  const { state, seal, carried } = source;
+  let records = 0;
+  const put = (header: HeadRecord, payload?: unknown): number => {
+    records++;
+    return batch.add(asciiJson(header), payload === undefined ? undefined : JSON.stringify(payload));
+  };
+  const absent = state.id === '' || seal?.why === 'destroy';
+  const start: HeadStart = {
+    op: 'head',
+    ctl: 1,
+    format: FORMAT,
+    rules: RULES,
+    id: absent ? '' : state.id,
+    segment,
+    prev: seal ? { segment: state.segment, at: seal.offset, crc: seal.checksum } : null,
+    digest: state.digest,
+    boot: state.boot,
+    t: source.now,
+    created: state.created,
+    modified: state.modified,
+    paused: state.paused,
+    added: state.added,
+    processed: state.processed,
+    inserted: state.inserted,
+    last: state.last,
+  };
+  const payload: HeadPayload = { options: state.options, attributes: state.attributes };
+  put(start, payload);
+  if (!absent) {
+    const moved = new Map<number, { place: number; length: number; headerLength: number }>();
+    for (const { at, inserted, content, json } of carried) {
+      const header = asciiJson({ op: 'carry', p: toPlace(at), i: inserted, ...content } satisfies HeadRecord);
+      const offset = batch.add(header, json);
+      records++;
+      moved.set(at, { place: position(segment, offset), length: batch.length - 1 - offset, headerLength: header.length });
+    }
+    const emptied = new Set(carried.map(({ at }) => toPlace(at)[0]));
+    for (const table of state.tables.values()) {
+      if (table.fresh > 0 && !emptied.has(table.segment)) putTable(table, put);
+    }
+    for (const [at, touched] of state.touched) {
+      const { life, place, length, headerLength, lease } = touched;
+      const where = moved.get(at) ?? { place, length, headerLength };
+      put(touchedRecord(at, where, life, lease), life.errors.length > 0 ? life.errors : undefined);
+      moved.delete(at);
+    }
+    for (const [at, where] of moved) put(touchedRecord(at, where, state.lifeOf(at)!, undefined));
+    for (const [w, { who, durability }] of state.writers) {
+      if (!source.gone.has(w)) put({ op: 'registered', w, who, dur: durability });
+    }
+    for (const damage of state.damage) put({ op: 'damage', ...damage });
+    for (let i = 0; i < state.outcomes.length; i += OUTCOMES) {
+      put({ op: 'outcomes' }, state.outcomes.slice(i, i + OUTCOMES));
+    }
+  }
+  put({ op: 'ready', records });
+}
+
+function putTable(table: SegmentTable, put: (header: HeadRecord) => void): void {
+  const runs = table.runs();
+  const { segment, fresh, special } = table;
+  put({ op: 'segment', segment, fresh, special, runs: runs.slice(0, RUNS) });
+  for (let i = RUNS; i < runs.length; i += RUNS) put({ op: 'runs', segment, runs: runs.slice(i, i + RUNS) });
+}
+
+function touchedRecord(
+  at: number,
+  { place, length, headerLength }: { place: number; length: number; headerLength: number },
+  { phase, disabled, attempts, crashes }: Life,
+  lease: { began: number; length: number } | undefined,
+): TouchedRecord {
+  const base = { op: 'touched' as const, p: toPlace(at), at: toPlace(place), len: length, hl: headerLength, attempts, crashes };
+  const flagged = disabled ? { ...base, x: 1 as const } : base;
+  if (phase.state === 'deferred') return { ...flagged, state: 'deferred', d: phase.due };
+  if (phase.state !== 'claimed') return { ...flagged, state: phase.state };
+  return { ...flagged, state: 'claimed', k: phase.token, r: phase.renewal, m: lease!.began, ms: lease!.length };
+}
+
+export interface LoadedHead {
+  state: QueueState;
+  start: HeadStart;
+  /** Offset behind the head: here the segment's own records begin. */
+  end: number;
+  /** Contents that were moved into this head. */
+  carried: { at: number; place: number; length: number; headerLength: number }[];
+  /** Other segments that it names. */
+  references: Set<number>;
+}
+
+/** The head of the open file, or undefined when a record of it is damaged. Errors: JOURNAL_NEWER. */
+export function loadHead(fs: FileSystem, fd: number, segment: number, keepOutcomes: number, path: string): LoadedHead | undefined {
+  const reader = new HeadReader(segment, keepOutcomes, path);
+  const scanner = new FileScanner(fs);
+  const { size } = fs.stat(fd);
+  for (let at = 0; at < size && reader.phase === 'reading'; ) {
+    const next = scanner.chunk(fd, at, size, reader);
+    if (next === at) break;
+    at = next;
+  }
+  return reader.phase === 'whole' ? reader.result() : undefined;
+}
+
+class HeadReader {
+  phase: 'reading' | 'whole' | 'damaged' = 'reading';
+  readonly #state: QueueState;
+  readonly #segment: number;
+  readonly #path: string;
+  #start: HeadStart | undefined;
+  #end = 0;
+  #records = 0;
+  readonly #carried: LoadedHead['carried'] = [];
+  readonly #references = new Set<number>();
+  /** Of the segment whose runs are being read. */
+  #open: { segment: number; fresh: number; special: number; runs: number[] } | undefined;
+
+  constructor(segment: number, keepOutcomes: number, path: string) {
+    this.#segment = segment;
+    this.#path = path;
+    this.#state = new QueueState(segment, keepOutcomes);
+  }
+
+  result(): LoadedHead {
+    return {
+      state: this.#state,
+      start: this.#start!,
+      end: this.#end,
+      carried: this.#carried,
+      references: this.#references,
+    };
+  }
+
+  bad(): void {
+    if (this.phase === 'reading') this.phase = 'damaged';
+  }
+
+  record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
+    if (this.phase !== 'reading') return;
+    const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadRecord;
+    const payload = (): Json => parsePayload(payloadText(buffer, start, end, headerLength));
+    if (header.op === 'head') checkVersion(header, this.#path);
+    else if (!this.#start) {
+      this.phase = 'damaged';
+      return;
+    }
+    if (header.op === 'ready') {
+      this.#closeTable();
+      this.phase = header.records === this.#records ? 'whole' : 'damaged';
+      this.#end = offset + (end - start) + 1;
+      return;
+    }
+    this.#records++;
+    this.#take(header, payload, end - start, headerLength, offset);
+  }
+
+  #take(h: HeadRecord, payload: () => Json, length: number, headerLength: number, offset: number): void {
+    const state = this.#state;
+    switch (h.op) {
+      case 'head': {
+        if (h.segment !== this.#segment || this.#start) {
+          this.phase = 'damaged';
+          return;
+        }
+        this.#start = h;
+        const { options, attributes } = payload() as unknown as HeadPayload;
+        const { id, boot, created, modified, paused, added, processed, inserted, last } = h;
+        Object.assign(state, { id, options, attributes, boot, created, modified, paused, added, processed, inserted, last });
+        return;
+      }
+      case 'carry': {
+        const at = position(...h.p);
+        this.#carried.push({ at, place: position(this.#segment, offset), length, headerLength });
+        if (h.a !== undefined && state.options.uniqueAlias) state.noteAlias(at, h.a);
+        return;
+      }
+      case 'segment':
+        this.#closeTable();
+        this.#references.add(h.segment);
+        this.#open = { segment: h.segment, fresh: h.fresh, special: h.special, runs: h.runs };
+        return;
+      case 'runs':
+        if (this.#open?.segment === h.segment) this.#open.runs.push(...h.runs);
+        return;
+      case 'touched': {
+        this.#closeTable();
+        this.#references.add(h.at[0]);
+        const life: Life = {
+          phase: phaseOf(h),
+          disabled: h.x === 1,
+          attempts: h.attempts,
+          crashes: h.crashes,
+          errors: (payload() as unknown as TryError[] | null) ?? [],
+        };
+        state.restore(position(...h.p), life, position(...h.at), h.len, h.hl, leaseOf(h));
+        return;
+      }
+      case 'registered':
+        state.writers.set(h.w, { who: h.who, durability: h.dur });
+        return;
+      case 'damage':
+        this.#references.add(h.segment);
+        state.damage.push({ segment: h.segment, from: h.from, to: h.to });
+        return;
+      case 'outcomes':
+        state.outcomes.push(...(payload() as unknown as OutcomeEntry[]));
+        return;
+      default:
+        // Not a record of a head: its end is missing.
+        this.phase = 'damaged';
+    }
+  }
+
+  #closeTable(): void {
+    const open = this.#open;
+    if (open) this.#state.restoreTable(SegmentTable.unread(open.segment, open.fresh, open.special, open.runs));
+    this.#open = undefined;
+  }
+}
+
+function checkVersion(h: HeadStart, path: string): void {
+  if (h.format <= FORMAT && h.rules <= RULES) return;
+  throw new QueueError(
+    'JOURNAL_NEWER',
+    `this journal has format ${h.format} and rules ${h.rules}; this version of Coda reads up to ${FORMAT} and ${RULES}`,
+    { path },
+  );
+}
+
+function phaseOf(h: TouchedRecord): Phase {
+  switch (h.state) {
+    case 'deferred':
+      return { state: 'deferred', due: h.d! };
+    case 'claimed':
+      return { state: 'claimed', token: h.k!, renewal: h.r! };
+    default:
+      return { state: h.state };
+  }
+}
+
+function leaseOf(h: TouchedRecord): { writer: string; began: number; length: number } | undefined {
+  if (h.state !== 'claimed') return undefined;
+  return { writer: h.k!.slice(0, h.k!.indexOf('.')), began: h.m!, length: h.ms! };
+}
+
+/** A segment is worth emptying when what lives there is this little. */
+const CARRY_BYTES = 256 * 1024;
+const CARRY_MESSAGES = 1000;
+
+/**
+ * What the next head should carry: all that lives in the oldest segment, if it is little. One segment a rotation.
+ * @returns undefined when a content could not be read; then nothing is carried.
+ */
+export function chooseCarried(state: QueueState, contents: Contents): Carried[] {
+  const bySegment = new Map<number, { at: number[]; bytes: number }>();
+  const note = (segment: number, at: number, bytes: number): void => {
+    let entry = bySegment.get(segment);
+    if (!entry) bySegment.set(segment, (entry = { at: [], bytes: 0 }));
+    if (entry.at.length <= CARRY_MESSAGES) entry.at.push(at);
+    entry.bytes += bytes;
+  };
+  for (const [at, { place, length }] of state.touched) note(toPlace(place)[0], at, length || CARRY_BYTES / 8);
+  for (const table of state.tables.values()) {
+    if (table.fresh > CARRY_MESSAGES || !table.read) {
+      note(table.segment, 0, Infinity);
+      continue;
+    }
+    for (let i = table.skipTouched(); i < table.count; i++) {
+      if (table.isFreshAt(i)) note(table.segment, position(table.segment, table.offsetAt(i)), table.lengthAt(i));
+    }
+  }
+  const damaged = new Set(state.damage.map(({ segment }) => segment));
+  const oldest = [...bySegment]
+    .filter(([segment, { at, bytes }]) => {
+      // The predecessor is kept anyway, and a damaged segment stays until it is repaired.
+      return segment < state.segment && !damaged.has(segment) && bytes <= CARRY_BYTES && at.length <= CARRY_MESSAGES;
+    })
+    .sort(([a], [b]) => a - b)[0];
+  if (!oldest) return [];
+  const carried: Carried[] = [];
+  for (const at of oldest[1].at) {
+    const found = contents.read(state, at);
+    if (!found) return [];
+    carried.push({ at, inserted: found.inserted, content: found.content, json: found.json });
+  }
+  return carried;
+}
+
+/** Room that the head of the present state will need, generously: the log goes on until the seal. */
+export function estimateHead(batch: Batch): number {
+  return batch.length + Math.ceil(batch.length / 4) + 64 * 1024 + PREFIX;
+}
+
+/** Recounts the buckets of a state from its lives and tables. */
+export function recount(state: QueueState): void {
+  for (const key of Object.keys(state.counts) as (keyof typeof state.counts)[]) state.counts[key] = 0;
+  for (const { life } of state.touched.values()) state.counts[bucketOf(life)]++;
+  for (const table of state.tables.values()) {
+    if (!table.read) {
+      state.counts.ready += table.fresh;
+      continue;
+    }
+    for (let i = 0; i < table.count; i++) if (table.isFreshAt(i)) state.counts[bucketOf(table.lifeAt(i))]++;
+  }
+}

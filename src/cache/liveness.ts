@@ -1,0 +1,106 @@
+/**
+ * Which claims are over although nobody settled them. A holder that is known dead loses its claims at once; otherwise
+ * the lease decides: by the machine's monotonic clock where holder and observer share it, else by having watched one
+ * whole lease go by without a renewal. The finding names the token and the last renewal seen, so that a renewal that
+ * comes first in the log wins.
+ */
+import type { TryError } from '../message.ts';
+import type { Operation } from './operations.ts';
+import type { Ports } from './ports.ts';
+import { toWhere, type QueueState } from './state.ts';
+
+export interface Finding {
+  op: Operation & { op: 'lapse' };
+  /** Payload of the record. */
+  evidence: TryError;
+}
+
+export class Liveness {
+  readonly #ports: Ports;
+  readonly #crashLimit: number;
+  /** When a lease that cannot be judged by the clock was first seen, by position, token and renewal. */
+  #watched = new Map<string, number>();
+  /** Nothing before this time was observed: the observer itself stood still. */
+  #awakeSince = -Infinity;
+
+  constructor(ports: Ports, crashLimit: number) {
+    this.#ports = ports;
+    this.#crashLimit = crashLimit;
+  }
+
+  /** To be told when the observer finds that it has been stopped for a while. */
+  wasStalled(): void {
+    this.#awakeSince = this.#ports.clock.monotonic();
+    this.#watched.clear();
+  }
+
+  /** What to write about claims that are over. */
+  findings(state: QueueState): Finding[] {
+    if (state.claimed.size === 0) {
+      this.#watched.clear();
+      return [];
+    }
+    const now = this.#ports.clock.monotonic();
+    const watched = new Map<string, number>();
+    const dead = new Map<string, boolean>();
+    const groups = new Map<string, { finding: Finding; positions: number[] }>();
+    for (const at of state.claimed) {
+      const touched = state.touched.get(at);
+      if (!touched?.lease || touched.life.phase.state !== 'claimed') continue;
+      const { life, lease } = touched;
+      const { token, renewal } = touched.life.phase;
+      let died = dead.get(lease.writer);
+      if (died === undefined) dead.set(lease.writer, (died = this.#isDead(state, lease.writer)));
+      if (!died) {
+        const key = `${at} ${token} ${renewal}`;
+        const since = this.#watched.get(key) ?? now;
+        watched.set(key, since);
+        const began = this.#sharesClock(state, lease.writer) ? Math.max(lease.began, this.#awakeSince) : since;
+        if (now - began <= lease.length) continue;
+      }
+      const final = life.crashes + 1 >= this.#crashLimit;
+      const group = `${token} ${renewal} ${final}`;
+      const known = groups.get(group);
+      if (known) known.positions.push(at);
+      else {
+        const op: Finding['op'] = { op: 'lapse', k: token, r: renewal, c: [], ...(final ? { f: 1 as const } : {}) };
+        groups.set(group, { finding: { op, evidence: this.#evidence(state, lease, died) }, positions: [at] });
+      }
+    }
+    this.#watched = watched;
+    return [...groups.values()].map(({ finding, positions }) => {
+      finding.op.c = toWhere(positions);
+      return finding;
+    });
+  }
+
+  /** When the next lease that the clock can judge will be over, in milliseconds from now; Infinity if none. */
+  nextLapse(state: QueueState): number {
+    const now = this.#ports.clock.monotonic();
+    let next = Infinity;
+    for (const at of state.claimed) {
+      const lease = state.touched.get(at)?.lease;
+      if (lease) next = Math.min(next, Math.max(lease.began, this.#awakeSince) + lease.length - now);
+    }
+    return next;
+  }
+
+  #isDead(state: QueueState, writer: string): boolean {
+    const known = state.writers.get(writer);
+    return known !== undefined && this.#ports.processes.isKnownDead(known.who);
+  }
+
+  #sharesClock(state: QueueState, writer: string): boolean {
+    const who = state.writers.get(writer)?.who;
+    const self = this.#ports.processes.self();
+    return who !== undefined && who.boot !== '' && who.boot === self.boot && who.timeNamespace === self.timeNamespace;
+  }
+
+  #evidence(state: QueueState, lease: { writer: string; length: number }, died: boolean): TryError {
+    const pid = state.writers.get(lease.writer)?.who.pid;
+    const at = new Date(this.#ports.clock.now()).toISOString();
+    const who = pid === undefined ? 'its worker' : `process ${pid}`;
+    if (died) return { at, attempt: 0, name: 'WorkerDied', message: `${who} ended while it worked on this message` };
+    return { at, attempt: 0, name: 'LeaseExpired', message: `${who} did not renew its lease of ${lease.length} ms in time` };
+  }
+}

@@ -1,0 +1,143 @@
+/** The ports over the real machine. */
+import fs from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { uuidv7 } from '../uuid.ts';
+import type { Clock, FileSystem, Identity, OpenMode, Ports, Processes, Random } from './ports.ts';
+
+const { O_RDONLY, O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
+/** Absent on Windows, where links are refused by `kind` alone. */
+const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
+const FLAGS: Record<OpenMode, number> = {
+  read: O_RDONLY | O_NOFOLLOW,
+  append: O_RDWR | O_APPEND | O_NOFOLLOW,
+  create: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+};
+
+const windows = process.platform === 'win32';
+
+/** Virus scanners and indexers hold files for a moment on Windows: try again for about a second. */
+function patiently(operation: () => void): void {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      operation();
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (!windows || attempt === 40 || (code !== 'EPERM' && code !== 'EBUSY' && code !== 'EACCES')) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
+    }
+  }
+}
+
+const nodeFs: FileSystem = {
+  open: (path, how, mode) => fs.openSync(path, FLAGS[how], mode),
+  close: (fd) => fs.closeSync(fd),
+  write: (fd, bytes, offset, length, position) => fs.writeSync(fd, bytes, offset, length, position),
+  read: (fd, into, offset, length, position) => fs.readSync(fd, into, offset, length, position),
+  stat(fd) {
+    const s = fs.fstatSync(fd);
+    return { size: s.size, links: s.nlink, uid: s.uid, gid: s.gid, mode: s.mode & 0o7777 };
+  },
+  truncate: (fd, size) => fs.ftruncateSync(fd, size),
+  setOwner: (fd, uid, gid) => fs.fchownSync(fd, uid, gid),
+  setMode: (fd, mode) => fs.fchmodSync(fd, mode),
+  sync: (fd) => new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
+  async syncFolder(path) {
+    // Folders cannot be opened on Windows; NTFS keeps names in its own log.
+    if (windows) return;
+    const fd = fs.openSync(path, O_RDONLY);
+    try {
+      await new Promise<void>((resolve, reject) => fs.fsync(fd, (error) => (error ? reject(error) : resolve())));
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+  rename: (from, to) => patiently(() => fs.renameSync(from, to)),
+  remove: (path) => patiently(() => fs.unlinkSync(path)),
+  makeFolder(path, mode) {
+    fs.mkdirSync(path, { mode });
+    // The process's umask must not take away what the configuration grants.
+    fs.chmodSync(path, mode);
+  },
+  removeFolder: (path) => fs.rmdirSync(path),
+  list: (path) => fs.readdirSync(path),
+  kind(path) {
+    const s = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (!s) return undefined;
+    return s.isFile() ? 'file' : s.isDirectory() ? 'folder' : s.isSymbolicLink() ? 'link' : 'other';
+  },
+  resolve: (path) => fs.realpathSync(path),
+  space(path) {
+    const s = fs.statfsSync(path);
+    return { free: s.bavail * s.bsize, type: s.type };
+  },
+  watch(folder, listener) {
+    const watcher = fs.watch(folder, { persistent: false }, listener);
+    // The poll beside it goes on; a watch that breaks costs latency, not messages.
+    watcher.on('error', () => watcher.close());
+    return () => watcher.close();
+  },
+};
+
+const nodeClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => Number(process.hrtime.bigint() / 1_000_000n),
+  timer(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+  yield: () => new Promise((resolve) => setImmediate(resolve)),
+};
+
+const nodeRandom: Random = {
+  uuid: uuidv7,
+  hex: (bytes) => randomBytes(bytes).toString('hex'),
+};
+
+/** `pid (name) state …`: the name may hold anything, so fields are counted from the last parenthesis. */
+function procStat(pid: number | 'self'): { state: string; start: string } | undefined {
+  try {
+    const text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    // Fields 3 and 22 of proc_pid_stat(5).
+    return { state: fields[0] ?? '', start: fields[19] ?? '' };
+  } catch {
+    return undefined;
+  }
+}
+
+function read(get: () => string): string {
+  try {
+    return get().trim();
+  } catch {
+    return '';
+  }
+}
+
+let identity: Identity | undefined;
+const nodeProcesses: Processes = {
+  self() {
+    identity ??= {
+      pid: process.pid,
+      start: procStat('self')?.start ?? '',
+      boot: read(() => fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')),
+      pidNamespace: read(() => fs.readlinkSync('/proc/self/ns/pid')),
+      timeNamespace: read(() => fs.readlinkSync('/proc/self/ns/time')),
+    };
+    return identity;
+  },
+  isKnownDead(who) {
+    const self = this.self();
+    if (!who.boot || who.boot !== self.boot || !who.pidNamespace || who.pidNamespace !== self.pidNamespace) return false;
+    try {
+      process.kill(who.pid, 0);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
+    }
+    const stat = procStat(who.pid);
+    if (!stat) return false;
+    return stat.state === 'Z' || stat.state === 'X' || (who.start !== '' && stat.start !== who.start);
+  },
+};
+
+export const nodePorts: Ports = { fs: nodeFs, clock: nodeClock, random: nodeRandom, processes: nodeProcesses };

@@ -1,0 +1,155 @@
+/**
+ * The vocabulary of the journal: the header of each kind of record. `docs/journal-format.md` tells the same to
+ * readers in other languages. Names are short because a header stands in every record.
+ *
+ * A place in the log is written `[segment, offset]`. A list of messages, `Where[]`, is grouped by segment:
+ * `[segment, offset, offset, …]`; where a claim means a deferred message that is due, `[offset, due]` stands
+ * in place of the offset.
+ */
+import type { Durability, QueueOptions } from '../backend.ts';
+import type { Outcome } from '../message.ts';
+import type { Identity } from './ports.ts';
+
+/** Version of the framing and of the files. */
+export const FORMAT = 1;
+/** Version of the rules by which records change the state; a newer one refuses to open. */
+export const RULES = 1;
+
+export type Place = [segment: number, offset: number];
+export type Where = [segment: number, ...offsets: (number | [offset: number, due: number])[]];
+
+/** What every record written by a handle says: who, its how-manieth record in this segment, when (wall clock). */
+export interface Written {
+  w: string;
+  n: number;
+  t: number;
+  /** Offset up to which the writer knows the segment to be on the device; now and then. */
+  s?: number;
+}
+
+/** What a record says of a message whose payload it carries. */
+export interface Content {
+  u: string;
+  /** Alias. */
+  a?: string;
+  /** Retries. */
+  r?: number;
+  /** Username. */
+  by?: string;
+}
+
+export type Operation =
+  | ({ op: 'add'; d?: number; x?: 1 } & Content)
+  /** New content for the message at `p`, if its content is still the record at `at`. `i`: when it was inserted. */
+  | ({ op: 'update'; p: Place; at: Place; i: number; d?: number | null; x?: 0 | 1 } & Content)
+  /** Schedule and flag only. */
+  | { op: 'set'; p: Place; d?: number | null; x?: 0 | 1 }
+  /** Takes the first `max` of `c` that may still run, under token `w.k`, for `ms` from monotonic time `m`. */
+  | { op: 'claim'; k: string; m: number; ms: number; max: number; c: Where[] }
+  | { op: 'take'; max: number; c: Where[]; u: string[]; a: string[] }
+  | { op: 'renew'; k: string; m: number; ms: number; c: Where[] }
+  | { op: 'done'; k: string; c: Where[]; u: string[]; a: string[] }
+  /** Payload: the error. Without `d` the message has failed for good. */
+  | { op: 'fail'; k: string; c: Where[]; d?: number }
+  | { op: 'release'; k: string; c: Where[] }
+  /** Payload: the evidence. `r`: the last renewal seen; `f`: the message has killed too often. */
+  | { op: 'lapse'; k: string; r: number; c: Where[]; f?: 1 }
+  | { op: 'remove'; p: Place; u: string; a?: string }
+  /** Without `c`: every failed message. */
+  | { op: 'retry'; c?: Where[] }
+  | { op: 'purge' }
+  | { op: 'pause' }
+  | { op: 'resume' }
+  /** Payload: the patch. */
+  | { op: 'attr' }
+  | { op: 'processed'; u: string; a: string }
+  /** Who writes under this `w`, and how durably. */
+  | { op: 'writer'; who: Identity; dur: Durability }
+  /** The machine has been started anew; what was not synced before may be gone. */
+  | { op: 'boot'; ctl: 1; id: string }
+  /** A queue begins where there was none. Payload: its options. */
+  | { op: 'create'; ctl: 1; id: string }
+  | { op: 'seal'; ctl: 1; why: SealReason; s: number }
+  /** The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. */
+  | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
+
+export type SealReason = 'size' | 'space' | 'destroy' | 'sync';
+
+/** Records of a head: the state at the predecessor's seal. They have no writer. */
+export type HeadRecord =
+  | HeadStart
+  /** Fresh messages of an older segment: how many, how many of them deferred or disabled, runs of what is not. */
+  | { op: 'segment'; segment: number; fresh: number; special: number; runs: number[] }
+  /** More runs of the segment named last. */
+  | { op: 'runs'; segment: number; runs: number[] }
+  /** A touched message. Payload: its errors, if any. */
+  | TouchedRecord
+  /** The content of a message moved here from a sparse segment. Payload: the message's. */
+  | ({ op: 'carry'; p: Place; i: number } & Content)
+  | { op: 'registered'; w: string; who: Identity; dur: Durability }
+  | { op: 'damage'; segment: number; from: number; to: number }
+  /** Payload: how the last messages ended, oldest first. */
+  | { op: 'outcomes' }
+  /** The head is whole: so many records stand before this one. */
+  | { op: 'ready'; records: number };
+
+export interface HeadStart {
+  op: 'head';
+  ctl: 1;
+  format: number;
+  rules: number;
+  /** The queue's random id; '' while there is no queue of this name. */
+  id: string;
+  segment: number;
+  /** The seal before this head. */
+  prev: { segment: number; at: number; crc: string } | null;
+  /** Of the effects of the predecessor's records. */
+  digest: number;
+  boot: string;
+  t: number;
+  created: number;
+  modified: number;
+  paused: boolean;
+  added: number;
+  processed: number;
+  inserted: StampRecord | null;
+  last: StampRecord | null;
+}
+
+export interface TouchedRecord {
+  op: 'touched';
+  p: Place;
+  at: Place;
+  /** Length of the content's record and of its header. */
+  len: number;
+  hl: number;
+  state: 'ready' | 'deferred' | 'claimed' | 'failed';
+  d?: number;
+  x?: 1;
+  attempts: number;
+  crashes: number;
+  /** Of a claimed one: token, renewals, the lease's beginning (monotonic) and length. */
+  k?: string;
+  r?: number;
+  m?: number;
+  ms?: number;
+}
+
+export interface StampRecord {
+  u: string;
+  a: string;
+  t: number;
+}
+
+/** Payload of the first head record and of `create`. */
+export interface HeadPayload {
+  options: QueueOptions;
+  attributes: Record<string, unknown>;
+}
+
+export interface OutcomeEntry {
+  u: string;
+  a: string;
+  o: Outcome;
+  t: number;
+}

@@ -1,0 +1,436 @@
+/** A queue in a folder, as the manager uses it: each operation becomes a record and is answered by what it did. */
+import type {
+  Added,
+  ClaimRef,
+  MessageFilter,
+  MessagePatch,
+  NewMessage,
+  Queue,
+  QueueChange,
+  QueueStatus,
+  Settlement,
+} from '../backend.ts';
+import { QueueError } from '../errors.ts';
+import type { Claim, Json, Message } from '../message.ts';
+import { toMessage, type StoredMessage } from './contents.ts';
+import type { Draft, Journal, Submission } from './journal.ts';
+import { Liveness } from './liveness.ts';
+import type { Operation } from './operations.ts';
+import { offsetOf, segmentOf } from './position.ts';
+import { Search } from './search.ts';
+import { makeToken, parseToken, SettleGroup } from './settles.ts';
+import { summarize } from './status.ts';
+import { toPlace, toWhere, type Effect, type QueueState } from './state.ts';
+import { SegmentTable } from './table.ts';
+import { Waiting } from './waiting.ts';
+
+/** Claims are judged at most this often by one process. */
+const JUDGE_MS = 250;
+/** For a claim that only serves to set a damaged message aside. */
+const SET_ASIDE_LEASE_MS = 10_000;
+/** How often an update is tried again because somebody else changed the message in between. */
+const UPDATE_TRIES = 50;
+
+export class CacheQueue implements Queue {
+  readonly #name: string;
+  readonly #journal: Journal;
+  readonly #liveness: Liveness;
+  readonly #search: Search;
+  readonly #waiting: Waiting;
+  readonly #settles = new Map<string, SettleGroup>();
+  #claims = 0;
+  #judgedAt = -Infinity;
+  /** Others have lately taken what a claim of ours named: name more. */
+  #contended = false;
+
+  readonly #onClose: () => void;
+
+  constructor(name: string, journal: Journal, crashLimit: number, onClose: () => void) {
+    this.#name = name;
+    this.#onClose = onClose;
+    this.#journal = journal;
+    this.#liveness = new Liveness(journal.options.ports, crashLimit);
+    this.#search = new Search(journal);
+    this.#waiting = new Waiting(journal, {
+      judge: () => this.#judge(true),
+      blocked: () => this.#isolated(journal.state) === 'wait',
+      liveness: this.#liveness,
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#onClose();
+    const closed = this.#journal.close();
+    // Who waits finds the journal closed.
+    this.#waiting.wake();
+    await closed;
+  }
+
+  // --- Adding -------------------------------------------------------------------------------------------------------
+
+  add(messages: readonly NewMessage[]): Promise<Added[]> {
+    const results = messages.map((message) => this.#addOne(message));
+    return results.length === 1 ? results[0]!.then((added) => [added]) : allInOrder(results);
+  }
+
+  #addOne(message: NewMessage): Promise<Added> {
+    const uuid = this.#journal.options.ports.random.uuid();
+    const { json, alias, retries, due, disabled, username } = message;
+    const op: Operation = { op: 'add', u: uuid };
+    if (alias !== '') op.a = alias;
+    if (retries > 0) op.r = retries;
+    if (due !== undefined) op.d = due;
+    if (disabled) op.x = 1;
+    if (username !== '') op.by = username;
+    return this.#write('add', { op, json }, true, (effect, time) => {
+      if (effect.kind === 'full') throw this.#full(effect.limit);
+      if (effect.kind === 'duplicate') return this.#duplicate(effect.at);
+      if (effect.kind !== 'added') throw this.#destroyed();
+      const added: Added = {
+        uuid,
+        alias,
+        data: JSON.parse(json) as Json,
+        retries,
+        executionMode: due === undefined ? 'immediate' : 'deferred',
+        disabled,
+        username,
+        insertedAt: new Date(time),
+        state: due === undefined || due <= time ? 'ready' : 'deferred',
+        attempts: 0,
+        crashes: 0,
+        errors: [],
+        duplicate: false,
+      };
+      if (due !== undefined) added.dateTimeDeferredExecution = new Date(due);
+      return added;
+    });
+  }
+
+  async #duplicate(at: number): Promise<Added> {
+    const message = await this.#messageAt(at);
+    if (message) return { ...message, duplicate: true };
+    // It ended, or its content was moved, since the log was read.
+    throw new QueueError('JOURNAL_CORRUPT', 'the message with this alias cannot be read; see queue verify', { queue: this.#name });
+  }
+
+  // --- Claiming and settling ------------------------------------------------------------------------------------
+
+  async claim(limit: number, lease: number): Promise<Claim[]> {
+    this.#judge(false);
+    for (;;) {
+      const { granted, contended } = await this.#claimOnce(limit, lease);
+      this.#contended = contended;
+      // Everything that was named went to others: there may be more behind it.
+      if (granted.length > 0 || !contended) return granted;
+    }
+  }
+
+  #claimOnce(limit: number, lease: number): Promise<{ granted: Claim[]; contended: boolean }> {
+    const { clock } = this.#journal.options.ports;
+    const k = (++this.#claims).toString(36);
+    const claim = `${this.#journal.writer}.${k}`;
+    let named = 0;
+    return new Promise((resolve, failed) => {
+      this.#journal.submit({
+        purpose: 'settle',
+        synced: false,
+        current: true,
+        registers: true,
+        failed,
+        draft: (state, picked) => {
+          const candidates = this.#candidates(state, this.#contended ? limit * 2 : limit, picked);
+          if (candidates instanceof SegmentTable) return candidates;
+          if (candidates.length === 0) {
+            resolve({ granted: [], contended: false });
+            return undefined;
+          }
+          named = candidates.length;
+          for (const at of candidates) picked.add(at);
+          const c = toWhere(candidates, (at) => dueOf(state, at));
+          return { op: { op: 'claim', k, m: clock.monotonic(), ms: lease, max: limit, c } };
+        },
+        done: (effect) => {
+          const at = effect.kind === 'changed' ? effect.at : [];
+          const contended = at.length < Math.min(limit, named);
+          try {
+            resolve({ granted: this.#handOver(claim, at), contended });
+          } catch (error) {
+            failed(asQueueError(error, this.#name));
+          }
+        },
+      });
+    });
+  }
+
+  /** In order of position; a message that has crashed a worker comes alone, and only to a worker without other claims. */
+  #candidates(state: QueueState, limit: number, picked: ReadonlySet<number>): number[] | SegmentTable {
+    if (state.paused || state.id === '') return [];
+    const isolation = this.#isolated(state);
+    if (isolation === 'wait') return [];
+    const now = this.#journal.options.ports.clock.now();
+    const candidates = state.line.pick(limit, now, picked);
+    if (candidates instanceof SegmentTable || state.crashed.size === 0) return candidates;
+    if (candidates.length > 0 && state.crashed.has(candidates[0]!)) return candidates.slice(0, 1);
+    const suspect = candidates.findIndex((at) => state.crashed.has(at));
+    return suspect < 0 ? candidates : candidates.slice(0, suspect);
+  }
+
+  /** `wait`: this process holds a suspect, or the next in line is one and this process holds something else. */
+  #isolated(state: QueueState): 'free' | 'wait' {
+    if (state.crashed.size === 0) return 'free';
+    let holds = false;
+    for (const at of state.claimed) {
+      if (state.touched.get(at)?.lease?.writer !== this.#journal.writer) continue;
+      if (state.crashed.has(at)) return 'wait';
+      holds = true;
+    }
+    if (!holds) return 'free';
+    const next = state.line.pick(1, this.#journal.options.ports.clock.now(), new Set());
+    return Array.isArray(next) && next.length > 0 && state.crashed.has(next[0]!) ? 'wait' : 'free';
+  }
+
+  #handOver(claim: string, positions: readonly number[]): Claim[] {
+    const { state } = this.#journal;
+    const stored = this.#journal.contents.readAll(state, positions);
+    const claims: Claim[] = [];
+    for (const [i, at] of positions.entries()) {
+      const found = stored[i];
+      const message = found && toMessage(found, state, 0);
+      if (!message) this.#setAside(claim, at);
+      else claims.push(Object.assign(message, { token: makeToken(claim, segmentOf(at), offsetOf(at)) }));
+    }
+    return claims;
+  }
+
+  /** A claimed message whose content is damaged: failed, with the reason, so that it comes up no more. */
+  #setAside(claim: string, at: number): void {
+    const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
+    this.#journal.noteDamage(segment, offset, offset + 1);
+    const { clock } = this.#journal.options.ports;
+    const text = `the record of this message at offset ${offset} of segment ${segment} is damaged`;
+    const error = { at: new Date(clock.now()).toISOString(), attempt: 1, name: 'QueueError', code: 'JOURNAL_CORRUPT', message: text };
+    const op: Operation = { op: 'fail', k: claim, c: toWhere([at]) };
+    this.#write('settle', { op, json: JSON.stringify(error) }, false, () => undefined).catch((cause: unknown) =>
+      this.#journal.options.report(asQueueError(cause, this.#name)),
+    );
+  }
+
+  async take(): Promise<Message | undefined> {
+    this.#judge(false);
+    for (;;) {
+      const taken = await this.#takeOnce();
+      if (taken === 'unreadable') await this.#claimOnce(1, SET_ASIDE_LEASE_MS);
+      else if (taken !== 'again') return taken;
+    }
+  }
+
+  #takeOnce(): Promise<Message | undefined | 'again' | 'unreadable'> {
+    const { clock } = this.#journal.options.ports;
+    let message: Message | undefined;
+    return new Promise((resolve, failed) => {
+      this.#journal.submit({
+        purpose: 'settle',
+        synced: true,
+        current: true,
+        failed,
+        draft: (state, picked) => {
+          const candidates = this.#candidates(state, 1, picked);
+          if (candidates instanceof SegmentTable) return candidates;
+          const at = candidates[0];
+          if (at === undefined) {
+            resolve(undefined);
+            return undefined;
+          }
+          // Verified before it is taken: what cannot be read must not be lost.
+          const stored = this.#journal.contents.read(state, at);
+          message = stored && toMessage(stored, state, clock.now());
+          if (!stored || !message) {
+            resolve('unreadable');
+            return undefined;
+          }
+          picked.add(at);
+          const { u, a = '' } = stored.content;
+          return { op: { op: 'take', max: 1, c: toWhere([at], (p) => dueOf(state, p)), u: [u], a: [a] } };
+        },
+        done: (effect) => resolve(effect.kind === 'changed' ? message : 'again'),
+      });
+    });
+  }
+
+  settle(ref: ClaimRef, settlement: Settlement): Promise<boolean> {
+    const token = parseToken(ref.token);
+    if (!token) return Promise.resolve(false);
+    return new Promise((resolve, reject) => {
+      const member = { at: token.at, ref, resolve, reject };
+      // Each failure has its own error; the others say the same of all.
+      const key = settlement.type === 'fail' ? undefined : `${settlement.type} ${token.claim}`;
+      const open = key === undefined ? undefined : this.#settles.get(key);
+      if (open) {
+        open.add(member);
+        return;
+      }
+      const group = new SettleGroup(token.claim, settlement, this.#journal.options.ports.clock, () => {
+        if (key !== undefined && this.#settles.get(key) === group) this.#settles.delete(key);
+      });
+      if (key !== undefined) this.#settles.set(key, group);
+      group.add(member);
+      this.#journal.submit(group);
+      if (settlement.type !== 'renew') this.#waiting.wake();
+    });
+  }
+
+  /** Puts messages whose claims are over back in line. */
+  #judge(now: boolean): void {
+    const { clock } = this.#journal.options.ports;
+    if (!now && clock.monotonic() - this.#judgedAt < JUDGE_MS) return;
+    this.#judgedAt = clock.monotonic();
+    for (const { op, evidence } of this.#liveness.findings(this.#journal.state)) {
+      this.#write('settle', { op, json: JSON.stringify(evidence) }, false, () => undefined).catch((error: unknown) =>
+        this.#journal.options.report(asQueueError(error, this.#name)),
+      );
+    }
+  }
+
+  // --- Looking and changing -------------------------------------------------------------------------------------
+
+  async *find(filter: MessageFilter): AsyncIterable<Message> {
+    await this.#journal.refresh();
+    yield* this.#search.messages(filter);
+  }
+
+  async update(uuid: string, patch: MessagePatch): Promise<Message | undefined> {
+    for (let attempt = 0; attempt < UPDATE_TRIES; attempt++) {
+      await this.#journal.refresh();
+      const stored = await this.#search.byUuid(uuid);
+      if (!stored) return undefined;
+      const op = this.#updateOf(stored, patch);
+      const effect = await this.#write('other', op, true, (got) => got);
+      if (effect.kind === 'duplicate') {
+        throw new QueueError('INVALID_MESSAGE', 'expected an alias that no other message of this queue has', { queue: this.#name });
+      }
+      if (effect.kind === 'changed') return this.#messageAt(stored.at);
+    }
+    throw new QueueError('STORAGE_FAILED', `the message was changed by others ${UPDATE_TRIES} times in a row`, { queue: this.#name });
+  }
+
+  /** Schedule and flag are set in place; anything else gives the message a new record. */
+  #updateOf(stored: StoredMessage, patch: MessagePatch): Draft {
+    const p = toPlace(stored.at);
+    const schedule: { d?: number | null; x?: 0 | 1 } = {};
+    if (patch.due !== undefined) schedule.d = patch.due;
+    if (patch.disabled !== undefined) schedule.x = patch.disabled ? 1 : 0;
+    const { json, alias, retries, username } = patch;
+    if (json === undefined && alias === undefined && retries === undefined && username === undefined) {
+      return { op: { op: 'set', p, ...schedule } };
+    }
+    const { u, a = '', r = 0, by = '' } = stored.content;
+    const op: Operation = { op: 'update', p, at: toPlace(stored.place), i: stored.inserted, u, ...schedule };
+    if ((alias ?? a) !== '') op.a = alias ?? a;
+    if ((retries ?? r) > 0) op.r = retries ?? r;
+    if ((username ?? by) !== '') op.by = username ?? by;
+    return { op, json: json ?? stored.json };
+  }
+
+  async change(change: QueueChange): Promise<number> {
+    const count = (effect: Effect): number =>
+      effect.kind === 'changed' ? effect.at.length : effect.kind === 'purged' ? effect.count : 0;
+    switch (change.type) {
+      case 'remove': {
+        await this.#journal.refresh();
+        const stored = await this.#search.byUuid(change.uuid);
+        if (!stored) return 0;
+        const { u, a } = stored.content;
+        const op: Operation = { op: 'remove', p: toPlace(stored.at), u, ...(a === undefined ? {} : { a }) };
+        return this.#write('settle', { op }, true, count);
+      }
+      case 'retry': {
+        if (change.uuids === 'all') return this.#write('other', { op: { op: 'retry' } }, true, count);
+        await this.#journal.refresh();
+        const failed = await this.#search.failed(new Set(change.uuids));
+        if (failed.length === 0) return 0;
+        return this.#write('other', { op: { op: 'retry', c: toWhere(failed) } }, true, count);
+      }
+      case 'purge':
+        return this.#write('settle', { op: { op: 'purge' } }, true, count);
+      case 'pause':
+      case 'resume':
+        return this.#write('other', { op: { op: change.type } }, true, count);
+      case 'attributes':
+        return this.#write('other', { op: { op: 'attr' }, json: JSON.stringify(change.patch) }, true, count);
+      case 'processed':
+        return this.#write('other', { op: { op: 'processed', u: change.uuid, a: change.alias } }, true, count);
+    }
+  }
+
+  async status(): Promise<QueueStatus> {
+    await this.#journal.refresh();
+    return summarize(this.#name, this.#journal);
+  }
+
+  wait(timeout: number | undefined, signal: AbortSignal | undefined): Promise<boolean> {
+    return this.#waiting.wait(timeout, signal);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------
+
+  async #messageAt(at: number): Promise<Message | undefined> {
+    const { state, contents, options } = this.#journal;
+    if (!state.lifeOf(at)) return undefined;
+    const stored = contents.read(state, at);
+    if (!stored) throw this.#unreadable(at);
+    return toMessage(stored, state, options.ports.clock.now());
+  }
+
+  #write<T>(purpose: Submission['purpose'], draft: Draft, synced: boolean, answer: (effect: Effect, time: number) => T | Promise<T>): Promise<T> {
+    return new Promise((resolve, failed) => {
+      this.#journal.submit({
+        purpose,
+        synced,
+        current: false,
+        draft: () => draft,
+        done: (effect, time) => {
+          try {
+            resolve(answer(effect, time));
+          } catch (error) {
+            failed(asQueueError(error, this.#name));
+          }
+        },
+        failed,
+      });
+    });
+  }
+
+  #full(limit: 'maxMessages' | 'maxBytes'): QueueError {
+    const value = this.#journal.state.options[limit];
+    return new QueueError('QUEUE_FULL', `this queue holds as much as its ${limit} of ${value} allows`, { queue: this.#name });
+  }
+
+  #destroyed(): QueueError {
+    return new QueueError('QUEUE_DESTROYED', 'this queue was destroyed while it was in use', { queue: this.#name });
+  }
+
+  #unreadable(at: number): QueueError {
+    const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
+    this.#journal.noteDamage(segment, offset, offset + 1);
+    const text = `the record of a message at offset ${offset} of segment ${segment} is damaged; see queue verify`;
+    return new QueueError('JOURNAL_CORRUPT', text, { queue: this.#name });
+  }
+}
+
+function dueOf(state: QueueState, at: number): number | undefined {
+  const phase = state.lifeOf(at)?.phase;
+  return phase?.state === 'deferred' ? phase.due : undefined;
+}
+
+/** Like Promise.all, but settles only when all have: no answer of the call comes after its error. */
+async function allInOrder<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const settled = await Promise.allSettled(promises);
+  return settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+function asQueueError(error: unknown, queue: string): QueueError {
+  return error instanceof QueueError ? error : new QueueError('STORAGE_FAILED', String(error), { queue, cause: error });
+}

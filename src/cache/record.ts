@@ -1,0 +1,202 @@
+/**
+ * Records: one per line, each line valid JSON.
+ *
+ *     ["<crc32>:<line length>:<header length>",{"op":…},<payload>]
+ *
+ * The three numbers are hexadecimal of fixed width (8, 8, 6 digits), lengths in bytes, the newline not counted.
+ * The checksum covers every byte of the line after its own eight digits. Headers are pure ASCII, so that their
+ * length in characters is their length in bytes. Every write begins and ends with a newline; empty lines mean nothing.
+ */
+import { crc32 } from 'node:zlib';
+import type { Json } from '../message.ts';
+
+export const PREFIX = 28;
+/** The checksum covers the line from here. */
+const COVERED = 10;
+const NEWLINE = 10;
+const OPEN = 0x5b;
+const CLOSE = 0x5d;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+
+const DIGITS = Buffer.from('0123456789abcdef', 'latin1');
+const VALUES = new Int8Array(256).fill(-1);
+for (let i = 0; i < 16; i++) VALUES[DIGITS[i]!] = i;
+
+function putHex(buffer: Buffer, at: number, digits: number, value: number): void {
+  let rest = value;
+  for (let i = at + digits - 1; i >= at; i--) {
+    buffer[i] = DIGITS[rest & 15]!;
+    rest >>>= 4;
+  }
+}
+
+/** -1 when it is not hexadecimal. */
+function getHex(buffer: Buffer, at: number, digits: number): number {
+  let value = 0;
+  for (let i = at; i < at + digits; i++) {
+    const digit = VALUES[buffer[i]!]!;
+    if (digit < 0) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
+}
+
+const NOT_ASCII = /[^\u0020-\u007e]/g;
+
+/** JSON text for a header: ASCII only, so that readers may take bytes for characters. */
+export function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(NOT_ASCII, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** Records gathered for one write. Reused from write to write. */
+export class Batch {
+  buffer = Buffer.allocUnsafe(64 * 1024);
+  length = 0;
+
+  clear(): void {
+    this.length = 0;
+    // A rare giant must not stay in memory.
+    if (this.buffer.length > 4 * 1024 * 1024) this.buffer = Buffer.allocUnsafe(64 * 1024);
+  }
+
+  /** Appends a record and returns where in the batch its line begins. The header must be ASCII. */
+  add(header: string, payload?: string): number {
+    const payloadRoom = payload === undefined ? 0 : payload.length < 65_536 ? payload.length * 3 : Buffer.byteLength(payload);
+    this.#room(1 + PREFIX + header.length + 1 + payloadRoom + 2);
+    const { buffer } = this;
+    if (this.length === 0) buffer[this.length++] = NEWLINE;
+    const start = this.length;
+    buffer[start] = OPEN;
+    buffer[start + 1] = QUOTE;
+    buffer[start + 10] = COLON;
+    buffer[start + 19] = COLON;
+    putHex(buffer, start + 20, 6, header.length);
+    buffer[start + 26] = QUOTE;
+    buffer[start + 27] = COMMA;
+    let end = start + PREFIX + buffer.write(header, start + PREFIX, 'latin1');
+    if (payload !== undefined) {
+      buffer[end++] = COMMA;
+      end += buffer.write(payload, end, 'utf8');
+    }
+    buffer[end++] = CLOSE;
+    putHex(buffer, start + 11, 8, end - start);
+    putHex(buffer, start + 2, 8, crc32(buffer.subarray(start + COVERED, end)));
+    buffer[end] = NEWLINE;
+    this.length = end + 1;
+    return start;
+  }
+
+  #room(more: number): void {
+    const wanted = this.length + more;
+    if (wanted <= this.buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(wanted, this.buffer.length * 2));
+    this.buffer.copy(larger, 0, 0, this.length);
+    this.buffer = larger;
+  }
+}
+
+/** The header's length when `buffer[start, end)` is a sound line, else -1. */
+export function checkLine(buffer: Buffer, start: number, end: number): number {
+  const length = end - start;
+  if (length < PREFIX + 3 || buffer[start] !== OPEN || buffer[end - 1] !== CLOSE) return -1;
+  if (getHex(buffer, start + 11, 8) !== length) return -1;
+  const headerLength = getHex(buffer, start + 20, 6);
+  if (headerLength < 2 || PREFIX + headerLength >= length) return -1;
+  if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;
+  return headerLength;
+}
+
+/** The checksum that a sound line begins with; names a record beyond doubt together with its offset. */
+export function lineChecksum(buffer: Buffer, start: number): string {
+  return buffer.toString('latin1', start + 2, start + 10);
+}
+
+export function headerText(buffer: Buffer, start: number, headerLength: number): string {
+  return buffer.toString('latin1', start + PREFIX, start + PREFIX + headerLength);
+}
+
+/** The payload as JSON text, '' when the record has none. */
+export function payloadText(buffer: Buffer, start: number, end: number, headerLength: number): string {
+  const from = start + PREFIX + headerLength + 1;
+  return from >= end ? '' : buffer.toString('utf8', from, end - 1);
+}
+
+export function parsePayload(text: string): Json {
+  return text === '' ? null : (JSON.parse(text) as Json);
+}
+
+export interface LineVisitor {
+  /** A sound line at `buffer[start, end)`. */
+  record(buffer: Buffer, start: number, end: number, headerLength: number): void;
+  /** Bytes that are no record: `torn`, a write that was cut off and so never acknowledged, or `rot`. */
+  bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot'): void;
+}
+
+/**
+ * Visits every complete line of `buffer[from, to)` and returns where the first incomplete one begins.
+ * Goes on behind a damaged line at the next newline. The two places where a damaged newline would hide a
+ * sound neighbour are known by position, never searched for: a payload may hold bytes that look like a record.
+ */
+export function scanLines(buffer: Buffer, from: number, to: number, visitor: LineVisitor): number {
+  let start = from;
+  while (start < to) {
+    if (buffer[start] === NEWLINE) {
+      start++;
+      continue;
+    }
+    const found = buffer.indexOf(NEWLINE, start);
+    if (found < 0 || found >= to) return start;
+    visitLine(buffer, start, found, visitor);
+    start = found + 1;
+  }
+  return start;
+}
+
+function visitLine(buffer: Buffer, start: number, end: number, visitor: LineVisitor): void {
+  const headerLength = checkLine(buffer, start, end);
+  if (headerLength >= 0) {
+    visitor.record(buffer, start, end, headerLength);
+    return;
+  }
+  // The newline that begins a write was damaged: the record follows it.
+  if (buffer[start] !== OPEN && end - start > PREFIX && checkLine(buffer, start + 1, end) >= 0) {
+    visitor.bad(buffer, start, start + 1, 'rot');
+    visitLine(buffer, start + 1, end, visitor);
+    return;
+  }
+  // The newline behind a sound record was damaged: its own length says where it ends.
+  const length = end - start > PREFIX ? getHex(buffer, start + 11, 8) : -1;
+  if (length > 0 && start + length < end && checkLine(buffer, start, start + length) >= 0) {
+    visitLine(buffer, start, start + length, visitor);
+    visitor.bad(buffer, start + length, start + length + 1, 'rot');
+    if (start + length + 1 < end) visitLine(buffer, start + length + 1, end, visitor);
+    return;
+  }
+  visitor.bad(buffer, start, end, damageKind(buffer, start, end));
+}
+
+const SHAPE = Buffer.from('["________:________:______",', 'latin1');
+
+/**
+ * A line shorter than its prefix says, or than a prefix, was cut off by the death of its writer, unless it is
+ * whole in shape: then its length was damaged.
+ */
+function damageKind(buffer: Buffer, start: number, end: number): 'torn' | 'rot' {
+  const length = end - start;
+  for (let i = 0; i < Math.min(length, PREFIX); i++) {
+    const expected = SHAPE[i]!;
+    const fits = expected === 0x5f ? VALUES[buffer[start + i]!]! >= 0 : buffer[start + i] === expected;
+    if (!fits) return 'rot';
+  }
+  if (length < PREFIX) return 'torn';
+  if (length >= getHex(buffer, start + 11, 8)) return 'rot';
+  if (buffer[end - 1] !== CLOSE) return 'torn';
+  try {
+    JSON.parse(buffer.toString('utf8', start, end));
+    return 'rot';
+  } catch {
+    return 'torn';
+  }
+}

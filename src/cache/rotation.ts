@@ -1,0 +1,437 @@
+/**
+ * From one segment to the next. The log chooses the successor: after a seal, the first valid note (`next`) names the
+ * temporary file that becomes the next segment. Whoever meets a sealed segment carries the change through; death at
+ * any point leaves something that the next one finishes. What the folder shows is a hint, except that a segment once
+ * gone stays gone.
+ */
+import { QueueError } from '../errors.ts';
+import { errorCode, isFull, listSegments, parseSegmentName, parseTemporaryName, segmentName, storageError, temporaryName, FileScanner } from './files.ts';
+import { chooseCarried, loadHead, writeHead, type Carried, type LoadedHead } from './head.ts';
+import type { Journal } from './journal.ts';
+import type { SealReason } from './operations.ts';
+import { Batch, headerText } from './record.ts';
+import type { Space } from './space.ts';
+import { segmentOf } from './position.ts';
+import { QueueState } from './state.ts';
+
+/** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
+const GRACE_MS = 50;
+/** An early seal for want of space must be worth a head. */
+const WORTH_BYTES = 128 * 1024;
+
+/** Seals to free space, at most so many in so long: after three, what can be freed is. */
+const RECLAIMS = 3;
+const RECLAIM_MS = 1000;
+
+interface Temporary {
+  random: string;
+  path: string;
+  fd: number;
+}
+
+export class Rotation {
+  readonly #journal: Journal;
+  readonly #space: Space;
+  /** Writers that seal at the very same size would all make a head. */
+  readonly #jitter: number;
+  #prepared: Temporary | undefined;
+  /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
+  #maySeal = true;
+  #nextTry = 0;
+  #reclaimed = 0;
+  #reclaimedAt = -Infinity;
+
+  constructor(journal: Journal, space: Space) {
+    this.#journal = journal;
+    this.#space = space;
+    this.#jitter = Number.parseInt(journal.writer.slice(0, 4), 16) / 0xffff / 32;
+  }
+
+  /** Whether this handle should seal the segment now, and why. */
+  due(): SealReason | undefined {
+    const { headEnd, applied, options, state } = this.#journal;
+    if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
+    const own = applied - headEnd;
+    const limit = Math.max(options.segmentBytes, 4 * headEnd);
+    if (own >= limit * (1 + this.#jitter)) return 'size';
+    return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
+  }
+
+  /**
+   * Seals the segment, once the successor's file exists with room for its head; then moves on. Where that is not to
+   * be had, an ordinary seal is put off; one that ends the queue fails.
+   * @param onSealed called when this seal, not another's, is the one that counts.
+   */
+  async seal(why: SealReason, onSealed?: () => void): Promise<void> {
+    const journal = this.#journal;
+    this.#nextTry = journal.applied + WORTH_BYTES;
+    try {
+      this.#prepared ??= this.#prepare();
+    } catch (error) {
+      if (!isFull(error) || why === 'destroy') throw error;
+      return;
+    }
+    if (!this.#prepared) {
+      if (why === 'destroy') throw this.#notOurs();
+      return;
+    }
+    if (await journal.appendNow({ op: 'seal', ctl: 1, why, s: journal.syncer.synced })) onSealed?.();
+    await this.follow();
+  }
+
+  /**
+   * Whether sealing would let files go: something that no live message stands in is larger than a head. Two or three
+   * seals free it, because a segment is kept until two heads do without it.
+   */
+  reclaims(): boolean {
+    const { state, options, headEnd, applied } = this.#journal;
+    if (!this.#maySeal || state.seal || applied < this.#nextTry) return false;
+    const { fs, clock } = options.ports;
+    if (clock.monotonic() - this.#reclaimedAt > RECLAIM_MS) this.#reclaimed = 0;
+    if (this.#reclaimed === RECLAIMS) return false;
+    this.#reclaimedAt = clock.monotonic();
+    this.#reclaimed++;
+    const live = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
+    for (const table of state.tables.values()) if (table.fresh > 0) live.add(table.segment);
+    for (const { segment } of state.damage) live.add(segment);
+    if (applied - headEnd >= WORTH_BYTES && !live.has(state.segment)) return true;
+    for (const segment of listSegments(fs, options.folder)) {
+      if (segment >= state.segment || live.has(segment)) continue;
+      const fd = fs.open(`${options.folder}/${segmentName(segment)}`, 'read');
+      const { size } = fs.stat(fd);
+      fs.close(fd);
+      if (size >= headEnd + WORTH_BYTES) return true;
+    }
+    return false;
+  }
+
+  /** Moves on from a sealed segment: finds or makes its successor. */
+  async follow(): Promise<void> {
+    const journal = this.#journal;
+    const { fs, clock } = journal.options.ports;
+    const { state } = journal;
+    for (let waited = 0; state.successor === undefined; waited += 2) {
+      if (this.#newerExists()) return this.#reload();
+      if (!this.#prepared && waited < GRACE_MS) {
+        await new Promise<void>((resolve) => void clock.timer(2, resolve));
+        await journal.catchUp();
+        continue;
+      }
+      await this.#makeSuccessor();
+    }
+    const { folder } = journal.options;
+    const next = state.segment + 1;
+    if (this.#prepared) {
+      fs.close(this.#prepared.fd);
+      if (this.#prepared.random !== state.successor) this.#discard(this.#prepared.path);
+    }
+    const made = this.#prepared?.random === state.successor;
+    this.#prepared = undefined;
+    // A head must never know more than the disk.
+    await fs.sync(journal.fd);
+    try {
+      fs.rename(`${folder}/${temporaryName(next, state.successor)}`, `${folder}/${segmentName(next)}`);
+    } catch (error) {
+      // Already done by another.
+      if (errorCode(error) !== 'ENOENT') throw error;
+    }
+    await fs.syncFolder(folder);
+    await this.#enter(next);
+    if (made) await this.#sweep();
+  }
+
+  /** A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. */
+  async checkForSuccessor(): Promise<void> {
+    const journal = this.#journal;
+    journal.suspicious = false;
+    if (journal.state.seal) return;
+    if (this.#newerExists()) return this.#reload();
+    const { fs } = journal.options.ports;
+    const { size, links } = fs.stat(journal.fd);
+    if (links > 0 && size >= journal.applied) return;
+    throw new QueueError('STORAGE_FAILED', `${segmentName(journal.state.segment)} was ${links > 0 ? 'truncated' : 'removed'} from outside`, {
+      queue: journal.options.queue,
+      path: journal.path,
+    });
+  }
+
+  #newerExists(): boolean {
+    const { options, state } = this.#journal;
+    const newest = listSegments(options.ports.fs, options.folder).at(-1);
+    return newest !== undefined && newest > state.segment;
+  }
+
+  /** This handle has slept through rotations: the newest head is the truth. */
+  async #reload(): Promise<void> {
+    const { fs } = this.#journal.options.ports;
+    const newest = listSegments(fs, this.#journal.options.folder).at(-1);
+    if (newest === undefined || newest <= this.#journal.state.segment) {
+      throw new QueueError('JOURNAL_CORRUPT', `the successor of ${segmentName(this.#journal.state.segment)} is missing`, {
+        queue: this.#journal.options.queue,
+        path: this.#journal.path,
+      });
+    }
+    await this.#enter(newest);
+  }
+
+  async #enter(segment: number): Promise<void> {
+    const journal = this.#journal;
+    const { ports, folder, keepOutcomes, queue } = journal.options;
+    const path = `${folder}/${segmentName(segment)}`;
+    let fd: number;
+    try {
+      fd = ports.fs.open(path, 'append');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return this.#reload();
+      throw error;
+    }
+    this.#nextTry = 0;
+    try {
+      const id = journal.state.id;
+      const loaded = loadHead(ports.fs, fd, segment, keepOutcomes, path);
+      if (!loaded) await this.rebuildHead(fd, segment);
+      else if (this.#agrees(loaded)) {
+        journal.state.enterSegment(segment);
+        for (const { at, place, length, headerLength } of loaded.carried) journal.state.carry(at, place, length, headerLength);
+        journal.enter(fd, loaded.end);
+      } else {
+        if (loaded.start.prev?.segment === journal.state.segment && loaded.start.id === id) this.#disagree(segment);
+        await journal.adopt(fd, loaded.state, loaded.end);
+      }
+      if (id !== '' && journal.state.id !== id) {
+        throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, { queue });
+      }
+    } catch (error) {
+      if (journal.fd !== fd) ports.fs.close(fd);
+      throw error;
+    }
+  }
+
+  /** Whether this handle, having applied everything up to the seal, holds the state that the head holds. */
+  #agrees({ start }: LoadedHead): boolean {
+    const { state } = this.#journal;
+    const { prev } = start;
+    return (
+      state.seal !== undefined &&
+      prev?.segment === state.segment &&
+      prev.at === state.seal.offset &&
+      prev.crc === state.seal.checksum &&
+      start.id === state.id &&
+      start.digest === state.digest
+    );
+  }
+
+  #disagree(segment: number): void {
+    const { queue, folder, report } = this.#journal.options;
+    const text = `the head of ${segmentName(segment)} differs from what this process had read; it goes on from the head`;
+    report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
+  }
+
+  /** The head of `segment` is damaged: makes its state again from the predecessor, which is kept for this. */
+  async rebuildHead(fd: number, segment: number): Promise<void> {
+    const journal = this.#journal;
+    const { ports, folder, keepOutcomes, queue } = journal.options;
+    const path = `${folder}/${segmentName(segment)}`;
+    const fail = (why: string): never => {
+      throw new QueueError('JOURNAL_CORRUPT', `the head of ${segmentName(segment)} is damaged and ${why}; see queue verify`, { queue, path });
+    };
+    const previousPath = `${folder}/${segmentName(segment - 1)}`;
+    if (journal.state?.segment !== segment - 1 || !journal.state.seal) {
+      let previous: number;
+      try {
+        previous = ports.fs.open(previousPath, 'append');
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') return fail('there is no earlier segment to make it from');
+        throw error;
+      }
+      const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, previousPath);
+      if (!loaded) {
+        ports.fs.close(previous);
+        return fail('so is that of its predecessor');
+      }
+      await journal.adopt(previous, loaded.state, loaded.end);
+      await journal.catchUp();
+    }
+    const { state } = journal;
+    if (!state.seal) return fail('the seal of its predecessor too');
+    const end = this.#behindHead(fd);
+    if (state.seal.why === 'destroy') {
+      await journal.adopt(fd, new QueueState(segment, keepOutcomes), end);
+    } else {
+      state.enterSegment(segment);
+      journal.enter(fd, end);
+    }
+    journal.noteDamage(segment, 0, end);
+  }
+
+  /** Where a damaged head ends: at the first record that has a writer. */
+  #behindHead(fd: number): number {
+    const { fs } = this.#journal.options.ports;
+    let end: number | undefined;
+    let last = 0;
+    new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
+      record(buffer, start, lineEnd, headerLength, offset) {
+        if (end !== undefined) return;
+        if ((JSON.parse(headerText(buffer, start, headerLength)) as { w?: string }).w !== undefined) end = offset;
+        else last = offset + lineEnd - start + 1;
+      },
+      bad() {},
+    });
+    return end ?? last;
+  }
+
+  // --- Making the successor ------------------------------------------------------------------------------------
+
+  /** The successor's file, with room for its head; undefined when this process must leave sealing to others. */
+  #prepare(): Temporary | undefined {
+    const journal = this.#journal;
+    const { fs, random } = journal.options.ports;
+    const name = random.hex(8);
+    const path = `${journal.options.folder}/${temporaryName(journal.state.segment + 1, name)}`;
+    const model = fs.stat(journal.fd);
+    const fd = fs.open(path, 'create', 0o600);
+    try {
+      const made = fs.stat(fd);
+      if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
+      fs.setMode(fd, model.mode);
+      this.#reserveRoom(fd);
+    } catch (error) {
+      fs.close(fd);
+      this.#discard(path);
+      if (errorCode(error) !== 'EPERM') throw error;
+      this.#maySeal = false;
+      return undefined;
+    }
+    return { random: name, path, fd };
+  }
+
+  /** A full disk must not leave a seal without a successor: the head's room is taken before. */
+  #reserveRoom(fd: number): void {
+    const { state, options } = this.#journal;
+    const { fs } = options.ports;
+    const perMessage = 400;
+    let needed = 64 * 1024 + state.touched.size * perMessage + state.outcomes.length * 150;
+    for (const table of state.tables.values()) needed += 200 + table.runs().length * 12;
+    needed += JSON.stringify(state.attributes).length;
+    const zeros = Buffer.alloc(64 * 1024);
+    for (let written = 0; written < needed; ) {
+      const n = fs.write(fd, zeros, 0, zeros.length, written);
+      if (n < zeros.length) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
+      written += n;
+    }
+  }
+
+  async #makeSuccessor(): Promise<void> {
+    const journal = this.#journal;
+    const { fs, clock } = journal.options.ports;
+    const { state } = journal;
+    const { folder, queue } = journal.options;
+    this.#prepared ??= this.#prepare();
+    const temporary = this.#prepared;
+    if (!temporary) throw this.#notOurs();
+    for (const table of [...state.tables.values()]) if (!table.runsKnown) await journal.readTable(table);
+    const batch = new Batch();
+    const source = { state, seal: state.seal, carried: this.#carried(), gone: this.#gone(), now: clock.now() };
+    writeHead(batch, state.segment + 1, source);
+    try {
+      this.#writeAll(temporary.fd, batch);
+      await fs.sync(temporary.fd);
+      await fs.syncFolder(folder);
+    } catch (error) {
+      throw storageError(error, 'writing the next head', queue, temporary.path);
+    }
+    const { offset, checksum } = state.seal!;
+    await journal.appendNow({ op: 'next', ctl: 1, r: temporary.random, at: offset, crc: checksum });
+  }
+
+  #notOurs(): QueueError {
+    const { path, options } = this.#journal;
+    const text = 'this account may not give the next segment the owner of the last one';
+    return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
+  }
+
+  #carried(): Carried[] {
+    const { state, contents } = this.#journal;
+    if (state.seal?.why === 'destroy' || this.#space.inNeed()) return [];
+    return chooseCarried(state, contents);
+  }
+
+  /** Writers known dead whose claims are all over need not be remembered. */
+  #gone(): Set<string> {
+    const { state, options } = this.#journal;
+    const holding = new Set([...state.claimed].map((at) => state.touched.get(at)?.lease?.writer));
+    const gone = new Set<string>();
+    for (const [w, { who }] of state.writers) {
+      if (!holding.has(w) && options.ports.processes.isKnownDead(who)) gone.add(w);
+    }
+    return gone;
+  }
+
+  #writeAll(fd: number, batch: Batch): void {
+    const { fs } = this.#journal.options.ports;
+    for (let written = 0; written < batch.length; ) {
+      try {
+        const n = fs.write(fd, batch.buffer, written, batch.length - written, written);
+        if (n === 0) throw Object.assign(new Error('nothing written'), { code: 'ENOSPC' });
+        written += n;
+      } catch (error) {
+        if (!isFull(error) || !this.#space.freeReserve()) throw error;
+      }
+    }
+    fs.truncate(fd, batch.length);
+  }
+
+  // --- Tidying up -------------------------------------------------------------------------------------------------
+
+  /** Removes segments that neither of the last two heads names, both being on the device; and stale temporaries. */
+  async #sweep(): Promise<void> {
+    const journal = this.#journal;
+    const { fs } = journal.options.ports;
+    const { folder } = journal.options;
+    const current = journal.state.segment;
+    const needed = await this.#named([current, current - 1]);
+    for (const name of fs.list(folder)) {
+      const segment = parseSegmentName(name);
+      const temporary = parseTemporaryName(name);
+      const spent = needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);
+      if (spent || (temporary && temporary.segment <= current)) this.#discard(`${folder}/${name}`);
+    }
+    this.#space.restoreReserve();
+  }
+
+  /** The segments that the heads of `segments` name; undefined when that cannot be told for certain. */
+  async #named(segments: number[]): Promise<Set<number> | undefined> {
+    const { ports, folder, keepOutcomes } = this.#journal.options;
+    const { fs } = ports;
+    const named = new Set<number>(segments);
+    for (const segment of segments) {
+      if (segment < 1) continue;
+      const path = `${folder}/${segmentName(segment)}`;
+      let fd: number;
+      try {
+        fd = fs.open(path, 'append');
+      } catch {
+        return undefined;
+      }
+      try {
+        await fs.sync(fd);
+        const loaded = loadHead(fs, fd, segment, keepOutcomes, path);
+        if (!loaded) return undefined;
+        for (const reference of loaded.references) named.add(reference);
+      } finally {
+        fs.close(fd);
+      }
+    }
+    await fs.syncFolder(folder);
+    for (const { segment } of this.#journal.state.damage) named.add(segment);
+    return named;
+  }
+
+  #discard(path: string): void {
+    try {
+      this.#journal.options.ports.fs.remove(path);
+    } catch {
+      // Gone already, or held open by somebody on Windows: the next sweep meets it again.
+    }
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Finding messages by what they hold. There is no index: a uuid or an alias is searched for in the bytes of the
+ * segments (about a gigabyte a second), anything else by reading every message.
+ */
+import type { MessageFilter } from '../backend.ts';
+import type { Message } from '../message.ts';
+import { toMessage, type StoredMessage } from './contents.ts';
+import { errorCode, segmentName } from './files.ts';
+import type { Journal } from './journal.ts';
+import type { Operation, Place } from './operations.ts';
+import { position, segmentOf } from './position.ts';
+import { asciiJson, checkLine, headerText } from './record.ts';
+
+const NEWLINE = 10;
+const CHUNK = 1024 * 1024;
+/** Messages read between two turns of the event loop. */
+const STRIDE = 256;
+
+export class Search {
+  readonly #journal: Journal;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+  }
+
+  /** Messages that match, in order of position. */
+  async *messages(filter: MessageFilter): AsyncGenerator<Message> {
+    const { contents, options } = this.#journal;
+    for await (const positions of this.#positions(filter)) {
+      const { state } = this.#journal;
+      const stored = contents.readAll(state, positions);
+      for (const found of stored) {
+        const message = found && toMessage(found, state, options.ports.clock.now());
+        if (message && matches(message, filter)) yield message;
+      }
+      await options.ports.clock.yield();
+    }
+  }
+
+  async byUuid(uuid: string): Promise<StoredMessage | undefined> {
+    const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
+    const { state, contents } = this.#journal;
+    if (at === undefined || !state.lifeOf(at)) return undefined;
+    const stored = contents.read(state, at);
+    return stored?.content.u === uuid ? stored : undefined;
+  }
+
+  /** Positions of the failed messages among `uuids`. */
+  async failed(uuids: ReadonlySet<string>): Promise<number[]> {
+    const { state, contents } = this.#journal;
+    const failed = [...state.touched].filter(([, { life }]) => life.phase.state === 'failed').map(([at]) => at);
+    const stored = contents.readAll(state, failed.sort((a, b) => a - b));
+    return stored.flatMap((found) => (found && uuids.has(found.content.u) ? found.at : []));
+  }
+
+  async *#positions(filter: MessageFilter): AsyncGenerator<number[]> {
+    if (filter.uuid !== undefined || filter.alias !== undefined) {
+      const text = filter.uuid !== undefined ? `"u":${asciiJson(filter.uuid)}` : `"a":${asciiJson(filter.alias)}`;
+      yield [...(await this.#containing(text))].sort((a, b) => a - b);
+      return;
+    }
+    const { state } = this.#journal;
+    const touched = [...state.touched.keys()].sort((a, b) => a - b);
+    const segments = new Set([...state.tables.keys(), ...touched.map(segmentOf)]);
+    for (const segment of [...segments].sort((a, b) => a - b)) {
+      const table = state.tables.get(segment);
+      if (table && !table.read) await this.#journal.read(table);
+      const positions = touched.filter((at) => segmentOf(at) === segment);
+      for (let i = 0; table && i < table.count; i++) {
+        if (table.isFreshAt(i)) positions.push(position(segment, table.offsetAt(i)));
+      }
+      positions.sort((a, b) => a - b);
+      for (let i = 0; i < positions.length; i += STRIDE) yield positions.slice(i, i + STRIDE);
+    }
+  }
+
+  /** Positions of messages of which a record holds `text` in its header; newest segments first. */
+  async #containing(text: string): Promise<Set<number>> {
+    const { state } = this.#journal;
+    const segments = new Set(state.tables.keys());
+    for (const { place } of state.touched.values()) segments.add(segmentOf(place));
+    const found = new Set<number>();
+    for (const segment of [...segments].sort((a, b) => b - a)) await this.#searchSegment(segment, text, found);
+    return found;
+  }
+
+  async #searchSegment(segment: number, text: string, found: Set<number>): Promise<void> {
+    const { fs, clock } = this.#journal.options.ports;
+    let fd: number;
+    try {
+      fd = fs.open(`${this.#journal.options.folder}/${segmentName(segment)}`, 'read');
+    } catch (error) {
+      // Spent and deleted meanwhile.
+      if (errorCode(error) === 'ENOENT') return;
+      throw error;
+    }
+    try {
+      const { size } = fs.stat(fd);
+      const needle = Buffer.from(text, 'latin1');
+      let buffer = Buffer.allocUnsafe(CHUNK);
+      for (let from = 0; from < size; ) {
+        const got = fs.read(fd, buffer, 0, buffer.length, from);
+        if (got === 0) break;
+        const last = buffer.lastIndexOf(NEWLINE, got - 1);
+        if (last < 0 && from + got < size) {
+          buffer = Buffer.allocUnsafe(buffer.length * 2);
+          continue;
+        }
+        const end = last < 0 ? got : last + 1;
+        for (let hit = buffer.indexOf(needle); hit >= 0 && hit < end; hit = buffer.indexOf(needle, hit + 1)) {
+          const start = buffer.lastIndexOf(NEWLINE, hit) + 1;
+          const lineEnd = buffer.indexOf(NEWLINE, hit);
+          const at = lineEnd < 0 || lineEnd >= got ? undefined : this.#messageIn(buffer, start, lineEnd, segment, from);
+          if (at !== undefined) found.add(at);
+        }
+        from += end;
+        await clock.yield();
+      }
+    } finally {
+      fs.close(fd);
+    }
+  }
+
+  /** The message whose present content is the record at `buffer[start, end)`. */
+  #messageIn(buffer: Buffer, start: number, end: number, segment: number, base: number): number | undefined {
+    const headerLength = checkLine(buffer, start, end);
+    if (headerLength < 0) return undefined;
+    const header = JSON.parse(headerText(buffer, start, headerLength)) as Operation | { op: 'carry'; p: Place };
+    const place = position(segment, base + start);
+    if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
+    const at = header.op === 'add' ? place : position(...header.p);
+    const { state } = this.#journal;
+    return state.lifeOf(at) && (state.touched.get(at)?.place ?? at) === place ? at : undefined;
+  }
+}
+
+function matches(message: Message, { uuid, alias, state, disabled, username }: MessageFilter): boolean {
+  return (
+    (uuid === undefined || message.uuid === uuid) &&
+    (alias === undefined || message.alias === alias) &&
+    (state === undefined || message.state === state) &&
+    (disabled === undefined || message.disabled === disabled) &&
+    (username === undefined || message.username === username)
+  );
+}
+

@@ -1,0 +1,83 @@
+/**
+ * Ends and renewals of claims, gathered: all that one tick settles of one claim goes into one record.
+ */
+import type { ClaimRef, Settlement } from '../backend.ts';
+import type { QueueError } from '../errors.ts';
+import type { Clock } from './ports.ts';
+import type { Draft, Submission } from './journal.ts';
+import { position } from './position.ts';
+import { toWhere, type Effect } from './state.ts';
+
+/** A claim's token as callers hold it: whose claim (writer and number), on which message. */
+const TOKEN = /^([0-9a-f]{16}\.[0-9a-z]{1,13})@(\d{1,7})\.(\d{1,10})$/;
+
+export function makeToken(claim: string, segment: number, offset: number): string {
+  return `${claim}@${segment}.${offset}`;
+}
+
+export function parseToken(token: string): { claim: string; at: number } | undefined {
+  const match = TOKEN.exec(token);
+  return match ? { claim: match[1]!, at: position(Number(match[2]), Number(match[3])) } : undefined;
+}
+
+interface Member {
+  at: number;
+  ref: ClaimRef;
+  resolve: (applied: boolean) => void;
+  reject: (error: QueueError) => void;
+}
+
+/** One record for all members: they settle the same claim in the same way. */
+export class SettleGroup implements Submission {
+  readonly purpose = 'settle';
+  readonly synced = false;
+  readonly current = false;
+  readonly #claim: string;
+  readonly #settlement: Settlement;
+  readonly #clock: Clock;
+  readonly #onDraft: () => void;
+  readonly #members: Member[] = [];
+
+  /** @param onDraft called when the group can take no more. */
+  constructor(claim: string, settlement: Settlement, clock: Clock, onDraft: () => void) {
+    this.#claim = claim;
+    this.#settlement = settlement;
+    this.#clock = clock;
+    this.#onDraft = onDraft;
+  }
+
+  add(member: Member): void {
+    this.#members.push(member);
+  }
+
+  draft(): Draft {
+    this.#onDraft();
+    const k = this.#claim;
+    const c = toWhere(this.#members.map(({ at }) => at));
+    const settlement = this.#settlement;
+    switch (settlement.type) {
+      case 'complete': {
+        const u = this.#members.map(({ ref }) => ref.uuid);
+        const a = this.#members.some(({ ref }) => ref.alias !== '') ? this.#members.map(({ ref }) => ref.alias) : [];
+        return { op: { op: 'done', k, c, u, a } };
+      }
+      case 'fail': {
+        const json = JSON.stringify(settlement.error);
+        return { op: { op: 'fail', k, c, ...(settlement.due === undefined ? {} : { d: settlement.due }) }, json };
+      }
+      case 'release':
+        return { op: { op: 'release', k, c } };
+      case 'renew':
+        return { op: { op: 'renew', k, m: this.#clock.monotonic(), ms: settlement.lease, c } };
+    }
+  }
+
+  done(effect: Effect): void {
+    const applied = effect.kind === 'changed' ? new Set(effect.at) : undefined;
+    for (const { at, resolve } of this.#members) resolve(applied?.has(at) ?? false);
+  }
+
+  failed(error: QueueError): void {
+    for (const { reject } of this.#members) reject(error);
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * A full disk stops producers, never consumers: adds are refused below a floor of free space, and each queue keeps a
+ * reserve of written zeros that is freed only for records that end messages, for heads and for notes.
+ */
+import { QueueError } from '../errors.ts';
+import { RESERVE } from './files.ts';
+import type { JournalOptions } from './journal.ts';
+
+/** Room for some thousand settles and a few heads. */
+export const RESERVE_BYTES = 512 * 1024;
+/** Below this much free space adds are refused: room for the reserve again, two heads and what other writers have in hand. */
+export const FLOOR_BYTES = 2 * 1024 * 1024;
+/** Free space is looked at again after this much was written, or this much time has passed. */
+const LOOK_BYTES = 256 * 1024;
+const LOOK_MS = 1000;
+
+export class Space {
+  readonly #options: JournalOptions;
+  #free = Infinity;
+  #sinceLook = Infinity;
+  #lookedAt = -Infinity;
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  wrote(bytes: number): void {
+    this.#sinceLook += bytes;
+  }
+
+  /** Why an add may not be written now, with `batch` bytes already going out before it. */
+  refusal(batch: number): QueueError | undefined {
+    const free = this.#look(batch);
+    if (free >= FLOOR_BYTES) return undefined;
+    const { queue, folder } = this.#options;
+    const text = `adds need ${FLOOR_BYTES} bytes of free space, so that consumers can go on; there are ${free}`;
+    return new QueueError('STORAGE_FULL', text, { queue, path: folder });
+  }
+
+  /** Whether space is so short that segments should be sealed early. */
+  inNeed(): boolean {
+    return this.#look(0) < FLOOR_BYTES;
+  }
+
+  /** True when there was a reserve to free. */
+  freeReserve(): boolean {
+    try {
+      this.#options.ports.fs.remove(`${this.#options.folder}/${RESERVE}`);
+    } catch {
+      return false;
+    }
+    this.#lookedAt = -Infinity;
+    return true;
+  }
+
+  /** Writes the reserve anew when there is none and enough space. */
+  restoreReserve(): void {
+    const { ports, folder } = this.#options;
+    this.#lookedAt = -Infinity;
+    if (this.#look(0) < FLOOR_BYTES + RESERVE_BYTES) return;
+    writeReserve(ports.fs, folder);
+  }
+
+  #look(more: number): number {
+    const { fs, clock } = this.#options.ports;
+    const now = clock.monotonic();
+    // What runs short is watched closely.
+    const span = this.#free < 4 * FLOOR_BYTES ? LOOK_BYTES / 16 : LOOK_BYTES;
+    if (this.#sinceLook + more >= span || now - this.#lookedAt >= LOOK_MS) {
+      this.#free = fs.space(this.#options.folder).free;
+      this.#sinceLook = 0;
+      this.#lookedAt = now;
+    }
+    return this.#free - this.#sinceLook - more;
+  }
+}
+
+/** Written, not punched: a hole would promise space that may be gone. Does nothing where it exists. */
+export function writeReserve(fs: JournalOptions['ports']['fs'], folder: string): void {
+  let fd: number;
+  try {
+    fd = fs.open(`${folder}/${RESERVE}`, 'create', 0o600);
+  } catch {
+    return;
+  }
+  try {
+    const zeros = Buffer.alloc(64 * 1024);
+    for (let i = 0; i < RESERVE_BYTES; i += zeros.length) fs.write(fd, zeros, 0, zeros.length);
+  } catch {
+    // No room for it now; the next rotation tries again.
+  } finally {
+    fs.close(fd);
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Group commit: callers that wait for the device share a flush, and the next flush runs while callers gather.
+ * After a failed flush nothing is promised any more: the kernel may have dropped the pages and would call the next
+ * one a success.
+ */
+import type { FileSystem } from './ports.ts';
+
+export class Syncer {
+  readonly #fs: FileSystem;
+  readonly #fd: number;
+  readonly #written: () => number;
+  #waiters: { offset: number; done: (error?: unknown) => void }[] = [];
+  #running: Promise<void> | undefined;
+  #failure: unknown;
+  /** Everything before this offset is on the device. */
+  synced: number;
+
+  /** @param written tells how far the file is known to reach. */
+  constructor(fs: FileSystem, fd: number, synced: number, written: () => number) {
+    this.#fs = fs;
+    this.#fd = fd;
+    this.synced = synced;
+    this.#written = written;
+  }
+
+  get failed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** Calls `done` when everything before `offset` is on the device, or with what went wrong. */
+  wait(offset: number, done: (error?: unknown) => void): void {
+    if (this.#failure !== undefined) done(this.#failure);
+    else if (offset <= this.synced) done();
+    else {
+      this.#waiters.push({ offset, done });
+      this.#running ??= this.#run();
+    }
+  }
+
+  /** Resolves when nobody waits; rejects never. */
+  async idle(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiters.length > 0) {
+      const target = this.#written();
+      try {
+        await this.#fs.sync(this.#fd);
+      } catch (error) {
+        this.#failure = error;
+      }
+      const waiting = this.#waiters;
+      if (this.#failure !== undefined) {
+        this.#waiters = [];
+        for (const { done } of waiting) done(this.#failure);
+        break;
+      }
+      this.synced = Math.max(this.synced, target);
+      this.#waiters = waiting.filter(({ offset }) => offset > this.synced);
+      for (const { offset, done } of waiting) if (offset <= this.synced) done();
+    }
+    this.#running = undefined;
+  }
+}

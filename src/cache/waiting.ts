@@ -1,0 +1,104 @@
+/**
+ * Sleeping until something may be claimable. What wakes: a write to the folder (a watch), a due time, the end of a
+ * lease, the death of a worker. Watches can miss and clocks can jump, so it also looks by itself now and then.
+ */
+import type { Journal } from './journal.ts';
+import type { Liveness } from './liveness.ts';
+
+/** Between looks when nothing is known to come. */
+const POLL_MS = 1000;
+/** Between looks while others hold claims: a dead worker's messages are back after about this long. */
+const JUDGE_MS = 400;
+/** A timer this late means that this process was stopped. */
+const STALL_MS = 2000;
+
+export interface WaitingHooks {
+  /** Writes down which claims are over. */
+  judge: () => void;
+  /** Whether this process may claim nothing until it has settled what it holds. */
+  blocked: () => boolean;
+  liveness: Liveness;
+}
+
+export class Waiting {
+  readonly #journal: Journal;
+  readonly #hooks: WaitingHooks;
+  readonly #sleepers = new Set<() => void>();
+
+  constructor(journal: Journal, hooks: WaitingHooks) {
+    this.#journal = journal;
+    this.#hooks = hooks;
+  }
+
+  /** Makes everybody who waits look again. */
+  wake(): void {
+    for (const wakeUp of this.#sleepers) wakeUp();
+  }
+
+  /** False after `timeout` ms or when the signal fires. Rejects when the queue is destroyed or closed. */
+  async wait(timeout: number | undefined, signal: AbortSignal | undefined): Promise<boolean> {
+    const { clock, fs } = this.#journal.options.ports;
+    const deadline = timeout === undefined ? Infinity : clock.monotonic() + timeout;
+    let stopWatching: (() => void) | undefined;
+    let changed = false;
+    let wakeUp = (): void => {};
+    const onChange = (): void => {
+      changed = true;
+      wakeUp();
+    };
+    this.#sleepers.add(onChange);
+    signal?.addEventListener('abort', onChange);
+    try {
+      for (;;) {
+        changed = false;
+        this.#hooks.judge();
+        await this.#journal.refresh();
+        if (this.#claimable()) return true;
+        if (signal?.aborted || clock.monotonic() >= deadline) return false;
+        if (!stopWatching) {
+          stopWatching = this.#watch(fs, onChange);
+          // Look once more: what came before the watch was armed raised no event.
+          continue;
+        }
+        if (changed) continue;
+        const ms = Math.min(this.#sleep(), deadline - clock.monotonic());
+        const expected = clock.monotonic() + ms;
+        await new Promise<void>((resolve) => {
+          const cancel = clock.timer(Math.max(ms, 1), resolve);
+          wakeUp = () => {
+            cancel();
+            resolve();
+          };
+        });
+        wakeUp = () => {};
+        if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
+      }
+    } finally {
+      stopWatching?.();
+      this.#sleepers.delete(onChange);
+      signal?.removeEventListener('abort', onChange);
+    }
+  }
+
+  #watch(fs: Journal['options']['ports']['fs'], onChange: () => void): () => void {
+    try {
+      return fs.watch(this.#journal.options.folder, onChange);
+    } catch {
+      // No watches left on this machine: the poll goes on.
+      return () => {};
+    }
+  }
+
+  #claimable(): boolean {
+    const { state, options } = this.#journal;
+    if (state.paused || state.id === '' || this.#hooks.blocked()) return false;
+    return state.line.hasRunnable(options.ports.clock.now());
+  }
+
+  #sleep(): number {
+    const { state, options } = this.#journal;
+    const due = state.line.nextDue() - options.ports.clock.now();
+    const lapse = this.#hooks.liveness.nextLapse(state);
+    return Math.max(1, Math.min(due, lapse + 1, state.claimed.size > 0 ? JUDGE_MS : POLL_MS));
+  }
+}
