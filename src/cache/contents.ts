@@ -127,7 +127,7 @@ export class Contents {
     const header = JSON.parse(headerText(this.#buffer, start, headerLength)) as ContentHeader;
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const inserted = header.op === 'add' ? header.t : header.i;
-    return { at, place, content: header, inserted, json: payloadText(this.#buffer, start, start + length, headerLength) };
+    return { at, place, content: contentOf(header), inserted, json: payloadText(this.#buffer, start, start + length, headerLength) };
   }
 
   #file(segment: number): number | undefined {
@@ -153,6 +153,15 @@ export class Contents {
   }
 }
 
+/** Only what a header says of its content. */
+function contentOf({ u, a, r, by }: Content): Content {
+  const content: Content = { u };
+  if (a !== undefined) content.a = a;
+  if (r !== undefined) content.r = r;
+  if (by !== undefined) content.by = by;
+  return content;
+}
+
 /** The message as callers see it: what was stored, and what has become of it. */
 export function toMessage(stored: StoredMessage, state: QueueState, now: number): Message | undefined {
   const life = state.lifeOf(stored.at);
@@ -168,7 +177,7 @@ export function toMessage(stored: StoredMessage, state: QueueState, now: number)
     disabled,
     username: stored.content.by ?? '',
     insertedAt: new Date(stored.inserted),
-    state: due !== undefined && due <= now && !disabled ? 'ready' : phase.state,
+    state: due !== undefined && due <= now ? 'ready' : phase.state,
     attempts,
     crashes,
     errors: [...errors],

@@ -18,7 +18,7 @@ import {
 } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { position } from './position.ts';
-import { asciiJson, Batch, headerText, parsePayload, payloadText, PREFIX } from './record.ts';
+import { asciiJson, Batch, headerText, parsePayload, payloadText } from './record.ts';
 import { bucketOf, QueueState, toPlace, type Seal } from './state.ts';
 import { SegmentTable } from './table.ts';
 
@@ -55,26 +55,29 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
     return batch.add(asciiJson(header), payload === undefined ? undefined : JSON.stringify(payload));
   };
   const absent = state.id === '' || seal?.why === 'destroy';
+  const none = new QueueState(segment, 0);
+  none.boot = state.boot;
+  const { id, options, attributes, boot, created, modified, paused, added, processed, inserted, last } = absent ? none : state;
   const start: HeadStart = {
     op: 'head',
     ctl: 1,
     format: FORMAT,
     rules: RULES,
-    id: absent ? '' : state.id,
+    id,
     segment,
     prev: seal ? { segment: state.segment, at: seal.offset, crc: seal.checksum } : null,
     digest: state.digest,
-    boot: state.boot,
+    boot,
     t: source.now,
-    created: state.created,
-    modified: state.modified,
-    paused: state.paused,
-    added: state.added,
-    processed: state.processed,
-    inserted: state.inserted,
-    last: state.last,
+    created,
+    modified,
+    paused,
+    added,
+    processed,
+    inserted,
+    last,
   };
-  const payload: HeadPayload = { options: state.options, attributes: state.attributes };
+  const payload: HeadPayload = { options, attributes };
   put(start, payload);
   if (!absent) {
     const moved = new Map<number, { place: number; length: number; headerLength: number }>();
@@ -91,10 +94,10 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
     for (const [at, touched] of state.touched) {
       const { life, place, length, headerLength, lease } = touched;
       const where = moved.get(at) ?? { place, length, headerLength };
-      put(touchedRecord(at, where, life, lease), life.errors.length > 0 ? life.errors : undefined);
+      put(touchedRecord(at, where, life, lease, state.aliasOf(at)), life.errors.length > 0 ? life.errors : undefined);
       moved.delete(at);
     }
-    for (const [at, where] of moved) put(touchedRecord(at, where, state.lifeOf(at)!, undefined));
+    for (const [at, where] of moved) put(touchedRecord(at, where, state.lifeOf(at)!, undefined, state.aliasOf(at)));
     for (const [w, { who, durability }] of state.writers) {
       if (!source.gone.has(w)) put({ op: 'registered', w, who, dur: durability });
     }
@@ -118,8 +121,10 @@ function touchedRecord(
   { place, length, headerLength }: { place: number; length: number; headerLength: number },
   { phase, disabled, attempts, crashes }: Life,
   lease: { began: number; length: number } | undefined,
+  alias: string | undefined,
 ): TouchedRecord {
-  const base = { op: 'touched' as const, p: toPlace(at), at: toPlace(place), len: length, hl: headerLength, attempts, crashes };
+  const plain = { op: 'touched' as const, p: toPlace(at), at: toPlace(place), len: length, hl: headerLength, attempts, crashes };
+  const base = alias === undefined ? plain : { ...plain, a: alias };
   const flagged = disabled ? { ...base, x: 1 as const } : base;
   if (phase.state === 'deferred') return { ...flagged, state: 'deferred', d: phase.due };
   if (phase.state !== 'claimed') return { ...flagged, state: phase.state };
@@ -219,7 +224,6 @@ class HeadReader {
       case 'carry': {
         const at = position(...h.p);
         this.#carried.push({ at, place: position(this.#segment, offset), length, headerLength });
-        if (h.a !== undefined && state.options.uniqueAlias) state.noteAlias(at, h.a);
         return;
       }
       case 'segment':
@@ -240,7 +244,7 @@ class HeadReader {
           crashes: h.crashes,
           errors: (payload() as unknown as TryError[] | null) ?? [],
         };
-        state.restore(position(...h.p), life, position(...h.at), h.len, h.hl, leaseOf(h));
+        state.restore(position(...h.p), life, position(...h.at), h.len, h.hl, leaseOf(h), h.a);
         return;
       }
       case 'registered':
@@ -291,15 +295,16 @@ function leaseOf(h: TouchedRecord): { writer: string; began: number; length: num
   return { writer: h.k!.slice(0, h.k!.indexOf('.')), began: h.m!, length: h.ms! };
 }
 
-/** A segment is worth emptying when what lives there is this little. */
-const CARRY_BYTES = 256 * 1024;
+/** A segment is worth emptying when what lives there is this little: this part of a segment's size, so many messages. */
+const CARRY_PART = 32;
 const CARRY_MESSAGES = 1000;
 
 /**
- * What the next head should carry: all that lives in the oldest segment, if it is little. One segment a rotation.
- * @returns undefined when a content could not be read; then nothing is carried.
+ * What the next head should carry: all that lives in the oldest segment that holds little. One segment a rotation;
+ * nothing when a content cannot be read.
  */
-export function chooseCarried(state: QueueState, contents: Contents): Carried[] {
+export function chooseCarried(state: QueueState, contents: Contents, segmentBytes: number): Carried[] {
+  const most = segmentBytes / CARRY_PART;
   const bySegment = new Map<number, { at: number[]; bytes: number }>();
   const note = (segment: number, at: number, bytes: number): void => {
     let entry = bySegment.get(segment);
@@ -307,7 +312,7 @@ export function chooseCarried(state: QueueState, contents: Contents): Carried[] 
     if (entry.at.length <= CARRY_MESSAGES) entry.at.push(at);
     entry.bytes += bytes;
   };
-  for (const [at, { place, length }] of state.touched) note(toPlace(place)[0], at, length || CARRY_BYTES / 8);
+  for (const [at, { place, length }] of state.touched) note(toPlace(place)[0], at, length || most / 8);
   for (const table of state.tables.values()) {
     if (table.fresh > CARRY_MESSAGES || !table.read) {
       note(table.segment, 0, Infinity);
@@ -321,7 +326,7 @@ export function chooseCarried(state: QueueState, contents: Contents): Carried[] 
   const oldest = [...bySegment]
     .filter(([segment, { at, bytes }]) => {
       // The predecessor is kept anyway, and a damaged segment stays until it is repaired.
-      return segment < state.segment && !damaged.has(segment) && bytes <= CARRY_BYTES && at.length <= CARRY_MESSAGES;
+      return segment < state.segment && !damaged.has(segment) && bytes <= most && at.length <= CARRY_MESSAGES;
     })
     .sort(([a], [b]) => a - b)[0];
   if (!oldest) return [];
@@ -332,11 +337,6 @@ export function chooseCarried(state: QueueState, contents: Contents): Carried[] 
     carried.push({ at, inserted: found.inserted, content: found.content, json: found.json });
   }
   return carried;
-}
-
-/** Room that the head of the present state will need, generously: the log goes on until the seal. */
-export function estimateHead(batch: Batch): number {
-  return batch.length + Math.ceil(batch.length / 4) + 64 * 1024 + PREFIX;
 }
 
 /** Recounts the buckets of a state from its lives and tables. */

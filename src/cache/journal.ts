@@ -189,8 +189,8 @@ export class Journal implements FileVisitor {
 
   /** Finishes what was submitted, flushes as the durability says, and lets the files go. */
   async close(): Promise<void> {
-    if (this.#pending.length > 0 || this.#pumping) await new Promise<void>((resolve) => this.#idle.push(resolve));
     this.dead ??= new QueueError('CLOSED', 'this manager has been closed', { queue: this.options.queue });
+    if (this.#pending.length > 0 || this.#pumping) await new Promise<void>((resolve) => this.#idle.push(resolve));
     if (this.#cancelInterval) {
       this.#cancelInterval();
       await new Promise<void>((resolve) => this.syncer.wait(this.applied, () => resolve()));
@@ -514,10 +514,13 @@ export class Journal implements FileVisitor {
     try {
       const { size } = fs.stat(fd);
       const damage: [number, number][] = [];
+      let sealed = false;
       const visitor: FileVisitor = {
         record(buffer, start, end, headerLength, offset) {
           const text = headerText(buffer, start, headerLength);
-          if (!text.startsWith('{"op":"add"')) return;
+          // What stands behind the seal has never been a message.
+          sealed ||= text.startsWith('{"op":"seal"');
+          if (sealed || !text.startsWith('{"op":"add"')) return;
           // Most messages are plain: nothing in their header concerns the table.
           const plain = !state.options.uniqueAlias && !text.includes('"d":') && !text.includes('"x":');
           const h = plain ? undefined : (JSON.parse(text) as Header & { op: 'add' });

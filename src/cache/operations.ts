@@ -126,6 +126,8 @@ export interface TouchedRecord {
   state: 'ready' | 'deferred' | 'claimed' | 'failed';
   d?: number;
   x?: 1;
+  /** Alias, where aliases are unique. */
+  a?: string;
   attempts: number;
   crashes: number;
   /** Of a claimed one: token, renewals, the lease's beginning (monotonic) and length. */

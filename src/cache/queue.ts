@@ -16,7 +16,6 @@ import { toMessage, type StoredMessage } from './contents.ts';
 import type { Draft, Journal, Submission } from './journal.ts';
 import { Liveness } from './liveness.ts';
 import type { Operation } from './operations.ts';
-import { offsetOf, segmentOf } from './position.ts';
 import { Search } from './search.ts';
 import { makeToken, parseToken, SettleGroup } from './settles.ts';
 import { summarize } from './status.ts';
@@ -197,7 +196,7 @@ export class CacheQueue implements Queue {
       const found = stored[i];
       const message = found && toMessage(found, state, 0);
       if (!message) this.#setAside(claim, at);
-      else claims.push(Object.assign(message, { token: makeToken(claim, segmentOf(at), offsetOf(at)) }));
+      else claims.push(Object.assign(message, { token: makeToken(claim, at, message.uuid) }));
     }
     return claims;
   }
@@ -258,7 +257,7 @@ export class CacheQueue implements Queue {
   }
 
   settle(ref: ClaimRef, settlement: Settlement): Promise<boolean> {
-    const token = parseToken(ref.token);
+    const token = parseToken(ref);
     if (!token) return Promise.resolve(false);
     return new Promise((resolve, reject) => {
       const member = { at: token.at, ref, resolve, reject };

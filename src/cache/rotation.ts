@@ -121,12 +121,8 @@ export class Rotation {
     }
     const { folder } = journal.options;
     const next = state.segment + 1;
-    if (this.#prepared) {
-      fs.close(this.#prepared.fd);
-      if (this.#prepared.random !== state.successor) this.#discard(this.#prepared.path);
-    }
     const made = this.#prepared?.random === state.successor;
-    this.#prepared = undefined;
+    this.#abandonPrepared(state.successor);
     // A head must never know more than the disk.
     await fs.sync(journal.fd);
     try {
@@ -161,8 +157,17 @@ export class Rotation {
     return newest !== undefined && newest > state.segment;
   }
 
+  /** Lets the prepared file go: it was made for the successor of this segment and no other. */
+  #abandonPrepared(chosen: string | undefined): void {
+    if (!this.#prepared) return;
+    this.#journal.options.ports.fs.close(this.#prepared.fd);
+    if (this.#prepared.random !== chosen) this.#discard(this.#prepared.path);
+    this.#prepared = undefined;
+  }
+
   /** This handle has slept through rotations: the newest head is the truth. */
   async #reload(): Promise<void> {
+    this.#abandonPrepared(undefined);
     const { fs } = this.#journal.options.ports;
     const newest = listSegments(fs, this.#journal.options.folder).at(-1);
     if (newest === undefined || newest <= this.#journal.state.segment) {
@@ -351,9 +356,9 @@ export class Rotation {
   }
 
   #carried(): Carried[] {
-    const { state, contents } = this.#journal;
+    const { state, contents, options } = this.#journal;
     if (state.seal?.why === 'destroy' || this.#space.inNeed()) return [];
-    return chooseCarried(state, contents);
+    return chooseCarried(state, contents, options.segmentBytes);
   }
 
   /** Writers known dead whose claims are all over need not be remembered. */

@@ -54,7 +54,7 @@ export class Search {
   }
 
   async *#positions(filter: MessageFilter): AsyncGenerator<number[]> {
-    if (filter.uuid !== undefined || filter.alias !== undefined) {
+    if (filter.uuid !== undefined || filter.alias) {
       const text = filter.uuid !== undefined ? `"u":${asciiJson(filter.uuid)}` : `"a":${asciiJson(filter.alias)}`;
       yield [...(await this.#containing(text))].sort((a, b) => a - b);
       return;

@@ -5,19 +5,21 @@ import type { ClaimRef, Settlement } from '../backend.ts';
 import type { QueueError } from '../errors.ts';
 import type { Clock } from './ports.ts';
 import type { Draft, Submission } from './journal.ts';
-import { position } from './position.ts';
+import { offsetOf, position, segmentOf } from './position.ts';
 import { toWhere, type Effect } from './state.ts';
 
-/** A claim's token as callers hold it: whose claim (writer and number), on which message. */
-const TOKEN = /^([0-9a-f]{16}\.[0-9a-z]{1,13})@(\d{1,7})\.(\d{1,10})$/;
+/** A claim's token as callers hold it: whose claim (writer and number), on which message, the end of whose uuid. */
+const TOKEN = /^([0-9a-f]{16}\.[0-9a-z]{1,13})@(\d{1,7})\.(\d{1,10})\/([0-9a-f]{12})$/;
 
-export function makeToken(claim: string, segment: number, offset: number): string {
-  return `${claim}@${segment}.${offset}`;
+export function makeToken(claim: string, at: number, uuid: string): string {
+  return `${claim}@${segmentOf(at)}.${offsetOf(at)}/${uuid.slice(-12)}`;
 }
 
-export function parseToken(token: string): { claim: string; at: number } | undefined {
+/** Undefined when it is not a token for that message. */
+export function parseToken({ token, uuid }: ClaimRef): { claim: string; at: number } | undefined {
   const match = TOKEN.exec(token);
-  return match ? { claim: match[1]!, at: position(Number(match[2]), Number(match[3])) } : undefined;
+  if (!match || !uuid.endsWith(match[4]!)) return undefined;
+  return { claim: match[1]!, at: position(Number(match[2]), Number(match[3])) };
 }
 
 interface Member {
@@ -74,7 +76,8 @@ export class SettleGroup implements Submission {
 
   done(effect: Effect): void {
     const applied = effect.kind === 'changed' ? new Set(effect.at) : undefined;
-    for (const { at, resolve } of this.#members) resolve(applied?.has(at) ?? false);
+    // Each message is settled once: of two members that mean the same one, the first has done it.
+    for (const { at, resolve } of this.#members) resolve(applied?.delete(at) ?? false);
   }
 
   failed(error: QueueError): void {

@@ -4,6 +4,7 @@
  * comparison with the state fails has no effect.
  */
 import type { QueueOptions } from '../backend.ts';
+import { QueueError, quote } from '../errors.ts';
 import { born, transition, type Happening, type Json, type Life, type Outcome, type TryError } from '../message.ts';
 import { Line } from './line.ts';
 import type {
@@ -161,10 +162,16 @@ export class QueueState {
     this.#aliasOf.set(at, alias);
   }
 
+  /** The alias of a message of a queue with unique aliases. */
+  aliasOf(at: number): string | undefined {
+    return this.#aliasOf.get(at);
+  }
+
   /** While loading a head: a touched message. */
-  restore(at: number, life: Life, place: number, length: number, headerLength: number, lease: Lease | undefined): void {
+  restore(at: number, life: Life, place: number, length: number, headerLength: number, lease?: Lease, alias?: string): void {
     const touched: Touched = { life, place, length, headerLength };
     if (lease) touched.lease = lease;
+    if (alias !== undefined) this.noteAlias(at, alias);
     this.touched.set(at, touched);
     if (life.crashes > 0) this.crashed.add(at);
     if (life.phase.state === 'claimed') this.claimed.add(at);
@@ -311,24 +318,20 @@ export class QueueState {
         return NONE;
       case 'next':
         return NONE;
+      default:
+        throw new QueueError('JOURNAL_NEWER', `this version of Coda does not know the operation ${quote((h as { op: unknown }).op)}`);
     }
   }
 
   #add(h: Header & { op: 'add' }, offset: number, length: number, headerLength: number): Effect {
-    if (this.id === '') return NONE;
-    const { uniqueAlias, maxMessages, maxBytes } = this.options;
-    if (uniqueAlias && h.a !== undefined) {
-      const there = this.aliases.get(h.a);
-      if (there !== undefined) return { kind: 'duplicate', at: there };
-    }
-    if (maxMessages !== undefined && this.waiting >= maxMessages) return { kind: 'full', limit: 'maxMessages' };
-    if (maxBytes !== undefined) {
-      const bytes = payloadBytes(length, headerLength);
-      if (this.bytes + bytes > maxBytes) return { kind: 'full', limit: 'maxBytes' };
-      this.bytes += bytes;
+    const refusal = this.#refusal(h, length, headerLength);
+    if (refusal) {
+      this.#table.refuse(offset);
+      return refusal;
     }
     const at = position(this.segment, offset);
-    if (uniqueAlias && h.a !== undefined) this.noteAlias(at, h.a);
+    if (this.options.uniqueAlias && h.a !== undefined) this.noteAlias(at, h.a);
+    if (this.options.maxBytes !== undefined) this.bytes += payloadBytes(length, headerLength);
     this.#table.add(offset, length, headerLength, h.d, h.x === 1);
     this.added++;
     this.inserted = { u: h.u, a: h.a ?? '', t: h.t };
@@ -342,6 +345,18 @@ export class QueueState {
     return { kind: 'added', at };
   }
 
+  #refusal(h: Header & { op: 'add' }, length: number, headerLength: number): Effect | undefined {
+    if (this.id === '') return NONE;
+    const { uniqueAlias, maxMessages, maxBytes } = this.options;
+    if (uniqueAlias && h.a !== undefined) {
+      const there = this.aliases.get(h.a);
+      if (there !== undefined) return { kind: 'duplicate', at: there };
+    }
+    if (maxMessages !== undefined && this.waiting >= maxMessages) return { kind: 'full', limit: 'maxMessages' };
+    if (maxBytes !== undefined && this.bytes + payloadBytes(length, headerLength) > maxBytes) return { kind: 'full', limit: 'maxBytes' };
+    return undefined;
+  }
+
   #update(h: Header & { op: 'update' }, offset: number, length: number, headerLength: number): Effect {
     const at = position(...h.p);
     const life = this.lifeOf(at);
@@ -352,7 +367,7 @@ export class QueueState {
       this.#forgetAlias(at);
       if (h.a !== undefined) this.noteAlias(at, h.a);
     }
-    if (this.options.maxBytes !== undefined) this.bytes += payloadBytes(length, headerLength) - this.#bytesOf(at);
+    if (this.options.maxBytes !== undefined && isWaiting(life)) this.bytes += payloadBytes(length, headerLength) - this.#bytesOf(at);
     this.#happen(at, { type: 'update', due: h.d, disabled: h.x === undefined ? undefined : h.x === 1 });
     const touched = this.touched.get(at)!;
     touched.place = position(this.segment, offset);
@@ -395,8 +410,11 @@ export class QueueState {
     const after = transition(before, event);
     if (after === undefined) return false;
     this.counts[bucketOf(before)]--;
+    if (this.options.maxBytes !== undefined) {
+      const gained = Number(typeof after !== 'string' && isWaiting(after)) - Number(isWaiting(before));
+      this.bytes += gained * this.#bytesOf(at);
+    }
     if (typeof after === 'string') {
-      if (this.options.maxBytes !== undefined) this.bytes -= this.#bytesOf(at);
       if (this.#aliasOf.size > 0) this.#forgetAlias(at);
       if (touched) this.touched.delete(at);
       this.claimed.delete(at);
@@ -442,10 +460,8 @@ export class QueueState {
       if (table !== this.#table) this.tables.delete(table.segment);
     }
     for (const at of this.#aliasOf.keys()) if (!this.touched.has(at)) this.#forgetAlias(at);
-    if (this.options.maxBytes !== undefined) {
-      this.bytes = 0;
-      for (const at of this.touched.keys()) this.bytes += this.#bytesOf(at);
-    }
+    this.bytes = 0;
+    if (this.options.maxBytes !== undefined) for (const at of this.touched.keys()) this.bytes += this.#bytesOf(at);
     const { claimed } = this.counts;
     Object.assign(this.counts, { ready: 0, deferred: 0, claimed, disabled: 0, failed: 0 });
     return before === 0 ? NONE : { kind: 'purged', count: before };
@@ -493,6 +509,11 @@ export class QueueState {
 function weight(effect: Effect): number {
   if (effect.kind === 'changed') return effect.at.length + 8;
   return effect.kind === 'purged' ? effect.count + 9 : effect.kind.length;
+}
+
+/** Whether a message counts against the queue's limits. */
+function isWaiting(life: Life): boolean {
+  return life.phase.state !== 'failed';
 }
 
 function changed(at: number[]): Effect {

@@ -54,6 +54,11 @@ export class SegmentTable {
     this.#append(offset, length, headerLength, due, disabled, true);
   }
 
+  /** Notes an add that the rules refused: its record stands in the segment, and must not be taken for a message. */
+  refuse(offset: number): void {
+    this.#append(offset, 0, 0, undefined, false, false);
+  }
+
   /** While reading the segment of an unread table: notes a message whose freshness the head has told. */
   recall(offset: number, length: number, headerLength: number, due: number | undefined, disabled: boolean): void {
     this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(offset));
