@@ -36,7 +36,8 @@ export class CacheQueue implements Queue {
   readonly #liveness: Liveness;
   readonly #search: Search;
   readonly #waiting: Waiting;
-  readonly #settles = new Map<string, SettleGroup>();
+  /** The settles of this tick that more may join. */
+  #gathering: { key: string | undefined; group: SettleGroup } | undefined;
   #claims = 0;
   #judgedAt = -Infinity;
   /** Others have lately taken what a claim of ours named: name more. */
@@ -261,19 +262,22 @@ export class CacheQueue implements Queue {
     if (!token) return Promise.resolve(false);
     return new Promise((resolve, reject) => {
       const member = { at: token.at, ref, resolve, reject };
-      // Each failure has its own error; the others say the same of all.
+      // Each failure has its own error; the others say the same of all. Only the last group is added to: settles
+      // happen in the order of the calls.
       const key = settlement.type === 'fail' ? undefined : `${settlement.type} ${token.claim}`;
-      const open = key === undefined ? undefined : this.#settles.get(key);
-      if (open) {
-        open.add(member);
+      if (key !== undefined && this.#gathering?.key === key) {
+        this.#gathering.group.add(member);
         return;
       }
-      const group = new SettleGroup(token.claim, settlement, this.#journal.options.ports.clock, () => {
-        if (key !== undefined && this.#settles.get(key) === group) this.#settles.delete(key);
-      });
-      if (key !== undefined) this.#settles.set(key, group);
-      group.add(member);
-      this.#journal.submit(group);
+      const gathering = {
+        key,
+        group: new SettleGroup(token.claim, settlement, this.#journal.options.ports.clock, () => {
+          if (this.#gathering === gathering) this.#gathering = undefined;
+        }),
+      };
+      this.#gathering = gathering;
+      gathering.group.add(member);
+      this.#journal.submit(gathering.group);
       if (settlement.type !== 'renew') this.#waiting.wake();
     });
   }
