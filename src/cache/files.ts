@@ -1,7 +1,7 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
 import { QueueError } from '../errors.ts';
 import type { FileSystem } from './ports.ts';
-import { scanLines } from './record.ts';
+import { checkLine, scanLines } from './record.ts';
 
 const SEGMENT = /^(\d{8})\.journal$/;
 const TEMPORARY = /^tmp-(\d{8})-([0-9a-f]{16})$/;
@@ -56,6 +56,7 @@ export interface FileVisitor {
 }
 
 const CHUNK = 256 * 1024;
+const NEWLINE = 10;
 
 /** Reads files line by line, a chunk at a call, so that its caller can let others run in between. */
 export class FileScanner {
@@ -83,6 +84,37 @@ export class FileScanner {
         return from + consumed;
       }
       this.#buffer = Buffer.allocUnsafe(this.#buffer.length * 2);
+    }
+  }
+
+  /**
+   * Like `chunk`, but visits only sound lines that hold one of `needles`, and looks at nothing else: several
+   * gigabytes a second.
+   */
+  sift(fd: number, from: number, to: number, needles: readonly Buffer[], visitor: Pick<FileVisitor, 'record'>): number {
+    for (;;) {
+      const wanted = Math.min(this.#buffer.length, to - from);
+      const got = this.#fill(fd, from, wanted);
+      const end = this.#buffer.subarray(0, got).lastIndexOf(NEWLINE) + 1;
+      if (end === 0 && got === wanted && from + got < to) {
+        this.#buffer = Buffer.allocUnsafe(this.#buffer.length * 2);
+        continue;
+      }
+      const text = this.#buffer.subarray(0, end);
+      const starts = new Set<number>();
+      for (const needle of needles) {
+        for (let hit = text.indexOf(needle); hit >= 0; ) {
+          starts.add(text.lastIndexOf(NEWLINE, hit) + 1);
+          const lineEnd = text.indexOf(NEWLINE, hit);
+          hit = lineEnd < 0 ? -1 : text.indexOf(needle, lineEnd);
+        }
+      }
+      for (const start of [...starts].sort((a, b) => a - b)) {
+        const lineEnd = text.indexOf(NEWLINE, start);
+        const headerLength = checkLine(text, start, lineEnd);
+        if (headerLength >= 0) visitor.record(text, start, lineEnd, headerLength, from + start);
+      }
+      return from + end;
     }
   }
 

@@ -2,13 +2,13 @@
 import { dirname } from 'node:path';
 import type { QueueOptions } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
-import { errorCode, FileScanner, listSegments, segmentName } from './files.ts';
+import { errorCode, FileScanner, listSegments, segmentName, type FileVisitor } from './files.ts';
 import { writeHead } from './head.ts';
-import type { HeadStart, Operation, Written } from './operations.ts';
+import { CONTROL, type HeadStart } from './operations.ts';
 import type { FileSystem, Ports } from './ports.ts';
-import { Batch, headerText } from './record.ts';
+import { Batch, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
 import { writeReserve } from './space.ts';
-import { QueueState } from './state.ts';
+import { QueueState, type Header } from './state.ts';
 
 /**
  * File systems on which appends of several machines or programs are not one order, or a rename or sync does not hold
@@ -175,21 +175,22 @@ export function holdsQueue(fs: FileSystem, folder: string): boolean {
 }
 
 function liveAtEnd(fs: FileSystem, fd: number): boolean {
-  let live = true;
-  let sealed = false;
-  new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
-    record(buffer, start, _end, headerLength) {
-      const text = headerText(buffer, start, headerLength);
-      if (sealed || !text.includes('"ctl":1')) return;
-      const h = JSON.parse(text) as HeadStart | (Operation & Written);
-      if (h.op === 'head') live = h.id !== '';
-      else if (h.op === 'create') live = true;
-      else if (h.op === 'seal') {
-        sealed = true;
-        if (h.why === 'destroy') live = false;
-      }
+  const state = new QueueState(0, 0);
+  const scanner = new FileScanner(fs);
+  const { size } = fs.stat(fd);
+  const needles = [Buffer.from(CONTROL)];
+  const visitor: Pick<FileVisitor, 'record'> = {
+    record(buffer, start, end, headerLength, offset) {
+      const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | Header;
+      state.applyControl(header, offset, lineChecksum(buffer, start), () =>
+        parsePayload(payloadText(buffer, start, end, headerLength)),
+      );
     },
-    bad() {},
-  });
-  return live;
+  };
+  for (let at = 0; at < size; ) {
+    const next = scanner.sift(fd, at, size, needles, visitor);
+    if (next === at) break;
+    at = next;
+  }
+  return state.id !== '' && state.seal?.why !== 'destroy';
 }

@@ -106,7 +106,7 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
       put({ op: 'outcomes' }, state.outcomes.slice(i, i + OUTCOMES));
     }
   }
-  put({ op: 'ready', records });
+  put({ op: 'ready', ctl: 1, records });
 }
 
 function putTable(table: SegmentTable, put: (header: HeadRecord) => void): void {
@@ -270,7 +270,8 @@ class HeadReader {
   }
 }
 
-function checkVersion(h: HeadStart, path: string): void {
+/** Errors: JOURNAL_NEWER. */
+export function checkVersion(h: HeadStart, path: string): void {
   if (h.format <= FORMAT && h.rules <= RULES) return;
   throw new QueueError(
     'JOURNAL_NEWER',

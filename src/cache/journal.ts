@@ -11,15 +11,15 @@ import { QueueError } from '../errors.ts';
 import type { Json } from '../message.ts';
 import { Contents } from './contents.ts';
 import { FileScanner, isFull, listSegments, segmentName, storageError, type FileVisitor } from './files.ts';
-import { loadHead, recount } from './head.ts';
-import type { Operation } from './operations.ts';
+import { checkVersion, loadHead, recount } from './head.ts';
+import { CONTROL, type HeadRecord, type HeadStart, type Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
-import { position } from './position.ts';
 import { asciiJson, Batch, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
 import { Rotation } from './rotation.ts';
 import { Space } from './space.ts';
-import { bucketOf, QueueState, type Effect, type Header } from './state.ts';
+import { QueueState, type Effect, type Header } from './state.ts';
 import { Syncer } from './syncer.ts';
+import { readTable } from './read-table.ts';
 import { SegmentTable } from './table.ts';
 
 /** A write is at most about this long, unless one record is longer. */
@@ -56,6 +56,8 @@ export interface Submission {
   readonly synced: boolean;
   /** Whether what others have written meanwhile must be known before `draft` is called. */
   readonly current: boolean;
+  /** Whether the control records suffice to answer it; everything else needs the whole state. */
+  readonly light?: boolean;
   /** A claim: the writer must be known to those who may have to judge whether it lives. */
   readonly registers?: boolean;
   /**
@@ -93,6 +95,8 @@ export class Journal implements FileVisitor {
   headEnd = 0;
   applied = 0;
   syncer!: Syncer;
+  /** Whether the state is the whole one. A mere producer does without: it only looks for control records. */
+  whole = false;
   /** Why this handle cannot be used any more. */
   dead: QueueError | undefined;
 
@@ -110,6 +114,10 @@ export class Journal implements FileVisitor {
   /** A damaged line was met: the seal may have been in it. */
   suspicious = false;
   #idle: (() => void)[] = [];
+  /** Up to where the file is known to reach. */
+  #reach = 0;
+  readonly #control = Buffer.from(CONTROL);
+  readonly #own: Buffer;
 
   private constructor(options: JournalOptions) {
     this.options = options;
@@ -117,16 +125,18 @@ export class Journal implements FileVisitor {
     this.contents = new Contents(fs, options.folder);
     this.#scanner = new FileScanner(fs);
     this.writer = random.hex(8);
+    this.#own = Buffer.from(`"w":"${this.writer}"`);
     this.#space = new Space(options);
     this.#rotation = new Rotation(this, this.#space);
   }
 
-  /** Opens the newest segment and replays it. Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, JOURNAL_CORRUPT, STORAGE_FAILED. */
+  /** Opens the newest segment and reads its control records; the rest when it is needed. Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, JOURNAL_CORRUPT, STORAGE_FAILED. */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
     try {
       await journal.#load();
-      await journal.refresh();
+      await journal.catchUp();
+      if (journal.state.seal) await journal.refresh();
     } catch (error) {
       journal.#release();
       throw journal.#typed(error, 'opening the journal');
@@ -228,6 +238,7 @@ export class Journal implements FileVisitor {
   #turn(): (() => Promise<void>) | undefined {
     if (this.syncer.failed) return () => this.#giveUp();
     if (this.suspicious) return () => this.#rotation.checkForSuccessor();
+    if (!this.whole && this.#pending.some((submission) => !submission.light)) return () => this.makeWhole();
     if (this.state.seal) return () => this.#rotation.follow();
     if (this.#pending.some((submission) => submission.current)) {
       if (!this.step()) return () => this.catchUp();
@@ -263,6 +274,10 @@ export class Journal implements FileVisitor {
       if (batch.length >= WRITE_BYTES) break;
       const refusal = submission.purpose === 'add' ? this.#space.refusal(batch.length) : undefined;
       if (refusal) {
+        if (!this.whole) {
+          obstacle = () => this.makeWhole();
+          break;
+        }
         this.#reclaim = this.#rotation.reclaims();
         if (this.#reclaim) break;
         count++;
@@ -354,10 +369,13 @@ export class Journal implements FileVisitor {
     const { buffer } = this.#batch;
     for (const record of this.#flight) {
       const { header, json, start, length, headerLength } = record;
+      const checksum = lineChecksum(buffer, start);
       const payload = (): Json => parsePayload(json ?? '');
-      record.effect = this.state.apply(header, base + start, length, headerLength, lineChecksum(buffer, start), payload);
+      record.effect = this.whole
+        ? this.state.apply(header, base + start, length, headerLength, checksum, payload)
+        : this.state.applyControl(header, base + start, checksum, payload);
     }
-    this.applied = size;
+    this.applied = this.#reach = size;
     return true;
   }
 
@@ -457,8 +475,11 @@ export class Journal implements FileVisitor {
   step(): boolean {
     const { fs } = this.options.ports;
     const { size, links } = fs.stat(this.fd);
+    this.#reach = Math.max(this.#reach, size);
     if (size > this.applied) {
-      const next = this.#scanner.chunk(this.fd, this.applied, size, this);
+      const next = this.whole
+        ? this.#scanner.chunk(this.fd, this.applied, size, this)
+        : this.#scanner.sift(this.fd, this.applied, size, this.#needles(), this);
       const tornTail = next === this.applied;
       this.applied = next;
       if (!tornTail && next < size) return false;
@@ -474,12 +495,20 @@ export class Journal implements FileVisitor {
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
     const header = JSON.parse(headerText(buffer, start, headerLength)) as Header;
     const sealed = this.state.seal !== undefined;
-    const effect = this.state.apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () =>
-      parsePayload(payloadText(buffer, start, end, headerLength)),
-    );
+    const checksum = lineChecksum(buffer, start);
+    const payload = (): Json => parsePayload(payloadText(buffer, start, end, headerLength));
+    const effect = this.whole
+      ? this.state.apply(header, offset, end - start, headerLength, checksum, payload)
+      : this.state.applyControl(header, offset, checksum, payload);
+    // A note without the seal that it names: was the seal damaged?
+    if (header.op === 'next' && !sealed) this.suspicious = true;
     if (header.w !== this.writer || sealed) return;
     const own = this.#flight[header.n - this.#firstInFlight];
     if (own) own.effect = effect;
+  }
+
+  #needles(): Buffer[] {
+    return this.#flight.length > 0 ? [this.#control, this.#own] : [this.#control];
   }
 
   bad(_buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
@@ -498,55 +527,17 @@ export class Journal implements FileVisitor {
     this.options.report(new QueueError('JOURNAL_CORRUPT', text, { queue, path }));
   }
 
-  /** Reads where the messages of an older segment lie. Its payloads are checked, not kept. */
+  /** Reads where the messages of an older segment lie. */
   async readTable(table: SegmentTable): Promise<void> {
-    const { fs, clock } = this.options.ports;
-    const { state } = this;
-    const path = `${this.options.folder}/${segmentName(table.segment)}`;
-    const before = table.fresh;
-    table.restartReading();
-    let fd: number;
+    const { ports, folder, queue } = this.options;
+    const path = `${folder}/${segmentName(table.segment)}`;
+    let damage: [number, number][];
     try {
-      fd = fs.open(path, 'read');
+      damage = await readTable({ ports, scanner: this.#scanner, path, state: this.state, table });
     } catch (error) {
-      throw storageError(error, 'opening an older segment', this.options.queue, path);
+      throw storageError(error, 'reading an older segment', queue, path);
     }
-    try {
-      const { size } = fs.stat(fd);
-      const damage: [number, number][] = [];
-      let sealed = false;
-      const visitor: FileVisitor = {
-        record(buffer, start, end, headerLength, offset) {
-          const text = headerText(buffer, start, headerLength);
-          // What stands behind the seal has never been a message.
-          sealed ||= text.startsWith('{"op":"seal"');
-          if (sealed || !text.startsWith('{"op":"add"')) return;
-          // Most messages are plain: nothing in their header concerns the table.
-          const plain = !state.options.uniqueAlias && !text.includes('"d":') && !text.includes('"x":');
-          const h = plain ? undefined : (JSON.parse(text) as Header & { op: 'add' });
-          table.recall(offset, end - start, headerLength, h?.d, h?.x === 1);
-          const at = table.count - 1;
-          if (!h || !table.isFreshAt(at)) return;
-          const life = table.lifeAt(at);
-          if (bucketOf(life) !== 'ready') state.line.enter(position(table.segment, offset), life);
-          if (h.a !== undefined && state.options.uniqueAlias) state.noteAlias(position(table.segment, offset), h.a);
-        },
-        bad(_buffer, start, end, kind, offset) {
-          if (kind === 'rot') damage.push([offset, offset + end - start]);
-        },
-      };
-      for (let at = 0; at < size; ) {
-        const next = this.#scanner.chunk(fd, at, size, visitor);
-        if (next === at) break;
-        at = next;
-        await clock.yield();
-      }
-      table.finishReading();
-      state.counts.ready += table.fresh - before;
-      for (const [from, to] of damage) this.noteDamage(table.segment, from, to);
-    } finally {
-      fs.close(fd);
-    }
+    for (const [from, to] of damage) this.noteDamage(table.segment, from, to);
   }
 
   // --- Loading ---------------------------------------------------------------------------------------------------
@@ -565,7 +556,8 @@ export class Journal implements FileVisitor {
         throw error;
       }
       try {
-        await this.#enterFile(fd, newest, path);
+        if (await this.enterLightly(fd, newest)) return;
+        await this.#rotation.rebuildHead(fd, newest);
         return;
       } catch (error) {
         if (this.fd !== fd) fs.close(fd);
@@ -588,19 +580,53 @@ export class Journal implements FileVisitor {
     });
   }
 
-  async #enterFile(fd: number, segment: number, path: string): Promise<void> {
-    const { fs } = this.options.ports;
-    const loaded = loadHead(fs, fd, segment, this.options.keepOutcomes, path);
-    if (!loaded) {
-      await this.#rotation.rebuildHead(fd, segment);
-      return;
+  /** Goes on in the open file with no more than its control records. False: its head cannot be read so. */
+  async enterLightly(fd: number, segment: number): Promise<boolean> {
+    const { ports, keepOutcomes } = this.options;
+    const state = new QueueState(segment, keepOutcomes);
+    const path = `${this.options.folder}/${segmentName(segment)}`;
+    let begun = false;
+    let headEnd = 0;
+    const { size } = ports.fs.stat(fd);
+    const visitor: Pick<FileVisitor, 'record'> = {
+      record: (buffer, start, end, headerLength, offset) => {
+        // What follows the head is applied later, in its turn.
+        if (headEnd > 0) return;
+        const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | HeadRecord;
+        if (header.op === 'ready') headEnd = offset + end - start + 1;
+        if (header.op !== 'head' || header.segment !== segment) return;
+        begun = true;
+        checkVersion(header, path);
+        state.applyControl(header, offset, '', () => parsePayload(payloadText(buffer, start, end, headerLength)));
+      },
+    };
+    for (let at = 0; at < size && headEnd === 0; ) {
+      const next = this.#scanner.sift(fd, at, size, [this.#control], visitor);
+      if (next === at) break;
+      at = next;
+      await ports.clock.yield();
     }
-    await this.adopt(fd, loaded.state, loaded.end);
+    if (headEnd === 0 || !begun) return false;
+    this.state = state;
+    this.whole = false;
+    this.enter(fd, headEnd);
+    return true;
+  }
+
+  /** Builds the whole state: from the head of the present segment, or its predecessor, and all that follows. */
+  async makeWhole(): Promise<void> {
+    const { fs } = this.options.ports;
+    const { segment } = this.state;
+    const loaded = loadHead(fs, this.fd, segment, this.options.keepOutcomes, this.path);
+    if (loaded) await this.adopt(this.fd, loaded.state, loaded.end);
+    else await this.#rotation.rebuildHead(fs.open(this.path, 'append'), segment);
+    await this.catchUp();
   }
 
   /** Goes on from a loaded state, in the open file `fd`. */
   async adopt(fd: number, state: QueueState, headEnd: number): Promise<void> {
     this.state = state;
+    this.whole = true;
     for (const table of [...state.tables.values()]) {
       if (!table.read && (table.special > 0 || state.needsTables)) await this.readTable(table);
     }
@@ -611,18 +637,21 @@ export class Journal implements FileVisitor {
   /** From now on `fd` is the segment that is written to; its head reaches to `headEnd` and is on the device. */
   enter(fd: number, headEnd: number): void {
     const { fs } = this.options.ports;
-    if (this.fd >= 0 && this.fd !== fd) {
+    this.headEnd = headEnd;
+    this.applied = headEnd;
+    this.suspicious = false;
+    // The same file, with a whole state instead of a light one: this writer's numbers and flushes go on.
+    if (this.fd === fd) return;
+    if (this.fd >= 0) {
       const old = this.fd;
       // Flushes of the old segment are under way; its waiters are answered by them.
       void this.syncer.idle().then(() => fs.close(old));
     }
     this.fd = fd;
-    this.headEnd = headEnd;
-    this.applied = headEnd;
     this.#records = 0;
     this.#saidSynced = 0;
-    this.suspicious = false;
-    this.syncer = new Syncer(fs, fd, headEnd, () => this.applied);
+    this.#reach = headEnd;
+    this.syncer = new Syncer(fs, fd, headEnd, () => this.#reach);
   }
 
   #typed(error: unknown, doing: string): QueueError {

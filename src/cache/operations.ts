@@ -18,6 +18,12 @@ export const RULES = 1;
 export type Place = [segment: number, offset: number];
 export type Where = [segment: number, ...offsets: (number | [offset: number, due: number])[]];
 
+/**
+ * `ctl` marks the records that a mere producer has to know of: those that can change what becomes of an add. It finds
+ * them by their bytes, `"ctl":1`, and reads nothing else.
+ */
+export const CONTROL = '"ctl":1';
+
 /** What every record written by a handle says: who, its how-manieth record in this segment, when (wall clock). */
 export interface Written {
   w: string;
@@ -91,7 +97,7 @@ export type HeadRecord =
   /** Payload: how the last messages ended, oldest first. */
   | { op: 'outcomes' }
   /** The head is whole: so many records stand before this one. */
-  | { op: 'ready'; records: number };
+  | { op: 'ready'; ctl: 1; records: number };
 
 export interface HeadStart {
   op: 'head';

@@ -390,6 +390,7 @@ export class CacheQueue implements Queue {
         purpose,
         synced,
         current: false,
+        light: purpose === 'add' && !this.#journal.state.needsWhole,
         draft: () => draft,
         done: (effect, time) => {
           try {

@@ -65,6 +65,8 @@ export class Rotation {
   async seal(why: SealReason, onSealed?: () => void): Promise<void> {
     const journal = this.#journal;
     this.#nextTry = journal.applied + WORTH_BYTES;
+    // A head is made of the whole state.
+    if (!journal.whole) await journal.makeWhole();
     try {
       this.#prepared ??= this.#prepare();
     } catch (error) {
@@ -109,16 +111,18 @@ export class Rotation {
   async follow(): Promise<void> {
     const journal = this.#journal;
     const { fs, clock } = journal.options.ports;
-    const { state } = journal;
-    for (let waited = 0; state.successor === undefined; waited += 2) {
+    for (let waited = 0; journal.state.successor === undefined; waited += 2) {
       if (this.#newerExists()) return this.#reload();
       if (!this.#prepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
         await journal.catchUp();
         continue;
       }
-      await this.#makeSuccessor();
+      if (journal.whole) await this.#makeSuccessor();
+      else await journal.makeWhole();
     }
+    const { state } = journal;
+    if (state.successor === undefined) return;
     const { folder } = journal.options;
     const next = state.segment + 1;
     const made = this.#prepared?.random === state.successor;
@@ -193,8 +197,11 @@ export class Rotation {
     this.#nextTry = 0;
     try {
       const id = journal.state.id;
-      const loaded = loadHead(ports.fs, fd, segment, keepOutcomes, path);
-      if (!loaded) await this.rebuildHead(fd, segment);
+      const light = !journal.whole && (await journal.enterLightly(fd, segment));
+      const loaded = light ? undefined : loadHead(ports.fs, fd, segment, keepOutcomes, path);
+      if (light) {
+        // Its control records are all that is needed.
+      } else if (!loaded) await this.rebuildHead(fd, segment);
       else if (this.#agrees(loaded)) {
         journal.state.enterSegment(segment);
         for (const { at, place, length, headerLength } of loaded.carried) journal.state.carry(at, place, length, headerLength);
@@ -241,7 +248,7 @@ export class Rotation {
       throw new QueueError('JOURNAL_CORRUPT', `the head of ${segmentName(segment)} is damaged and ${why}; see queue verify`, { queue, path });
     };
     const previousPath = `${folder}/${segmentName(segment - 1)}`;
-    if (journal.state?.segment !== segment - 1 || !journal.state.seal) {
+    if (!journal.whole || journal.state.segment !== segment - 1 || !journal.state.seal) {
       let previous: number;
       try {
         previous = ports.fs.open(previousPath, 'append');

@@ -9,6 +9,7 @@ import { born, transition, type Happening, type Json, type Life, type Outcome, t
 import { Line } from './line.ts';
 import type {
   HeadPayload,
+  HeadStart,
   OutcomeEntry,
   Operation,
   Place,
@@ -132,6 +133,11 @@ export class QueueState {
     return ready + deferred + claimed + disabled;
   }
 
+  /** Whether an add's fate depends on what is in the queue. */
+  get needsWhole(): boolean {
+    return this.needsTables || this.options.maxMessages !== undefined;
+  }
+
   /** Whether every table must be read before records are applied. */
   get needsTables(): boolean {
     return this.options.uniqueAlias === true || this.options.maxBytes !== undefined;
@@ -201,6 +207,34 @@ export class QueueState {
     touched.place = place;
     touched.length = length;
     touched.headerLength = headerLength;
+  }
+
+  /**
+   * What a mere producer needs of a record: whether its own add counts, and which file comes next. A state that is
+   * fed by this knows no messages.
+   */
+  applyControl(h: Header | HeadStart, offset: number, checksum: string, payload: () => Json): Effect {
+    if (h.op === 'head') {
+      this.id = h.id;
+      this.boot = h.boot;
+      this.options = (payload() as unknown as HeadPayload).options;
+      return NONE;
+    }
+    if (this.seal) {
+      this.#afterSeal(h);
+      return NONE;
+    }
+    switch (h.op) {
+      case 'add':
+        return this.id === '' ? NONE : { kind: 'added', at: position(this.segment, offset) };
+      case 'boot':
+      case 'writer':
+      case 'seal':
+      case 'create':
+        return this.#apply(h, offset, 0, 0, checksum, payload);
+      default:
+        return NONE;
+    }
   }
 
   /**
