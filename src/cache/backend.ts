@@ -102,7 +102,9 @@ class CacheBackend implements Backend {
   async list(): Promise<string[]> {
     return this.#guarded('listing the queues', '', async () => {
       const { fs } = this.#ports;
-      const names = fs.list(this.#root).filter((name) => NAME.test(name) && fs.kind(this.#folder(name)) === 'folder');
+      const names = fs
+        .list(this.#root)
+        .filter((name) => NAME.test(name) && fs.kind(this.#folder(name)) === 'folder');
       return names.filter((name) => holdsQueue(fs, this.#folder(name))).sort();
     });
   }
@@ -145,7 +147,16 @@ class CacheBackend implements Backend {
     const folder = this.#folder(name);
     checkFileSystem(this.#ports.fs, folder);
     const report = (error: QueueError): void => void (this.#lastError = error);
-    const options = { ports: this.#ports, queue: name, folder, durability, syncInterval, keepOutcomes, segmentBytes, report };
+    const options = {
+      ports: this.#ports,
+      queue: name,
+      folder,
+      durability,
+      syncInterval,
+      keepOutcomes,
+      segmentBytes,
+      report,
+    };
     for (;;) {
       try {
         return await Journal.open(options);
@@ -168,7 +179,10 @@ class CacheBackend implements Backend {
   async #notFound(name: string): Promise<QueueError> {
     const near = nearest(name, await this.list());
     const hint = near === undefined ? '' : `; did you mean ${quote(near)}?`;
-    return new QueueError('QUEUE_NOT_FOUND', `there is no queue named ${quote(name)}${hint}`, { queue: name, path: this.#root });
+    return new QueueError('QUEUE_NOT_FOUND', `there is no queue named ${quote(name)}${hint}`, {
+      queue: name,
+      path: this.#root,
+    });
   }
 
   async #guarded<T>(doing: string, name: string, run: () => Promise<T>): Promise<T> {

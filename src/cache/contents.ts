@@ -83,7 +83,13 @@ export class Contents {
     for (let i = first + 1; i < positions.length; i++) {
       const next = this.#locate(state, positions[i]!);
       const nextEnd = next.place + next.length;
-      if (next.length === 0 || segmentOf(next.place) !== segmentOf(place) || next.place < place || nextEnd - place > SPAN) break;
+      if (
+        next.length === 0 ||
+        segmentOf(next.place) !== segmentOf(place) ||
+        next.place < place ||
+        nextEnd - place > SPAN
+      )
+        break;
       end = Math.max(end, nextEnd);
     }
     return end - place;
@@ -127,7 +133,13 @@ export class Contents {
     const header = JSON.parse(headerText(this.#buffer, start, headerLength)) as ContentHeader;
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const inserted = header.op === 'add' ? header.t : header.i;
-    return { at, place, content: contentOf(header), inserted, json: payloadText(this.#buffer, start, start + length, headerLength) };
+    return {
+      at,
+      place,
+      content: contentOf(header),
+      inserted,
+      json: payloadText(this.#buffer, start, start + length, headerLength),
+    };
   }
 
   #file(segment: number): number | undefined {

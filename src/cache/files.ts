@@ -21,6 +21,9 @@ export function parseTemporaryName(name: string): { segment: number; random: str
   return match ? { segment: Number(match[1]), random: match[2]! } : undefined;
 }
 
+/** What this process works on has been overtaken: a segment that it looks for was spent and deleted. Start from the newest. */
+export class Behind extends Error {}
+
 /** Numbers of the segments in a folder, ascending. */
 export function listSegments(fs: FileSystem, folder: string): number[] {
   const found: number[] = [];
@@ -29,6 +32,11 @@ export function listSegments(fs: FileSystem, folder: string): number[] {
     if (segment !== undefined) found.push(segment);
   }
   return found.sort((a, b) => a - b);
+}
+
+/** 0 when the listing shows none. */
+export function newestSegment(fs: FileSystem, folder: string): number {
+  return listSegments(fs, folder).at(-1) ?? 0;
 }
 
 export function errorCode(error: unknown): string | undefined {
@@ -76,7 +84,8 @@ export class FileScanner {
       const wanted = Math.min(this.#buffer.length, to - from);
       const got = this.#fill(fd, from, wanted);
       const consumed = scanLines(this.#buffer, 0, got, {
-        record: (buffer, start, end, headerLength) => visitor.record(buffer, start, end, headerLength, from + start),
+        record: (buffer, start, end, headerLength) =>
+          visitor.record(buffer, start, end, headerLength, from + start),
         bad: (buffer, start, end, kind) => visitor.bad(buffer, start, end, kind, from + start),
       });
       if (consumed > 0 || got < wanted || from + got >= to) {
@@ -91,7 +100,13 @@ export class FileScanner {
    * Like `chunk`, but visits only sound lines that hold one of `needles`, and looks at nothing else: several
    * gigabytes a second.
    */
-  sift(fd: number, from: number, to: number, needles: readonly Buffer[], visitor: Pick<FileVisitor, 'record'>): number {
+  sift(
+    fd: number,
+    from: number,
+    to: number,
+    needles: readonly Buffer[],
+    visitor: Pick<FileVisitor, 'record'>,
+  ): number {
     for (;;) {
       const wanted = Math.min(this.#buffer.length, to - from);
       const got = this.#fill(fd, from, wanted);
@@ -103,7 +118,7 @@ export class FileScanner {
       const text = this.#buffer.subarray(0, end);
       const starts = new Set<number>();
       for (const needle of needles) {
-        for (let hit = text.indexOf(needle); hit >= 0; ) {
+        for (let hit = text.indexOf(needle); hit >= 0;) {
           starts.add(text.lastIndexOf(NEWLINE, hit) + 1);
           const lineEnd = text.indexOf(NEWLINE, hit);
           hit = lineEnd < 0 ? -1 : text.indexOf(needle, lineEnd);

@@ -38,7 +38,11 @@ export function openRoot(ports: Ports, path: string): string {
   const root = fs.resolve(path);
   const kind = fs.kind(root);
   if (kind !== 'folder') {
-    throw new QueueError('STORAGE_UNSUPPORTED', `cacheRoot: expected a folder, received a ${kind ?? 'path without a file'}`, { path });
+    throw new QueueError(
+      'STORAGE_UNSUPPORTED',
+      `cacheRoot: expected a folder, received a ${kind ?? 'path without a file'}`,
+      { path },
+    );
   }
   checkFileSystem(fs, root);
   return root;
@@ -77,7 +81,9 @@ export function probe({ fs, random }: Ports, root: string): void {
   } finally {
     fs.remove(named);
   }
-  throw new QueueError('STORAGE_UNSUPPORTED', 'appends or renames do not hold on this file system', { path: root });
+  throw new QueueError('STORAGE_UNSUPPORTED', 'appends or renames do not hold on this file system', {
+    path: root,
+  });
 }
 
 function makeFolders(fs: FileSystem, path: string): void {
@@ -134,7 +140,8 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
     fs.removeFolder(cradle);
     const code = errorCode(error);
     // Another was born meanwhile. Windows says EPERM for a folder that exists.
-    if (code === 'ENOTEMPTY' || code === 'EEXIST' || (code === 'EPERM' && fs.kind(folder) === 'folder')) return false;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST' || (code === 'EPERM' && fs.kind(folder) === 'folder'))
+      return false;
     throw error;
   }
   await fs.syncFolder(root);
@@ -146,10 +153,14 @@ export function checkFolder(fs: FileSystem, folder: string, queue: string): bool
   const kind = fs.kind(folder);
   if (kind === undefined) return false;
   if (kind === 'folder') return true;
-  throw new QueueError('STORAGE_UNSUPPORTED', `expected the queue's own folder, received a ${kind} named ${quote(queue)}`, {
-    queue,
-    path: folder,
-  });
+  throw new QueueError(
+    'STORAGE_UNSUPPORTED',
+    `expected the queue's own folder, received a ${kind} named ${quote(queue)}`,
+    {
+      queue,
+      path: folder,
+    },
+  );
 }
 
 /** Whether the folder holds a queue now, told from the newest segment without building its state. */
@@ -187,7 +198,7 @@ function liveAtEnd(fs: FileSystem, fd: number): boolean {
       );
     },
   };
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size;) {
     const next = scanner.sift(fd, at, size, needles, visitor);
     if (next === at) break;
     at = next;

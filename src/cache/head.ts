@@ -18,7 +18,7 @@ import {
 } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { position } from './position.ts';
-import { asciiJson, Batch, headerText, parsePayload, payloadText } from './record.ts';
+import { asciiJson, type Batch, headerText, parsePayload, payloadText } from './record.ts';
 import { bucketOf, QueueState, toPlace, type Seal } from './state.ts';
 import { SegmentTable } from './table.ts';
 
@@ -57,7 +57,8 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
   const absent = state.id === '' || seal?.why === 'destroy';
   const none = new QueueState(segment, 0);
   none.boot = state.boot;
-  const { id, options, attributes, boot, created, modified, paused, added, processed, inserted, last } = absent ? none : state;
+  const { id, options, attributes, boot, created, modified, paused, added, processed, inserted, last } =
+    absent ? none : state;
   const start: HeadStart = {
     op: 'head',
     ctl: 1,
@@ -85,7 +86,11 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
       const header = asciiJson({ op: 'carry', p: toPlace(at), i: inserted, ...content } satisfies HeadRecord);
       const offset = batch.add(header, json);
       records++;
-      moved.set(at, { place: position(segment, offset), length: batch.length - 1 - offset, headerLength: header.length });
+      moved.set(at, {
+        place: position(segment, offset),
+        length: batch.length - 1 - offset,
+        headerLength: header.length,
+      });
     }
     const emptied = new Set(carried.map(({ at }) => toPlace(at)[0]));
     for (const table of state.tables.values()) {
@@ -94,10 +99,14 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
     for (const [at, touched] of state.touched) {
       const { life, place, length, headerLength, lease } = touched;
       const where = moved.get(at) ?? { place, length, headerLength };
-      put(touchedRecord(at, where, life, lease, state.aliasOf(at)), life.errors.length > 0 ? life.errors : undefined);
+      put(
+        touchedRecord(at, where, life, lease, state.aliasOf(at)),
+        life.errors.length > 0 ? life.errors : undefined,
+      );
       moved.delete(at);
     }
-    for (const [at, where] of moved) put(touchedRecord(at, where, state.lifeOf(at)!, undefined, state.aliasOf(at)));
+    for (const [at, where] of moved)
+      put(touchedRecord(at, where, state.lifeOf(at)!, undefined, state.aliasOf(at)));
     for (const [w, { who, durability }] of state.writers) {
       if (!source.gone.has(w)) put({ op: 'registered', w, who, dur: durability });
     }
@@ -123,12 +132,27 @@ function touchedRecord(
   lease: { began: number; length: number } | undefined,
   alias: string | undefined,
 ): TouchedRecord {
-  const plain = { op: 'touched' as const, p: toPlace(at), at: toPlace(place), len: length, hl: headerLength, attempts, crashes };
+  const plain = {
+    op: 'touched' as const,
+    p: toPlace(at),
+    at: toPlace(place),
+    len: length,
+    hl: headerLength,
+    attempts,
+    crashes,
+  };
   const base = alias === undefined ? plain : { ...plain, a: alias };
   const flagged = disabled ? { ...base, x: 1 as const } : base;
   if (phase.state === 'deferred') return { ...flagged, state: 'deferred', d: phase.due };
   if (phase.state !== 'claimed') return { ...flagged, state: phase.state };
-  return { ...flagged, state: 'claimed', k: phase.token, r: phase.renewal, m: lease!.began, ms: lease!.length };
+  return {
+    ...flagged,
+    state: 'claimed',
+    k: phase.token,
+    r: phase.renewal,
+    m: lease!.began,
+    ms: lease!.length,
+  };
 }
 
 export interface LoadedHead {
@@ -143,11 +167,17 @@ export interface LoadedHead {
 }
 
 /** The head of the open file, or undefined when a record of it is damaged. Errors: JOURNAL_NEWER. */
-export function loadHead(fs: FileSystem, fd: number, segment: number, keepOutcomes: number, path: string): LoadedHead | undefined {
+export function loadHead(
+  fs: FileSystem,
+  fd: number,
+  segment: number,
+  keepOutcomes: number,
+  path: string,
+): LoadedHead | undefined {
   const reader = new HeadReader(segment, keepOutcomes, path);
   const scanner = new FileScanner(fs);
   const { size } = fs.stat(fd);
-  for (let at = 0; at < size && reader.phase === 'reading'; ) {
+  for (let at = 0; at < size && reader.phase === 'reading';) {
     const next = scanner.chunk(fd, at, size, reader);
     if (next === at) break;
     at = next;
@@ -218,7 +248,19 @@ class HeadReader {
         this.#start = h;
         const { options, attributes } = payload() as unknown as HeadPayload;
         const { id, boot, created, modified, paused, added, processed, inserted, last } = h;
-        Object.assign(state, { id, options, attributes, boot, created, modified, paused, added, processed, inserted, last });
+        Object.assign(state, {
+          id,
+          options,
+          attributes,
+          boot,
+          created,
+          modified,
+          paused,
+          added,
+          processed,
+          inserted,
+          last,
+        });
         return;
       }
       case 'carry': {
@@ -265,7 +307,8 @@ class HeadReader {
 
   #closeTable(): void {
     const open = this.#open;
-    if (open) this.#state.restoreTable(SegmentTable.unread(open.segment, open.fresh, open.special, open.runs));
+    if (open)
+      this.#state.restoreTable(SegmentTable.unread(open.segment, open.fresh, open.special, open.runs));
     this.#open = undefined;
   }
 }
@@ -320,7 +363,8 @@ export function chooseCarried(state: QueueState, contents: Contents, segmentByte
       continue;
     }
     for (let i = table.skipTouched(); i < table.count; i++) {
-      if (table.isFreshAt(i)) note(table.segment, position(table.segment, table.offsetAt(i)), table.lengthAt(i));
+      if (table.isFreshAt(i))
+        note(table.segment, position(table.segment, table.offsetAt(i)), table.lengthAt(i));
     }
   }
   const damaged = new Set(state.damage.map(({ segment }) => segment));

@@ -55,7 +55,9 @@ export class Liveness {
         const key = `${at} ${token} ${renewal}`;
         const since = this.#watched.get(key) ?? now;
         watched.set(key, since);
-        const began = this.#sharesClock(state, lease.writer) ? Math.max(lease.began, this.#awakeSince) : since;
+        const began = this.#sharesClock(state, lease.writer)
+          ? Math.max(lease.began, this.#awakeSince)
+          : since;
         if (now - began <= lease.length) continue;
       }
       const final = life.crashes + 1 >= this.#crashLimit;
@@ -63,7 +65,13 @@ export class Liveness {
       const known = groups.get(group);
       if (known) known.positions.push(at);
       else {
-        const op: Finding['op'] = { op: 'lapse', k: token, r: renewal, c: [], ...(final ? { f: 1 as const } : {}) };
+        const op: Finding['op'] = {
+          op: 'lapse',
+          k: token,
+          r: renewal,
+          c: [],
+          ...(final ? { f: 1 as const } : {}),
+        };
         groups.set(group, { finding: { op, evidence: this.#evidence(state, lease, died) }, positions: [at] });
       }
     }
@@ -93,14 +101,25 @@ export class Liveness {
   #sharesClock(state: QueueState, writer: string): boolean {
     const who = state.writers.get(writer)?.who;
     const self = this.#ports.processes.self();
-    return who !== undefined && who.boot !== '' && who.boot === self.boot && who.timeNamespace === self.timeNamespace;
+    return (
+      who !== undefined &&
+      who.boot !== '' &&
+      who.boot === self.boot &&
+      who.timeNamespace === self.timeNamespace
+    );
   }
 
   #evidence(state: QueueState, lease: { writer: string; length: number }, died: boolean): TryError {
     const pid = state.writers.get(lease.writer)?.who.pid;
     const at = new Date(this.#ports.clock.now()).toISOString();
     const who = pid === undefined ? 'its worker' : `process ${pid}`;
-    if (died) return { at, attempt: 0, name: 'WorkerDied', message: `${who} ended while it worked on this message` };
-    return { at, attempt: 0, name: 'LeaseExpired', message: `${who} did not renew its lease of ${lease.length} ms in time` };
+    if (died)
+      return { at, attempt: 0, name: 'WorkerDied', message: `${who} ended while it worked on this message` };
+    return {
+      at,
+      attempt: 0,
+      name: 'LeaseExpired',
+      message: `${who} did not renew its lease of ${lease.length} ms in time`,
+    };
   }
 }

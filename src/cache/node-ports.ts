@@ -23,7 +23,8 @@ function patiently(operation: () => void): void {
       return;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (!windows || attempt === 40 || (code !== 'EPERM' && code !== 'EBUSY' && code !== 'EACCES')) throw error;
+      if (!windows || attempt === 40 || (code !== 'EPERM' && code !== 'EBUSY' && code !== 'EACCES'))
+        throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
     }
   }
@@ -41,13 +42,16 @@ const nodeFs: FileSystem = {
   truncate: (fd, size) => fs.ftruncateSync(fd, size),
   setOwner: (fd, uid, gid) => fs.fchownSync(fd, uid, gid),
   setMode: (fd, mode) => fs.fchmodSync(fd, mode),
-  sync: (fd) => new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
+  sync: (fd) =>
+    new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
   async syncFolder(path) {
     // Folders cannot be opened on Windows; NTFS keeps names in its own log.
     if (windows) return;
     const fd = fs.openSync(path, O_RDONLY);
     try {
-      await new Promise<void>((resolve, reject) => fs.fsync(fd, (error) => (error ? reject(error) : resolve())));
+      await new Promise<void>((resolve, reject) =>
+        fs.fsync(fd, (error) => (error ? reject(error) : resolve())),
+      );
     } finally {
       fs.closeSync(fd);
     }
@@ -128,7 +132,8 @@ const nodeProcesses: Processes = {
   },
   isKnownDead(who) {
     const self = this.self();
-    if (!who.boot || who.boot !== self.boot || !who.pidNamespace || who.pidNamespace !== self.pidNamespace) return false;
+    if (!who.boot || who.boot !== self.boot || !who.pidNamespace || who.pidNamespace !== self.pidNamespace)
+      return false;
     try {
       process.kill(who.pid, 0);
     } catch (error) {
@@ -140,4 +145,9 @@ const nodeProcesses: Processes = {
   },
 };
 
-export const nodePorts: Ports = { fs: nodeFs, clock: nodeClock, random: nodeRandom, processes: nodeProcesses };
+export const nodePorts: Ports = {
+  fs: nodeFs,
+  clock: nodeClock,
+  random: nodeRandom,
+  processes: nodeProcesses,
+};

@@ -13,7 +13,8 @@ import type {
 import { QueueError } from '../errors.ts';
 import type { Claim, Json, Message } from '../message.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
-import type { Draft, Journal, Submission } from './journal.ts';
+import type { Journal, Submission } from './journal.ts';
+import type { Draft } from './log.ts';
 import { Liveness } from './liveness.ts';
 import type { Operation } from './operations.ts';
 import { Search } from './search.ts';
@@ -110,7 +111,9 @@ export class CacheQueue implements Queue {
     const message = await this.#messageAt(at);
     if (message) return { ...message, duplicate: true };
     // It ended, or its content was moved, since the log was read.
-    throw new QueueError('JOURNAL_CORRUPT', 'the message with this alias cannot be read; see queue verify', { queue: this.#name });
+    throw new QueueError('JOURNAL_CORRUPT', 'the message with this alias cannot be read; see queue verify', {
+      queue: this.#name,
+    });
   }
 
   // --- Claiming and settling ------------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ export class CacheQueue implements Queue {
   #claimOnce(limit: number, lease: number): Promise<{ granted: Claim[]; contended: boolean }> {
     const { clock } = this.#journal.options.ports;
     const k = (++this.#claims).toString(36);
-    const claim = `${this.#journal.writer}.${k}`;
+    const claim = `${this.#journal.log.writer}.${k}`;
     let named = 0;
     return new Promise((resolve, failed) => {
       this.#journal.submit({
@@ -180,7 +183,7 @@ export class CacheQueue implements Queue {
     if (state.crashed.size === 0) return 'free';
     let holds = false;
     for (const at of state.claimed) {
-      if (state.touched.get(at)?.lease?.writer !== this.#journal.writer) continue;
+      if (state.touched.get(at)?.lease?.writer !== this.#journal.log.writer) continue;
       if (state.crashed.has(at)) return 'wait';
       holds = true;
     }
@@ -191,7 +194,7 @@ export class CacheQueue implements Queue {
 
   #handOver(claim: string, positions: readonly number[]): Claim[] {
     const { state } = this.#journal;
-    const stored = this.#journal.contents.readAll(state, positions);
+    const stored = this.#journal.log.contents.readAll(state, positions);
     const claims: Claim[] = [];
     for (const [i, at] of positions.entries()) {
       const found = stored[i];
@@ -205,13 +208,19 @@ export class CacheQueue implements Queue {
   /** A claimed message whose content is damaged: failed, with the reason, so that it comes up no more. */
   #setAside(claim: string, at: number): void {
     const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
-    this.#journal.noteDamage(segment, offset, offset + 1);
+    this.#journal.log.noteDamage(segment, offset, offset + 1);
     const { clock } = this.#journal.options.ports;
     const text = `the record of this message at offset ${offset} of segment ${segment} is damaged`;
-    const error = { at: new Date(clock.now()).toISOString(), attempt: 1, name: 'QueueError', code: 'JOURNAL_CORRUPT', message: text };
+    const error = {
+      at: new Date(clock.now()).toISOString(),
+      attempt: 1,
+      name: 'QueueError',
+      code: 'JOURNAL_CORRUPT',
+      message: text,
+    };
     const op: Operation = { op: 'fail', k: claim, c: toWhere([at]) };
-    this.#write('settle', { op, json: JSON.stringify(error) }, false, () => undefined).catch((cause: unknown) =>
-      this.#journal.options.report(asQueueError(cause, this.#name)),
+    this.#write('settle', { op, json: JSON.stringify(error) }, false, () => undefined).catch(
+      (cause: unknown) => this.#journal.options.report(asQueueError(cause, this.#name)),
     );
   }
 
@@ -242,7 +251,7 @@ export class CacheQueue implements Queue {
             return undefined;
           }
           // Verified before it is taken: what cannot be read must not be lost.
-          const stored = this.#journal.contents.read(state, at);
+          const stored = this.#journal.log.contents.read(state, at);
           message = stored && toMessage(stored, state, clock.now());
           if (!stored || !message) {
             resolve('unreadable');
@@ -288,8 +297,8 @@ export class CacheQueue implements Queue {
     if (!now && clock.monotonic() - this.#judgedAt < JUDGE_MS) return;
     this.#judgedAt = clock.monotonic();
     for (const { op, evidence } of this.#liveness.findings(this.#journal.state)) {
-      this.#write('settle', { op, json: JSON.stringify(evidence) }, false, () => undefined).catch((error: unknown) =>
-        this.#journal.options.report(asQueueError(error, this.#name)),
+      this.#write('settle', { op, json: JSON.stringify(evidence) }, false, () => undefined).catch(
+        (error: unknown) => this.#journal.options.report(asQueueError(error, this.#name)),
       );
     }
   }
@@ -309,11 +318,17 @@ export class CacheQueue implements Queue {
       const op = this.#updateOf(stored, patch);
       const effect = await this.#write('other', op, true, (got) => got);
       if (effect.kind === 'duplicate') {
-        throw new QueueError('INVALID_MESSAGE', 'expected an alias that no other message of this queue has', { queue: this.#name });
+        throw new QueueError('INVALID_MESSAGE', 'expected an alias that no other message of this queue has', {
+          queue: this.#name,
+        });
       }
       if (effect.kind === 'changed') return this.#messageAt(stored.at);
     }
-    throw new QueueError('STORAGE_FAILED', `the message was changed by others ${UPDATE_TRIES} times in a row`, { queue: this.#name });
+    throw new QueueError(
+      'STORAGE_FAILED',
+      `the message was changed by others ${UPDATE_TRIES} times in a row`,
+      { queue: this.#name },
+    );
   }
 
   /** Schedule and flag are set in place; anything else gives the message a new record. */
@@ -361,7 +376,12 @@ export class CacheQueue implements Queue {
       case 'attributes':
         return this.#write('other', { op: { op: 'attr' }, json: JSON.stringify(change.patch) }, true, count);
       case 'processed':
-        return this.#write('other', { op: { op: 'processed', u: change.uuid, a: change.alias } }, true, count);
+        return this.#write(
+          'other',
+          { op: { op: 'processed', u: change.uuid, a: change.alias } },
+          true,
+          count,
+        );
     }
   }
 
@@ -377,14 +397,19 @@ export class CacheQueue implements Queue {
   // ------------------------------------------------------------------------------------------------------------------
 
   async #messageAt(at: number): Promise<Message | undefined> {
-    const { state, contents, options } = this.#journal;
+    const { state, contents, options } = this.#journal.log;
     if (!state.lifeOf(at)) return undefined;
     const stored = contents.read(state, at);
     if (!stored) throw this.#unreadable(at);
     return toMessage(stored, state, options.ports.clock.now());
   }
 
-  #write<T>(purpose: Submission['purpose'], draft: Draft, synced: boolean, answer: (effect: Effect, time: number) => T | Promise<T>): Promise<T> {
+  #write<T>(
+    purpose: Submission['purpose'],
+    draft: Draft,
+    synced: boolean,
+    answer: (effect: Effect, time: number) => T | Promise<T>,
+  ): Promise<T> {
     return new Promise((resolve, failed) => {
       this.#journal.submit({
         purpose,
@@ -406,16 +431,20 @@ export class CacheQueue implements Queue {
 
   #full(limit: 'maxMessages' | 'maxBytes'): QueueError {
     const value = this.#journal.state.options[limit];
-    return new QueueError('QUEUE_FULL', `this queue holds as much as its ${limit} of ${value} allows`, { queue: this.#name });
+    return new QueueError('QUEUE_FULL', `this queue holds as much as its ${limit} of ${value} allows`, {
+      queue: this.#name,
+    });
   }
 
   #destroyed(): QueueError {
-    return new QueueError('QUEUE_DESTROYED', 'this queue was destroyed while it was in use', { queue: this.#name });
+    return new QueueError('QUEUE_DESTROYED', 'this queue was destroyed while it was in use', {
+      queue: this.#name,
+    });
   }
 
   #unreadable(at: number): QueueError {
     const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
-    this.#journal.noteDamage(segment, offset, offset + 1);
+    this.#journal.log.noteDamage(segment, offset, offset + 1);
     const text = `the record of a message at offset ${offset} of segment ${segment} is damaged; see queue verify`;
     return new QueueError('JOURNAL_CORRUPT', text, { queue: this.#name });
   }
@@ -436,5 +465,7 @@ async function allInOrder<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 function asQueueError(error: unknown, queue: string): QueueError {
-  return error instanceof QueueError ? error : new QueueError('STORAGE_FAILED', String(error), { queue, cause: error });
+  return error instanceof QueueError
+    ? error
+    : new QueueError('STORAGE_FAILED', String(error), { queue, cause: error });
 }

@@ -19,7 +19,13 @@ export interface TableSource {
  * Reads where the messages of an older segment lie, and what the line and the aliases must know of them. Payloads
  * are checked, not kept. No record may be applied to `state` meanwhile. Resolves with the damaged ranges it met.
  */
-export async function readTable({ ports, scanner, path, state, table }: TableSource): Promise<[from: number, to: number][]> {
+export async function readTable({
+  ports,
+  scanner,
+  path,
+  state,
+  table,
+}: TableSource): Promise<[from: number, to: number][]> {
   const { fs, clock } = ports;
   const { uniqueAlias } = state.options;
   const before = table.fresh;
@@ -49,7 +55,7 @@ export async function readTable({ ports, scanner, path, state, table }: TableSou
   const fd = fs.open(path, 'read');
   try {
     const { size } = fs.stat(fd);
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const next = scanner.chunk(fd, at, size, visitor);
       if (next === at) break;
       at = next;

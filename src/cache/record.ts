@@ -47,7 +47,10 @@ const NOT_ASCII = /[^\u0020-\u007e]/g;
 
 /** JSON text for a header: ASCII only, so that readers may take bytes for characters. */
 export function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(NOT_ASCII, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return JSON.stringify(value).replace(
+    NOT_ASCII,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Records gathered for one write. Reused from write to write. */
@@ -63,7 +66,8 @@ export class Batch {
 
   /** Appends a record and returns where in the batch its line begins. The header must be ASCII. */
   add(header: string, payload?: string): number {
-    const payloadRoom = payload === undefined ? 0 : payload.length < 65_536 ? payload.length * 3 : Buffer.byteLength(payload);
+    const payloadRoom =
+      payload === undefined ? 0 : payload.length < 65_536 ? payload.length * 3 : Buffer.byteLength(payload);
     this.#room(1 + PREFIX + header.length + 1 + payloadRoom + 2);
     const { buffer } = this;
     if (this.length === 0) buffer[this.length++] = NEWLINE;

@@ -5,14 +5,24 @@
  * gone stays gone.
  */
 import { QueueError } from '../errors.ts';
-import { errorCode, isFull, listSegments, parseSegmentName, parseTemporaryName, segmentName, storageError, temporaryName, FileScanner } from './files.ts';
+import {
+  errorCode,
+  isFull,
+  listSegments,
+  newestSegment,
+  parseSegmentName,
+  parseTemporaryName,
+  segmentName,
+  storageError,
+  temporaryName,
+} from './files.ts';
 import { chooseCarried, loadHead, writeHead, type Carried, type LoadedHead } from './head.ts';
-import type { Journal } from './journal.ts';
+import { adopt, enterLightly, makeWhole, rebuildHead } from './loading.ts';
+import type { Log } from './log.ts';
 import type { SealReason } from './operations.ts';
-import { Batch, headerText } from './record.ts';
+import { Batch } from './record.ts';
 import type { Space } from './space.ts';
 import { segmentOf } from './position.ts';
-import { QueueState } from './state.ts';
 
 /** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
 const GRACE_MS = 50;
@@ -30,7 +40,7 @@ interface Temporary {
 }
 
 export class Rotation {
-  readonly #journal: Journal;
+  readonly #log: Log;
   readonly #space: Space;
   /** Writers that seal at the very same size would all make a head. */
   readonly #jitter: number;
@@ -41,15 +51,15 @@ export class Rotation {
   #reclaimed = 0;
   #reclaimedAt = -Infinity;
 
-  constructor(journal: Journal, space: Space) {
-    this.#journal = journal;
-    this.#space = space;
-    this.#jitter = Number.parseInt(journal.writer.slice(0, 4), 16) / 0xffff / 32;
+  constructor(log: Log) {
+    this.#log = log;
+    this.#space = log.space;
+    this.#jitter = Number.parseInt(log.writer.slice(0, 4), 16) / 0xffff / 32;
   }
 
   /** Whether this handle should seal the segment now, and why. */
   due(): SealReason | undefined {
-    const { headEnd, applied, options, state } = this.#journal;
+    const { headEnd, applied, options, state } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
@@ -63,10 +73,10 @@ export class Rotation {
    * @param onSealed called when this seal, not another's, is the one that counts.
    */
   async seal(why: SealReason, onSealed?: () => void): Promise<void> {
-    const journal = this.#journal;
-    this.#nextTry = journal.applied + WORTH_BYTES;
+    const log = this.#log;
+    this.#nextTry = log.applied + WORTH_BYTES;
     // A head is made of the whole state.
-    if (!journal.whole) await journal.makeWhole();
+    if (!log.whole) await makeWhole(log);
     try {
       this.#prepared ??= this.#prepare();
     } catch (error) {
@@ -77,7 +87,7 @@ export class Rotation {
       if (why === 'destroy') throw this.#notOurs();
       return;
     }
-    if (await journal.appendNow({ op: 'seal', ctl: 1, why, s: journal.syncer.synced })) onSealed?.();
+    if (await log.appendNow({ op: 'seal', ctl: 1, why, s: log.syncer.synced })) onSealed?.();
     await this.follow();
   }
 
@@ -86,7 +96,7 @@ export class Rotation {
    * seals free it, because a segment is kept until two heads do without it.
    */
   reclaims(): boolean {
-    const { state, options, headEnd, applied } = this.#journal;
+    const { state, options, headEnd, applied } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return false;
     const { fs, clock } = options.ports;
     if (clock.monotonic() - this.#reclaimedAt > RECLAIM_MS) this.#reclaimed = 0;
@@ -109,26 +119,26 @@ export class Rotation {
 
   /** Moves on from a sealed segment: finds or makes its successor. */
   async follow(): Promise<void> {
-    const journal = this.#journal;
-    const { fs, clock } = journal.options.ports;
-    for (let waited = 0; journal.state.successor === undefined; waited += 2) {
-      if (this.#newerExists()) return this.#reload();
+    const log = this.#log;
+    const { fs, clock } = log.options.ports;
+    for (let waited = 0; log.state.successor === undefined; waited += 2) {
+      if (this.#newerExists()) return this.reload();
       if (!this.#prepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
-        await journal.catchUp();
+        await log.catchUp();
         continue;
       }
-      if (journal.whole) await this.#makeSuccessor();
-      else await journal.makeWhole();
+      if (log.whole) await this.#makeSuccessor();
+      else await makeWhole(log);
     }
-    const { state } = journal;
+    const { state } = log;
     if (state.successor === undefined) return;
-    const { folder } = journal.options;
+    const { folder } = log.options;
     const next = state.segment + 1;
     const made = this.#prepared?.random === state.successor;
     this.#abandonPrepared(state.successor);
     // A head must never know more than the disk.
-    await fs.sync(journal.fd);
+    await fs.sync(log.fd);
     try {
       fs.rename(`${folder}/${temporaryName(next, state.successor)}`, `${folder}/${segmentName(next)}`);
     } catch (error) {
@@ -142,86 +152,97 @@ export class Rotation {
 
   /** A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. */
   async checkForSuccessor(): Promise<void> {
-    const journal = this.#journal;
-    journal.suspicious = false;
-    if (journal.state.seal) return;
-    if (this.#newerExists()) return this.#reload();
-    const { fs } = journal.options.ports;
-    const { size, links } = fs.stat(journal.fd);
-    if (links > 0 && size >= journal.applied) return;
-    throw new QueueError('STORAGE_FAILED', `${segmentName(journal.state.segment)} was ${links > 0 ? 'truncated' : 'removed'} from outside`, {
-      queue: journal.options.queue,
-      path: journal.path,
-    });
+    const log = this.#log;
+    log.suspicious = false;
+    if (log.state.seal) return;
+    if (this.#newerExists()) return this.reload();
+    const { fs } = log.options.ports;
+    const { size, links } = fs.stat(log.fd);
+    if (links > 0 && size >= log.applied) return;
+    throw new QueueError(
+      'STORAGE_FAILED',
+      `${segmentName(log.state.segment)} was ${links > 0 ? 'truncated' : 'removed'} from outside`,
+      {
+        queue: log.options.queue,
+        path: log.path,
+      },
+    );
   }
 
   #newerExists(): boolean {
-    const { options, state } = this.#journal;
-    const newest = listSegments(options.ports.fs, options.folder).at(-1);
-    return newest !== undefined && newest > state.segment;
+    const { options, state } = this.#log;
+    return newestSegment(options.ports.fs, options.folder) > state.segment;
   }
 
   /** Lets the prepared file go: it was made for the successor of this segment and no other. */
   #abandonPrepared(chosen: string | undefined): void {
     if (!this.#prepared) return;
-    this.#journal.options.ports.fs.close(this.#prepared.fd);
+    this.#log.options.ports.fs.close(this.#prepared.fd);
     if (this.#prepared.random !== chosen) this.#discard(this.#prepared.path);
     this.#prepared = undefined;
   }
 
   /** This handle has slept through rotations: the newest head is the truth. */
-  async #reload(): Promise<void> {
+  async reload(): Promise<void> {
     this.#abandonPrepared(undefined);
-    const { fs } = this.#journal.options.ports;
-    const newest = listSegments(fs, this.#journal.options.folder).at(-1);
-    if (newest === undefined || newest <= this.#journal.state.segment) {
-      throw new QueueError('JOURNAL_CORRUPT', `the successor of ${segmentName(this.#journal.state.segment)} is missing`, {
-        queue: this.#journal.options.queue,
-        path: this.#journal.path,
-      });
+    const { fs } = this.#log.options.ports;
+    const newest = listSegments(fs, this.#log.options.folder).at(-1);
+    if (newest === undefined || newest <= this.#log.state.segment) {
+      throw new QueueError(
+        'JOURNAL_CORRUPT',
+        `the successor of ${segmentName(this.#log.state.segment)} is missing`,
+        {
+          queue: this.#log.options.queue,
+          path: this.#log.path,
+        },
+      );
     }
     await this.#enter(newest);
   }
 
   async #enter(segment: number): Promise<void> {
-    const journal = this.#journal;
-    const { ports, folder, keepOutcomes, queue } = journal.options;
+    const log = this.#log;
+    const { ports, folder, keepOutcomes, queue } = log.options;
     const path = `${folder}/${segmentName(segment)}`;
     let fd: number;
     try {
       fd = ports.fs.open(path, 'append');
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return this.#reload();
+      if (errorCode(error) === 'ENOENT') return this.reload();
       throw error;
     }
     this.#nextTry = 0;
     try {
-      const id = journal.state.id;
-      const light = !journal.whole && (await journal.enterLightly(fd, segment));
+      const id = log.state.id;
+      const light = !log.whole && (await enterLightly(log, fd, segment));
       const loaded = light ? undefined : loadHead(ports.fs, fd, segment, keepOutcomes, path);
       if (light) {
         // Its control records are all that is needed.
-      } else if (!loaded) await this.rebuildHead(fd, segment);
+      } else if (!loaded) await rebuildHead(log, fd, segment);
       else if (this.#agrees(loaded)) {
-        journal.state.enterSegment(segment);
-        for (const { at, place, length, headerLength } of loaded.carried) journal.state.carry(at, place, length, headerLength);
-        journal.enter(fd, loaded.end);
+        log.state.enterSegment(segment);
+        for (const { at, place, length, headerLength } of loaded.carried)
+          log.state.carry(at, place, length, headerLength);
+        log.enter(fd, loaded.end);
       } else {
-        if (loaded.start.prev?.segment === journal.state.segment && loaded.start.id === id) this.#disagree(segment);
-        await journal.adopt(fd, loaded.state, loaded.end);
+        if (loaded.start.prev?.segment === log.state.segment && loaded.start.id === id)
+          this.#disagree(segment);
+        await adopt(log, fd, loaded.state, loaded.end);
       }
-      if (id !== '' && journal.state.id !== id) {
-        throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, { queue });
+      if (id !== '' && log.state.id !== id) {
+        throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, {
+          queue,
+        });
       }
     } catch (error) {
-      if (journal.fd !== fd) ports.fs.close(fd);
+      if (log.fd !== fd) ports.fs.close(fd);
       throw error;
     }
   }
 
   /** Whether this handle, having applied everything up to the seal, holds the state that the head holds. */
   #agrees({ start }: LoadedHead): boolean {
-    const { state } = this.#journal;
+    const { state } = this.#log;
     const { prev } = start;
     return (
       state.seal !== undefined &&
@@ -234,73 +255,20 @@ export class Rotation {
   }
 
   #disagree(segment: number): void {
-    const { queue, folder, report } = this.#journal.options;
+    const { queue, folder, report } = this.#log.options;
     const text = `the head of ${segmentName(segment)} differs from what this process had read; it goes on from the head`;
     report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
-  }
-
-  /** The head of `segment` is damaged: makes its state again from the predecessor, which is kept for this. */
-  async rebuildHead(fd: number, segment: number): Promise<void> {
-    const journal = this.#journal;
-    const { ports, folder, keepOutcomes, queue } = journal.options;
-    const path = `${folder}/${segmentName(segment)}`;
-    const fail = (why: string): never => {
-      throw new QueueError('JOURNAL_CORRUPT', `the head of ${segmentName(segment)} is damaged and ${why}; see queue verify`, { queue, path });
-    };
-    const previousPath = `${folder}/${segmentName(segment - 1)}`;
-    if (!journal.whole || journal.state.segment !== segment - 1 || !journal.state.seal) {
-      let previous: number;
-      try {
-        previous = ports.fs.open(previousPath, 'append');
-      } catch (error) {
-        if (errorCode(error) === 'ENOENT') return fail('there is no earlier segment to make it from');
-        throw error;
-      }
-      const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, previousPath);
-      if (!loaded) {
-        ports.fs.close(previous);
-        return fail('so is that of its predecessor');
-      }
-      await journal.adopt(previous, loaded.state, loaded.end);
-      await journal.catchUp();
-    }
-    const { state } = journal;
-    if (!state.seal) return fail('the seal of its predecessor too');
-    const end = this.#behindHead(fd);
-    if (state.seal.why === 'destroy') {
-      await journal.adopt(fd, new QueueState(segment, keepOutcomes), end);
-    } else {
-      state.enterSegment(segment);
-      journal.enter(fd, end);
-    }
-    journal.noteDamage(segment, 0, end);
-  }
-
-  /** Where a damaged head ends: at the first record that has a writer. */
-  #behindHead(fd: number): number {
-    const { fs } = this.#journal.options.ports;
-    let end: number | undefined;
-    let last = 0;
-    new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
-      record(buffer, start, lineEnd, headerLength, offset) {
-        if (end !== undefined) return;
-        if ((JSON.parse(headerText(buffer, start, headerLength)) as { w?: string }).w !== undefined) end = offset;
-        else last = offset + lineEnd - start + 1;
-      },
-      bad() {},
-    });
-    return end ?? last;
   }
 
   // --- Making the successor ------------------------------------------------------------------------------------
 
   /** The successor's file, with room for its head; undefined when this process must leave sealing to others. */
   #prepare(): Temporary | undefined {
-    const journal = this.#journal;
-    const { fs, random } = journal.options.ports;
+    const log = this.#log;
+    const { fs, random } = log.options.ports;
     const name = random.hex(8);
-    const path = `${journal.options.folder}/${temporaryName(journal.state.segment + 1, name)}`;
-    const model = fs.stat(journal.fd);
+    const path = `${log.options.folder}/${temporaryName(log.state.segment + 1, name)}`;
+    const model = fs.stat(log.fd);
     const fd = fs.open(path, 'create', 0o600);
     try {
       const made = fs.stat(fd);
@@ -319,14 +287,14 @@ export class Rotation {
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
   #reserveRoom(fd: number): void {
-    const { state, options } = this.#journal;
+    const { state, options } = this.#log;
     const { fs } = options.ports;
     const perMessage = 400;
     let needed = 64 * 1024 + state.touched.size * perMessage + state.outcomes.length * 150;
     for (const table of state.tables.values()) needed += 200 + table.runs().length * 12;
     needed += JSON.stringify(state.attributes).length;
     const zeros = Buffer.alloc(64 * 1024);
-    for (let written = 0; written < needed; ) {
+    for (let written = 0; written < needed;) {
       const n = fs.write(fd, zeros, 0, zeros.length, written);
       if (n < zeros.length) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
       written += n;
@@ -334,16 +302,22 @@ export class Rotation {
   }
 
   async #makeSuccessor(): Promise<void> {
-    const journal = this.#journal;
-    const { fs, clock } = journal.options.ports;
-    const { state } = journal;
-    const { folder, queue } = journal.options;
+    const log = this.#log;
+    const { fs, clock } = log.options.ports;
+    const { state } = log;
+    const { folder, queue } = log.options;
     this.#prepared ??= this.#prepare();
     const temporary = this.#prepared;
     if (!temporary) throw this.#notOurs();
-    for (const table of [...state.tables.values()]) if (!table.runsKnown) await journal.readTable(table);
+    for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
     const batch = new Batch();
-    const source = { state, seal: state.seal, carried: this.#carried(), gone: this.#gone(), now: clock.now() };
+    const source = {
+      state,
+      seal: state.seal,
+      carried: this.#carried(),
+      gone: this.#gone(),
+      now: clock.now(),
+    };
     writeHead(batch, state.segment + 1, source);
     try {
       this.#writeAll(temporary.fd, batch);
@@ -353,24 +327,24 @@ export class Rotation {
       throw storageError(error, 'writing the next head', queue, temporary.path);
     }
     const { offset, checksum } = state.seal!;
-    await journal.appendNow({ op: 'next', ctl: 1, r: temporary.random, at: offset, crc: checksum });
+    await log.appendNow({ op: 'next', ctl: 1, r: temporary.random, at: offset, crc: checksum });
   }
 
   #notOurs(): QueueError {
-    const { path, options } = this.#journal;
+    const { path, options } = this.#log;
     const text = 'this account may not give the next segment the owner of the last one';
     return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
   }
 
   #carried(): Carried[] {
-    const { state, contents, options } = this.#journal;
+    const { state, contents, options } = this.#log;
     if (state.seal?.why === 'destroy' || this.#space.inNeed()) return [];
     return chooseCarried(state, contents, options.segmentBytes);
   }
 
   /** Writers known dead whose claims are all over need not be remembered. */
   #gone(): Set<string> {
-    const { state, options } = this.#journal;
+    const { state, options } = this.#log;
     const holding = new Set([...state.claimed].map((at) => state.touched.get(at)?.lease?.writer));
     const gone = new Set<string>();
     for (const [w, { who }] of state.writers) {
@@ -380,8 +354,8 @@ export class Rotation {
   }
 
   #writeAll(fd: number, batch: Batch): void {
-    const { fs } = this.#journal.options.ports;
-    for (let written = 0; written < batch.length; ) {
+    const { fs } = this.#log.options.ports;
+    for (let written = 0; written < batch.length;) {
       try {
         const n = fs.write(fd, batch.buffer, written, batch.length - written, written);
         if (n === 0) throw Object.assign(new Error('nothing written'), { code: 'ENOSPC' });
@@ -397,15 +371,16 @@ export class Rotation {
 
   /** Removes segments that neither of the last two heads names, both being on the device; and stale temporaries. */
   async #sweep(): Promise<void> {
-    const journal = this.#journal;
-    const { fs } = journal.options.ports;
-    const { folder } = journal.options;
-    const current = journal.state.segment;
+    const log = this.#log;
+    const { fs } = log.options.ports;
+    const { folder } = log.options;
+    const current = log.state.segment;
     const needed = await this.#named([current, current - 1]);
     for (const name of fs.list(folder)) {
       const segment = parseSegmentName(name);
       const temporary = parseTemporaryName(name);
-      const spent = needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);
+      const spent =
+        needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);
       if (spent || (temporary && temporary.segment <= current)) this.#discard(`${folder}/${name}`);
     }
     this.#space.restoreReserve();
@@ -413,7 +388,7 @@ export class Rotation {
 
   /** The segments that the heads of `segments` name; undefined when that cannot be told for certain. */
   async #named(segments: number[]): Promise<Set<number> | undefined> {
-    const { ports, folder, keepOutcomes } = this.#journal.options;
+    const { ports, folder, keepOutcomes } = this.#log.options;
     const { fs } = ports;
     const named = new Set<number>(segments);
     for (const segment of segments) {
@@ -435,13 +410,13 @@ export class Rotation {
       }
     }
     await fs.syncFolder(folder);
-    for (const { segment } of this.#journal.state.damage) named.add(segment);
+    for (const { segment } of this.#log.state.damage) named.add(segment);
     return named;
   }
 
   #discard(path: string): void {
     try {
-      this.#journal.options.ports.fs.remove(path);
+      this.#log.options.ports.fs.remove(path);
     } catch {
       // Gone already, or held open by somebody on Windows: the next sweep meets it again.
     }

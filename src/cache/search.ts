@@ -10,6 +10,7 @@ import type { Journal } from './journal.ts';
 import type { Operation, Place } from './operations.ts';
 import { position, segmentOf } from './position.ts';
 import { asciiJson, checkLine, headerText } from './record.ts';
+import type { SegmentTable } from './table.ts';
 
 const NEWLINE = 10;
 const CHUNK = 1024 * 1024;
@@ -25,7 +26,8 @@ export class Search {
 
   /** Messages that match, in order of position. */
   async *messages(filter: MessageFilter): AsyncGenerator<Message> {
-    const { contents, options } = this.#journal;
+    const { options } = this.#journal;
+    const { contents } = this.#journal.log;
     for await (const positions of this.#positions(filter)) {
       const { state } = this.#journal;
       const stored = contents.readAll(state, positions);
@@ -39,7 +41,7 @@ export class Search {
 
   async byUuid(uuid: string): Promise<StoredMessage | undefined> {
     const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
-    const { state, contents } = this.#journal;
+    const { state, contents } = this.#journal.log;
     if (at === undefined || !state.lifeOf(at)) return undefined;
     const stored = contents.read(state, at);
     return stored?.content.u === uuid ? stored : undefined;
@@ -47,15 +49,21 @@ export class Search {
 
   /** Positions of the failed messages among `uuids`. */
   async failed(uuids: ReadonlySet<string>): Promise<number[]> {
-    const { state, contents } = this.#journal;
-    const failed = [...state.touched].filter(([, { life }]) => life.phase.state === 'failed').map(([at]) => at);
-    const stored = contents.readAll(state, failed.sort((a, b) => a - b));
+    const { state, contents } = this.#journal.log;
+    const failed = [...state.touched]
+      .filter(([, { life }]) => life.phase.state === 'failed')
+      .map(([at]) => at);
+    const stored = contents.readAll(
+      state,
+      failed.sort((a, b) => a - b),
+    );
     return stored.flatMap((found) => (found && uuids.has(found.content.u) ? found.at : []));
   }
 
   async *#positions(filter: MessageFilter): AsyncGenerator<number[]> {
     if (filter.uuid !== undefined || filter.alias) {
-      const text = filter.uuid !== undefined ? `"u":${asciiJson(filter.uuid)}` : `"a":${asciiJson(filter.alias)}`;
+      const text =
+        filter.uuid !== undefined ? `"u":${asciiJson(filter.uuid)}` : `"a":${asciiJson(filter.alias)}`;
       yield [...(await this.#containing(text))].sort((a, b) => a - b);
       return;
     }
@@ -66,9 +74,7 @@ export class Search {
       const table = state.tables.get(segment);
       if (table && !table.read) await this.#journal.read(table);
       const positions = touched.filter((at) => segmentOf(at) === segment);
-      for (let i = 0; table && i < table.count; i++) {
-        if (table.isFreshAt(i)) positions.push(position(segment, table.offsetAt(i)));
-      }
+      if (table) addFresh(positions, table);
       positions.sort((a, b) => a - b);
       for (let i = 0; i < positions.length; i += STRIDE) yield positions.slice(i, i + STRIDE);
     }
@@ -80,7 +86,8 @@ export class Search {
     const segments = new Set(state.tables.keys());
     for (const { place } of state.touched.values()) segments.add(segmentOf(place));
     const found = new Set<number>();
-    for (const segment of [...segments].sort((a, b) => b - a)) await this.#searchSegment(segment, text, found);
+    for (const segment of [...segments].sort((a, b) => b - a))
+      await this.#searchSegment(segment, text, found);
     return found;
   }
 
@@ -98,7 +105,7 @@ export class Search {
       const { size } = fs.stat(fd);
       const needle = Buffer.from(text, 'latin1');
       let buffer = Buffer.allocUnsafe(CHUNK);
-      for (let from = 0; from < size; ) {
+      for (let from = 0; from < size;) {
         const got = fs.read(fd, buffer, 0, buffer.length, from);
         if (got === 0) break;
         const last = buffer.lastIndexOf(NEWLINE, got - 1);
@@ -110,7 +117,10 @@ export class Search {
         for (let hit = buffer.indexOf(needle); hit >= 0 && hit < end; hit = buffer.indexOf(needle, hit + 1)) {
           const start = buffer.lastIndexOf(NEWLINE, hit) + 1;
           const lineEnd = buffer.indexOf(NEWLINE, hit);
-          const at = lineEnd < 0 || lineEnd >= got ? undefined : this.#messageIn(buffer, start, lineEnd, segment, from);
+          const at =
+            lineEnd < 0 || lineEnd >= got
+              ? undefined
+              : this.#messageIn(buffer, start, lineEnd, segment, from);
           if (at !== undefined) found.add(at);
         }
         from += end;
@@ -125,12 +135,20 @@ export class Search {
   #messageIn(buffer: Buffer, start: number, end: number, segment: number, base: number): number | undefined {
     const headerLength = checkLine(buffer, start, end);
     if (headerLength < 0) return undefined;
-    const header = JSON.parse(headerText(buffer, start, headerLength)) as Operation | { op: 'carry'; p: Place };
+    const header = JSON.parse(headerText(buffer, start, headerLength)) as
+      | Operation
+      | { op: 'carry'; p: Place };
     const place = position(segment, base + start);
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const at = header.op === 'add' ? place : position(...header.p);
     const { state } = this.#journal;
     return state.lifeOf(at) && (state.touched.get(at)?.place ?? at) === place ? at : undefined;
+  }
+}
+
+function addFresh(positions: number[], table: SegmentTable): void {
+  for (let i = 0; i < table.count; i++) {
+    if (table.isFreshAt(i)) positions.push(position(table.segment, table.offsetAt(i)));
   }
 }
 
@@ -143,4 +161,3 @@ function matches(message: Message, { uuid, alias, state, disabled, username }: M
     (username === undefined || message.username === username)
   );
 }
-

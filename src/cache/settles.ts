@@ -4,7 +4,8 @@
 import type { ClaimRef, Settlement } from '../backend.ts';
 import type { QueueError } from '../errors.ts';
 import type { Clock } from './ports.ts';
-import type { Draft, Submission } from './journal.ts';
+import type { Submission } from './journal.ts';
+import type { Draft } from './log.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { toWhere, type Effect } from './state.ts';
 
@@ -60,12 +61,17 @@ export class SettleGroup implements Submission {
     switch (settlement.type) {
       case 'complete': {
         const u = this.#members.map(({ ref }) => ref.uuid);
-        const a = this.#members.some(({ ref }) => ref.alias !== '') ? this.#members.map(({ ref }) => ref.alias) : [];
+        const a = this.#members.some(({ ref }) => ref.alias !== '')
+          ? this.#members.map(({ ref }) => ref.alias)
+          : [];
         return { op: { op: 'done', k, c, u, a } };
       }
       case 'fail': {
         const json = JSON.stringify(settlement.error);
-        return { op: { op: 'fail', k, c, ...(settlement.due === undefined ? {} : { d: settlement.due }) }, json };
+        return {
+          op: { op: 'fail', k, c, ...(settlement.due === undefined ? {} : { d: settlement.due }) },
+          json,
+        };
       }
       case 'release':
         return { op: { op: 'release', k, c } };

@@ -4,7 +4,7 @@
  */
 import { QueueError } from '../errors.ts';
 import { RESERVE } from './files.ts';
-import type { JournalOptions } from './journal.ts';
+import type { FileSystem, Ports } from './ports.ts';
 
 /** Room for some thousand settles and a few heads. */
 export const RESERVE_BYTES = 512 * 1024;
@@ -14,13 +14,19 @@ export const FLOOR_BYTES = 2 * 1024 * 1024;
 const LOOK_BYTES = 256 * 1024;
 const LOOK_MS = 1000;
 
+interface SpaceOptions {
+  ports: Ports;
+  queue: string;
+  folder: string;
+}
+
 export class Space {
-  readonly #options: JournalOptions;
+  readonly #options: SpaceOptions;
   #free = Infinity;
   #sinceLook = Infinity;
   #lookedAt = -Infinity;
 
-  constructor(options: JournalOptions) {
+  constructor(options: SpaceOptions) {
     this.#options = options;
   }
 
@@ -76,7 +82,7 @@ export class Space {
 }
 
 /** Written, not punched: a hole would promise space that may be gone. Does nothing where it exists. */
-export function writeReserve(fs: JournalOptions['ports']['fs'], folder: string): void {
+export function writeReserve(fs: FileSystem, folder: string): void {
   let fd: number;
   try {
     fd = fs.open(`${folder}/${RESERVE}`, 'create', 0o600);

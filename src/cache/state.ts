@@ -3,9 +3,17 @@
  * that has applied the same bytes holds the same state. Records are applied in the order of the log; a record whose
  * comparison with the state fails has no effect.
  */
-import type { QueueOptions } from '../backend.ts';
+import type { Durability, QueueOptions } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
-import { born, transition, type Happening, type Json, type Life, type Outcome, type TryError } from '../message.ts';
+import {
+  born,
+  transition,
+  type Happening,
+  type Json,
+  type Life,
+  type Outcome,
+  type TryError,
+} from '../message.ts';
 import { Line } from './line.ts';
 import type {
   HeadPayload,
@@ -18,7 +26,6 @@ import type {
   Where,
   Written,
 } from './operations.ts';
-import type { Durability } from '../backend.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { PREFIX } from './record.ts';
@@ -174,7 +181,15 @@ export class QueueState {
   }
 
   /** While loading a head: a touched message. */
-  restore(at: number, life: Life, place: number, length: number, headerLength: number, lease?: Lease, alias?: string): void {
+  restore(
+    at: number,
+    life: Life,
+    place: number,
+    length: number,
+    headerLength: number,
+    lease?: Lease,
+    alias?: string,
+  ): void {
     const touched: Touched = { life, place, length, headerLength };
     if (lease) touched.lease = lease;
     if (alias !== undefined) this.noteAlias(at, alias);
@@ -241,7 +256,14 @@ export class QueueState {
    * Applies the record at `offset` of the current segment.
    * @param payload gives the record's payload; called only by the few that need it.
    */
-  apply(h: Header, offset: number, length: number, headerLength: number, checksum: string, payload: () => Json): Effect {
+  apply(
+    h: Header,
+    offset: number,
+    length: number,
+    headerLength: number,
+    checksum: string,
+    payload: () => Json,
+  ): Effect {
     if (this.seal) {
       this.#afterSeal(h);
       return NONE;
@@ -259,7 +281,14 @@ export class QueueState {
     if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;
   }
 
-  #apply(h: Header, offset: number, length: number, headerLength: number, checksum: string, payload: () => Json): Effect {
+  #apply(
+    h: Header,
+    offset: number,
+    length: number,
+    headerLength: number,
+    checksum: string,
+    payload: () => Json,
+  ): Effect {
     switch (h.op) {
       case 'add':
         return this.#add(h, offset, length, headerLength);
@@ -269,7 +298,8 @@ export class QueueState {
         const lease: Lease = { writer: h.w, began: h.m, length: h.ms };
         const granted: number[] = [];
         eachMessage(h.c, (at, due) => {
-          if (granted.length < h.max && this.#happen(at, { type: 'claim', token, due }, lease)) granted.push(at);
+          if (granted.length < h.max && this.#happen(at, { type: 'claim', token, due }, lease))
+            granted.push(at);
         });
         return changed(granted);
       }
@@ -304,7 +334,12 @@ export class QueueState {
       case 'release':
         return this.#each(h.c, { type: 'release', token: h.k });
       case 'fail':
-        return this.#each(h.c, { type: 'fail', token: h.k, error: payload() as unknown as TryError, due: h.d });
+        return this.#each(h.c, {
+          type: 'fail',
+          token: h.k,
+          error: payload() as unknown as TryError,
+          due: h.d,
+        });
       case 'lapse': {
         const evidence = payload() as unknown as TryError;
         return this.#each(h.c, (life) => ({
@@ -318,7 +353,11 @@ export class QueueState {
       case 'update':
         return this.#update(h, offset, length, headerLength);
       case 'set':
-        return this.#each([h.p], { type: 'update', due: h.d, disabled: h.x === undefined ? undefined : h.x === 1 });
+        return this.#each([h.p], {
+          type: 'update',
+          due: h.d,
+          disabled: h.x === undefined ? undefined : h.x === 1,
+        });
       case 'remove': {
         const effect = this.#each([h.p], { type: 'remove' });
         if (effect !== NONE) this.#remember(h.u, h.a ?? '', 'removed', h.t);
@@ -353,7 +392,10 @@ export class QueueState {
       case 'next':
         return NONE;
       default:
-        throw new QueueError('JOURNAL_NEWER', `this version of Coda does not know the operation ${quote((h as { op: unknown }).op)}`);
+        throw new QueueError(
+          'JOURNAL_NEWER',
+          `this version of Coda does not know the operation ${quote((h as { op: unknown }).op)}`,
+        );
     }
   }
 
@@ -386,8 +428,10 @@ export class QueueState {
       const there = this.aliases.get(h.a);
       if (there !== undefined) return { kind: 'duplicate', at: there };
     }
-    if (maxMessages !== undefined && this.waiting >= maxMessages) return { kind: 'full', limit: 'maxMessages' };
-    if (maxBytes !== undefined && this.bytes + payloadBytes(length, headerLength) > maxBytes) return { kind: 'full', limit: 'maxBytes' };
+    if (maxMessages !== undefined && this.waiting >= maxMessages)
+      return { kind: 'full', limit: 'maxMessages' };
+    if (maxBytes !== undefined && this.bytes + payloadBytes(length, headerLength) > maxBytes)
+      return { kind: 'full', limit: 'maxBytes' };
     return undefined;
   }
 
@@ -401,7 +445,8 @@ export class QueueState {
       this.#forgetAlias(at);
       if (h.a !== undefined) this.noteAlias(at, h.a);
     }
-    if (this.options.maxBytes !== undefined && isWaiting(life)) this.bytes += payloadBytes(length, headerLength) - this.#bytesOf(at);
+    if (this.options.maxBytes !== undefined && isWaiting(life))
+      this.bytes += payloadBytes(length, headerLength) - this.#bytesOf(at);
     this.#happen(at, { type: 'update', due: h.d, disabled: h.x === undefined ? undefined : h.x === 1 });
     const touched = this.touched.get(at)!;
     touched.place = position(this.segment, offset);
@@ -431,7 +476,8 @@ export class QueueState {
 
   #failed(): Where[] {
     const where: Where[] = [];
-    for (const [at, { life }] of this.touched) if (life.phase.state === 'failed') where.push([segmentOf(at), offsetOf(at)]);
+    for (const [at, { life }] of this.touched)
+      if (life.phase.state === 'failed') where.push([segmentOf(at), offsetOf(at)]);
     return where;
   }
 
@@ -495,7 +541,8 @@ export class QueueState {
     }
     for (const at of this.#aliasOf.keys()) if (!this.touched.has(at)) this.#forgetAlias(at);
     this.bytes = 0;
-    if (this.options.maxBytes !== undefined) for (const at of this.touched.keys()) this.bytes += this.#bytesOf(at);
+    if (this.options.maxBytes !== undefined)
+      for (const at of this.touched.keys()) this.bytes += this.#bytesOf(at);
     const { claimed } = this.counts;
     Object.assign(this.counts, { ready: 0, deferred: 0, claimed, disabled: 0, failed: 0 });
     return before === 0 ? NONE : { kind: 'purged', count: before };
@@ -520,7 +567,8 @@ export class QueueState {
   #remember(u: string, a: string, o: Outcome, t: number): void {
     this.outcomes.push({ u, a, o, t });
     // Cut in bulk: shifting a thousand entries for each new one would cost more than the message.
-    if (this.outcomes.length > this.#keepOutcomes * 2 + 16) this.outcomes.splice(0, this.outcomes.length - this.#keepOutcomes);
+    if (this.outcomes.length > this.#keepOutcomes * 2 + 16)
+      this.outcomes.splice(0, this.outcomes.length - this.#keepOutcomes);
   }
 
   #forgetAlias(at: number): void {

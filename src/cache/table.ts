@@ -48,7 +48,13 @@ export class SegmentTable {
   }
 
   /** Notes a new message of the current segment. */
-  add(offset: number, length: number, headerLength: number, due: number | undefined, disabled: boolean): void {
+  add(
+    offset: number,
+    length: number,
+    headerLength: number,
+    due: number | undefined,
+    disabled: boolean,
+  ): void {
     this.fresh++;
     if (due !== undefined || disabled) this.special++;
     this.#append(offset, length, headerLength, due, disabled, true);
@@ -60,7 +66,13 @@ export class SegmentTable {
   }
 
   /** While reading the segment of an unread table: notes a message whose freshness the head has told. */
-  recall(offset: number, length: number, headerLength: number, due: number | undefined, disabled: boolean): void {
+  recall(
+    offset: number,
+    length: number,
+    headerLength: number,
+    due: number | undefined,
+    disabled: boolean,
+  ): void {
     this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(offset));
   }
 
@@ -84,13 +96,21 @@ export class SegmentTable {
     this.count = 0;
   }
 
-  #append(offset: number, length: number, headerLength: number, due: number | undefined, disabled: boolean, fresh: boolean): void {
+  #append(
+    offset: number,
+    length: number,
+    headerLength: number,
+    due: number | undefined,
+    disabled: boolean,
+    fresh: boolean,
+  ): void {
     const i = this.count++;
     if (i === this.#offsets.length) this.#grow();
     this.#offsets[i] = offset;
     this.#lengths[i] = length;
     this.#headers[i] = headerLength;
-    this.#flags[i] = (fresh ? FRESH_BIT : 0) | (due === undefined ? 0 : DEFERRED_BIT) | (disabled ? DISABLED_BIT : 0);
+    this.#flags[i] =
+      (fresh ? FRESH_BIT : 0) | (due === undefined ? 0 : DEFERRED_BIT) | (disabled ? DISABLED_BIT : 0);
     if (due !== undefined) {
       this.#dues ??= new Float64Array(this.#offsets.length);
       this.#dues[i] = due;

@@ -4,7 +4,14 @@
  */
 import { basename } from 'node:path';
 import { QueueError } from '../errors.ts';
-import { errorCode, FileScanner, listSegments, segmentName, storageError, type FileVisitor } from './files.ts';
+import {
+  errorCode,
+  FileScanner,
+  listSegments,
+  segmentName,
+  storageError,
+  type FileVisitor,
+} from './files.ts';
 import { loadHead, recount, type LoadedHead } from './head.ts';
 import { nodePorts } from './node-ports.ts';
 import type { HeadRecord, Operation, Written } from './operations.ts';
@@ -57,7 +64,11 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
     return await new Verification(folder, queue, ports).run();
   } catch (error) {
     if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') {
-      throw new QueueError('QUEUE_NOT_FOUND', 'there is no folder of this queue', { queue, path: folder, cause: error });
+      throw new QueueError('QUEUE_NOT_FOUND', 'there is no folder of this queue', {
+        queue,
+        path: folder,
+        cause: error,
+      });
     }
     throw storageError(error, 'verifying the queue', queue, folder);
   }
@@ -98,19 +109,33 @@ class Verification {
     const segments = listSegments(this.#ports.fs, this.#folder);
     const newest = segments.at(-1);
     if (newest === undefined) {
-      this.#damage({ file: segmentName(1), from: 0, to: 0, kind: 'missing', detail: 'the folder holds no segment' });
+      this.#damage({
+        file: segmentName(1),
+        from: 0,
+        to: 0,
+        kind: 'missing',
+        detail: 'the folder holds no segment',
+      });
     }
     let previous: QueueState | undefined;
-    for (const segment of segments) previous = await this.#verifySegment(segment, segment === newest, previous);
+    for (const segment of segments)
+      previous = await this.#verifySegment(segment, segment === newest, previous);
     if (newest !== undefined && newest > 1 && !segments.includes(newest - 1)) {
-      this.#missing(newest - 1, 'the predecessor of the newest segment, which is kept to make its head again');
+      this.#missing(
+        newest - 1,
+        'the predecessor of the newest segment, which is kept to make its head again',
+      );
     }
     this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn');
     return this.#report;
   }
 
   /** Returns the state at the segment's end, when it could be followed. */
-  async #verifySegment(segment: number, newest: boolean, previous: QueueState | undefined): Promise<QueueState | undefined> {
+  async #verifySegment(
+    segment: number,
+    newest: boolean,
+    previous: QueueState | undefined,
+  ): Promise<QueueState | undefined> {
     const { fs } = this.#ports;
     const file = segmentName(segment);
     const path = `${this.#folder}/${file}`;
@@ -128,7 +153,13 @@ class Verification {
       this.#judge(survey, newest);
       const head = loadHead(fs, fd, segment, 0, path);
       if (!head) {
-        this.#damage({ file, from: 0, to: 0, kind: 'head', detail: 'the head is damaged; it can be made again from the predecessor' });
+        this.#damage({
+          file,
+          from: 0,
+          to: 0,
+          kind: 'head',
+          detail: 'the head is damaged; it can be made again from the predecessor',
+        });
         return undefined;
       }
       this.#compare(file, head, previous);
@@ -159,7 +190,9 @@ class Verification {
     const visitor: FileVisitor = {
       record(buffer, start, end, headerLength, offset) {
         survey.report.records++;
-        const header = JSON.parse(headerText(buffer, start, headerLength)) as (Operation & Written) | (HeadRecord & { w?: undefined });
+        const header = JSON.parse(headerText(buffer, start, headerLength)) as
+          | (Operation & Written)
+          | (HeadRecord & { w?: undefined });
         if (header.w === undefined) return;
         const { n, end: from } = writers.get(header.w) ?? { n: 0, end: 0 };
         if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
@@ -181,7 +214,7 @@ class Verification {
     };
     const { size } = this.#ports.fs.stat(fd);
     survey.report.bytes = size;
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const next = this.#scanner.chunk(fd, at, size, visitor);
       if (next === at) break;
       at = next;
@@ -203,14 +236,29 @@ class Verification {
         : blank
           ? 'zeros where records were'
           : 'these bytes are not what was written';
-      this.#damage({ file, from, to, kind: unsynced ? 'torn' : 'rot', acknowledged: synced >= to, uuid, detail });
+      this.#damage({
+        file,
+        from,
+        to,
+        kind: unsynced ? 'torn' : 'rot',
+        acknowledged: synced >= to,
+        uuid,
+        detail,
+      });
     }
     for (const { offset, count, writer, from } of survey.gaps) {
       // A damaged line in between is the reason, and reported.
       if (survey.bad.some((bad) => bad.from >= from && bad.to <= offset)) continue;
       const boot = survey.boots.find((candidate) => candidate.offset >= from && candidate.offset <= offset);
       const detail = `${count} record${count === 1 ? '' : 's'} of writer ${writer} missing before this place`;
-      this.#damage({ file, from: offset, to: offset, kind: boot ? 'torn' : 'missing', acknowledged: synced >= offset, detail });
+      this.#damage({
+        file,
+        from: offset,
+        to: offset,
+        kind: boot ? 'torn' : 'missing',
+        acknowledged: synced >= offset,
+        detail,
+      });
     }
   }
 
@@ -218,7 +266,8 @@ class Verification {
   #compare(file: string, head: LoadedHead, previous: QueueState | undefined): void {
     const { prev, digest } = head.start;
     if (!previous?.seal || prev?.segment !== previous.segment) return;
-    const same = prev.at === previous.seal.offset && prev.crc === previous.seal.checksum && digest === previous.digest;
+    const same =
+      prev.at === previous.seal.offset && prev.crc === previous.seal.checksum && digest === previous.digest;
     if (same) return;
     const detail = `the head differs from what ${segmentName(previous.segment)} leads to`;
     this.#damage({ file, from: 0, to: head.end, kind: 'head', detail });
@@ -228,7 +277,7 @@ class Verification {
   async #replay(fd: number, head: LoadedHead, newest: boolean): Promise<QueueState | undefined> {
     const { state } = head;
     let complete = true;
-    for (const table of [...state.tables.values()]) {
+    for (const table of state.tables.values()) {
       if (table.read || (table.special === 0 && !state.needsTables)) continue;
       const path = `${this.#folder}/${segmentName(table.segment)}`;
       if (this.#ports.fs.kind(path) === undefined) {
@@ -248,7 +297,7 @@ class Verification {
       bad() {},
     };
     const { size } = this.#ports.fs.stat(fd);
-    for (let at = head.end; at < size; ) {
+    for (let at = head.end; at < size;) {
       const next = this.#scanner.chunk(fd, at, size, visitor);
       if (next === at || (state.seal && !newest)) break;
       at = next;
@@ -261,7 +310,12 @@ class Verification {
     this.#damage({ file: segmentName(segment), from: 0, to: 0, kind: 'missing', acknowledged: true, detail });
   }
 
-  #damage(found: Omit<DamageReport, 'acknowledged' | 'uuid'> & { acknowledged?: boolean; uuid?: string | undefined }): void {
+  #damage(
+    found: Omit<DamageReport, 'acknowledged' | 'uuid'> & {
+      acknowledged?: boolean;
+      uuid?: string | undefined;
+    },
+  ): void {
     const { uuid, acknowledged = true, ...rest } = found;
     this.#report.damage.push({ ...rest, acknowledged, ...(uuid === undefined ? {} : { uuid }) });
   }

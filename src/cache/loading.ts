@@ -1,0 +1,162 @@
+/**
+ * Opening a segment: lightly, with no more than its control records, or whole, from its head and all that follows.
+ * A head that is damaged is made again from the predecessor, which is kept for that.
+ */
+import { QueueError } from '../errors.ts';
+import { Behind, errorCode, FileScanner, newestSegment, segmentName, type FileVisitor } from './files.ts';
+import { checkVersion, loadHead, recount } from './head.ts';
+import type { Log } from './log.ts';
+import { CONTROL, type HeadRecord, type HeadStart } from './operations.ts';
+import { headerText, parsePayload, payloadText } from './record.ts';
+import { QueueState } from './state.ts';
+
+/** How often a folder is listed again because what was found is gone, or nothing was found. */
+const LISTINGS = 100;
+
+/** Opens the newest segment lightly. Errors: JOURNAL_NEWER, JOURNAL_CORRUPT. */
+export async function loadNewest(log: Log): Promise<void> {
+  const { ports, folder } = log.options;
+  for (let attempt = 0; ; attempt++) {
+    const newest = findNewest(log);
+    let fd: number;
+    try {
+      fd = ports.fs.open(`${folder}/${segmentName(newest)}`, 'append');
+    } catch (error) {
+      // Deleted since it was listed: there is a newer one.
+      if (errorCode(error) === 'ENOENT' && attempt < LISTINGS) continue;
+      throw error;
+    }
+    try {
+      if (!(await enterLightly(log, fd, newest))) await rebuildHead(log, fd, newest);
+      return;
+    } catch (error) {
+      if (log.fd !== fd) ports.fs.close(fd);
+      if (!(error instanceof Behind) || attempt === LISTINGS) throw error;
+    }
+  }
+}
+
+/** A listing of a folder that is being changed may miss names: ask again before believing that there is nothing. */
+function findNewest(log: Log): number {
+  const { ports, folder, queue } = log.options;
+  for (let attempt = 0; attempt < LISTINGS; attempt++) {
+    const newest = newestSegment(ports.fs, folder);
+    if (newest > 0) return newest;
+  }
+  const text = `the queue's folder holds no segment (expected ${segmentName(1)} or a later one)`;
+  throw new QueueError('JOURNAL_CORRUPT', text, { queue, path: folder });
+}
+
+/** Goes on in the open file with no more than its control records. False: its head cannot be read so. */
+export async function enterLightly(log: Log, fd: number, segment: number): Promise<boolean> {
+  const { ports, folder, keepOutcomes } = log.options;
+  const path = `${folder}/${segmentName(segment)}`;
+  const state = new QueueState(segment, keepOutcomes);
+  const head = { begun: false, end: 0 };
+  const visitor: Pick<FileVisitor, 'record'> = {
+    record(buffer, start, end, headerLength, offset) {
+      // What follows the head is applied later, in its turn.
+      if (head.end > 0) return;
+      const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | HeadRecord;
+      if (header.op === 'ready') head.end = offset + end - start + 1;
+      if (header.op !== 'head' || header.segment !== segment) return;
+      head.begun = true;
+      checkVersion(header, path);
+      state.applyControl(header, offset, '', () =>
+        parsePayload(payloadText(buffer, start, end, headerLength)),
+      );
+    },
+  };
+  const scanner = new FileScanner(ports.fs);
+  const needles = [Buffer.from(CONTROL)];
+  const { size } = ports.fs.stat(fd);
+  for (let at = 0; at < size && head.end === 0;) {
+    const next = scanner.sift(fd, at, size, needles, visitor);
+    if (next === at) break;
+    at = next;
+    if (head.end === 0) await ports.clock.yield();
+  }
+  if (head.end === 0 || !head.begun) return false;
+  log.state = state;
+  log.whole = false;
+  log.enter(fd, head.end);
+  return true;
+}
+
+/** Builds the whole state of the present segment. Errors: Behind. */
+export async function makeWhole(log: Log): Promise<void> {
+  const { fs } = log.options.ports;
+  const { segment } = log.state;
+  const loaded = loadHead(fs, log.fd, segment, log.options.keepOutcomes, log.path);
+  if (loaded) await adopt(log, log.fd, loaded.state, loaded.end);
+  else await rebuildHead(log, fs.open(log.path, 'append'), segment);
+  await log.catchUp();
+}
+
+/** Goes on from a loaded state, in the open file `fd`. Errors: Behind. */
+export async function adopt(log: Log, fd: number, state: QueueState, headEnd: number): Promise<void> {
+  log.state = state;
+  log.whole = true;
+  const tables = [...state.tables.values()];
+  for (const table of tables)
+    if (!table.read && (table.special > 0 || state.needsTables)) await log.readTable(table);
+  recount(state);
+  log.enter(fd, headEnd);
+}
+
+/** The head of `segment` is damaged: makes its state again from the predecessor. Errors: JOURNAL_CORRUPT. */
+export async function rebuildHead(log: Log, fd: number, segment: number): Promise<void> {
+  const { ports, folder, keepOutcomes, queue } = log.options;
+  const corrupt = (why: string): QueueError =>
+    new QueueError(
+      'JOURNAL_CORRUPT',
+      `the head of ${segmentName(segment)} is damaged and ${why}; see queue verify`,
+      {
+        queue,
+        path: `${folder}/${segmentName(segment)}`,
+      },
+    );
+  if (!log.whole || log.state.segment !== segment - 1 || !log.state.seal) {
+    const path = `${folder}/${segmentName(segment - 1)}`;
+    let previous: number;
+    try {
+      previous = ports.fs.open(path, 'append');
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') throw corrupt('there is no earlier segment to make it from');
+      throw error;
+    }
+    const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);
+    if (!loaded) {
+      ports.fs.close(previous);
+      throw corrupt('so is that of its predecessor');
+    }
+    await adopt(log, previous, loaded.state, loaded.end);
+    await log.catchUp();
+  }
+  const { state } = log;
+  if (!state.seal) throw corrupt('so is the seal of its predecessor');
+  const end = endOfDamagedHead(log, fd);
+  if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);
+  else {
+    state.enterSegment(segment);
+    log.enter(fd, end);
+  }
+  log.noteDamage(segment, 0, end);
+}
+
+/** Where a damaged head ends: at the first record that has a writer. */
+function endOfDamagedHead(log: Log, fd: number): number {
+  const { fs } = log.options.ports;
+  let end: number | undefined;
+  let last = 0;
+  new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
+    record(buffer, start, lineEnd, headerLength, offset) {
+      if (end !== undefined) return;
+      if ((JSON.parse(headerText(buffer, start, headerLength)) as { w?: string }).w !== undefined)
+        end = offset;
+      else last = offset + lineEnd - start + 1;
+    },
+    bad() {},
+  });
+  return end ?? last;
+}

@@ -1,0 +1,317 @@
+/**
+ * The segment that is written to, and the state that its records have led to. Records go out in batches, `O_APPEND`;
+ * the file is then read up to the end of the batch and every record on the way applied in the order of the file. When
+ * nobody else wrote in between, they are applied without being read. One caller at a time: see `journal.ts`.
+ */
+import type { Durability } from '../backend.ts';
+import { QueueError } from '../errors.ts';
+import type { Json } from '../message.ts';
+import { Contents } from './contents.ts';
+import {
+  Behind,
+  errorCode,
+  FileScanner,
+  isFull,
+  newestSegment,
+  segmentName,
+  storageError,
+  type FileVisitor,
+} from './files.ts';
+import { CONTROL, type Operation } from './operations.ts';
+import type { Ports } from './ports.ts';
+import { readTable } from './read-table.ts';
+import { asciiJson, Batch, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
+import { Space } from './space.ts';
+import type { Effect, Header, QueueState } from './state.ts';
+import { Syncer } from './syncer.ts';
+import type { SegmentTable } from './table.ts';
+
+export interface LogOptions {
+  ports: Ports;
+  queue: string;
+  folder: string;
+  durability: Durability;
+  /** Milliseconds between flushes under `interval`. */
+  syncInterval: number;
+  keepOutcomes: number;
+  /** A segment is sealed when its own records reach this, or four times its head. */
+  segmentBytes: number;
+  /** Told of what goes wrong outside any call: damaged records, a failed flush, states that differ. */
+  report: (error: QueueError) => void;
+}
+
+export interface Draft {
+  op: Operation;
+  /** The payload as JSON text. */
+  json?: string;
+}
+
+/** A record of the batch in the making, or just written. `tag` is its submitter's. */
+export interface InFlight<Tag> {
+  tag: Tag | undefined;
+  header: Header;
+  json: string | undefined;
+  start: number;
+  length: number;
+  headerLength: number;
+  /** What it has done, once it has been met in the log before any seal. */
+  effect: Effect | undefined;
+}
+
+export class Log<Tag = unknown> implements FileVisitor {
+  readonly options: LogOptions;
+  readonly contents: Contents;
+  readonly space: Space;
+  /** Names this handle in its records: 64 random bits. */
+  readonly writer: string;
+  /** Set by whoever opens a segment (`loading.ts`), before anything else is done. */
+  state!: QueueState;
+  syncer!: Syncer;
+  fd = -1;
+  /** Where the segment's own records begin, and up to where they have been applied. */
+  headEnd = 0;
+  applied = 0;
+  /** Whether the state is the whole one. A mere producer does without: it only looks for control records. */
+  whole = false;
+  /** Something was met that a seal may have been lost in. */
+  suspicious = false;
+  flight: InFlight<Tag>[] = [];
+  /** Why the last write did not go through whole. */
+  writeError: Error | undefined;
+
+  readonly #scanner: FileScanner;
+  readonly #batch = new Batch();
+  readonly #control = Buffer.from(CONTROL);
+  readonly #own: Buffer;
+  /** Records of this writer in this segment so far; those in flight included. */
+  #records = 0;
+  #saidSynced = 0;
+  /** Up to where the file is known to reach. */
+  #reach = 0;
+
+  constructor(options: LogOptions) {
+    this.options = options;
+    const { fs, random } = options.ports;
+    this.contents = new Contents(fs, options.folder);
+    this.space = new Space(options);
+    this.writer = random.hex(8);
+    this.#own = Buffer.from(`"w":"${this.writer}"`);
+    this.#scanner = new FileScanner(fs);
+  }
+
+  get path(): string {
+    return `${this.options.folder}/${segmentName(this.state.segment)}`;
+  }
+
+  /** From now on `fd` is the segment that is written to; its head reaches to `headEnd` and is on the device. */
+  enter(fd: number, headEnd: number): void {
+    const { fs } = this.options.ports;
+    this.headEnd = headEnd;
+    this.applied = headEnd;
+    this.suspicious = false;
+    // The same file, with a whole state instead of a light one: this writer's numbers and flushes go on.
+    if (this.fd === fd) return;
+    if (this.fd >= 0) {
+      const old = this.fd;
+      // Flushes of the old segment are under way; its waiters are answered by them.
+      void this.syncer.idle().then(() => fs.close(old));
+    }
+    this.fd = fd;
+    this.#records = 0;
+    this.#saidSynced = 0;
+    this.#reach = headEnd;
+    this.syncer = new Syncer(fs, fd, headEnd, () => this.#reach);
+  }
+
+  close(): void {
+    this.contents.close();
+    if (this.fd >= 0) this.options.ports.fs.close(this.fd);
+    this.fd = -1;
+  }
+
+  // --- Writing --------------------------------------------------------------------------------------------------
+
+  /** Bytes of the batch in the making. */
+  get batched(): number {
+    return this.#batch.length;
+  }
+
+  begin(): void {
+    this.#batch.clear();
+    this.flight = [];
+  }
+
+  /** Adds a record to the batch. */
+  append(draft: Draft, tag?: Tag): void {
+    const n = ++this.#records;
+    const header = { ...draft.op, w: this.writer, n, t: this.options.ports.clock.now() } as Header;
+    if (this.flight.length === 0 && this.syncer.synced > this.#saidSynced) {
+      this.#saidSynced = header.s = this.syncer.synced;
+    }
+    const text = asciiJson(header);
+    const start = this.#batch.add(text, draft.json);
+    const length = this.#batch.length - 1 - start;
+    this.flight.push({
+      tag,
+      header,
+      json: draft.json,
+      start,
+      length,
+      headerLength: text.length,
+      effect: undefined,
+    });
+  }
+
+  /**
+   * Writes the batch. A short write is a full disk: what is whole in the log has happened.
+   * @param useReserve whether the reserve may be freed for it.
+   */
+  write(useReserve: boolean): void {
+    const { fs } = this.options.ports;
+    const { buffer, length } = this.#batch;
+    for (let attempt = 0; ; attempt++) {
+      this.writeError = undefined;
+      try {
+        const written = fs.write(this.fd, buffer, 0, length);
+        this.space.wrote(written);
+        if (written < length) this.writeError = Object.assign(new Error('short write'), { code: 'ENOSPC' });
+        return;
+      } catch (error) {
+        this.writeError = error instanceof Error ? error : new Error(String(error));
+        if (!isFull(error) || !useReserve || attempt > 0 || !this.space.freeReserve()) return;
+      }
+    }
+  }
+
+  /** Applies the batch from memory when the file has grown by just what was written; else false. */
+  applyBatch(): boolean {
+    if (this.writeError !== undefined) return false;
+    const { size, links } = this.options.ports.fs.stat(this.fd);
+    if (links === 0 || size !== this.applied + this.#batch.length) return false;
+    const { buffer } = this.#batch;
+    for (const record of this.flight) {
+      const { header, json, start, length, headerLength } = record;
+      const payload = (): Json => parsePayload(json ?? '');
+      record.effect = this.#apply(
+        header,
+        this.applied + start,
+        length,
+        headerLength,
+        lineChecksum(buffer, start),
+        payload,
+      );
+    }
+    this.applied = this.#reach = size;
+    return true;
+  }
+
+  /** Takes the records out of flight: those that are in the log, and those that are not. Numbers are given anew. */
+  land(): { landed: InFlight<Tag>[]; missing: InFlight<Tag>[] } {
+    const landed = this.flight.filter(({ effect }) => effect !== undefined);
+    const missing = this.flight.filter(({ effect }) => effect === undefined);
+    this.#records -= missing.length;
+    this.flight = [];
+    return { landed, missing };
+  }
+
+  /** Writes one record by itself and reads the log up to it: for seals and notes. False: it came behind a seal. */
+  async appendNow(op: Operation): Promise<boolean> {
+    this.begin();
+    this.append({ op });
+    this.write(true);
+    await this.catchUp();
+    const { landed } = this.land();
+    if (this.writeError !== undefined) throw this.writeError;
+    // Behind a seal it has no effect, but its number is used up.
+    if (landed.length === 0) this.#records++;
+    return landed.length > 0;
+  }
+
+  // --- Reading --------------------------------------------------------------------------------------------------
+
+  /** Applies at most one chunk of what has been written since; true when there is no more. */
+  step(): boolean {
+    const { size, links } = this.options.ports.fs.stat(this.fd);
+    this.#reach = Math.max(this.#reach, size);
+    if (size < this.applied || (links === 0 && !this.state.seal)) this.suspicious = true;
+    if (size <= this.applied) return true;
+    const next = this.whole
+      ? this.#scanner.chunk(this.fd, this.applied, size, this)
+      : this.#scanner.sift(this.fd, this.applied, size, this.#needles(), this);
+    // The rest is the beginning of a line: a write under way, or one that was cut off.
+    const unfinished = next === this.applied;
+    this.applied = next;
+    return unfinished || next >= size;
+  }
+
+  async catchUp(): Promise<void> {
+    while (!this.step()) await this.options.ports.clock.yield();
+  }
+
+  record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
+    const header = JSON.parse(headerText(buffer, start, headerLength)) as Header;
+    const sealed = this.state.seal !== undefined;
+    const effect = this.#apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () =>
+      parsePayload(payloadText(buffer, start, end, headerLength)),
+    );
+    // A note without the seal that it names: was the seal damaged?
+    if (header.op === 'next' && !sealed) this.suspicious = true;
+    if (header.w !== this.writer || sealed) return;
+    const first = this.flight[0];
+    const own = first && this.flight[header.n - first.header.n];
+    if (own) own.effect = effect;
+  }
+
+  bad(_buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+    if (kind === 'torn') return;
+    this.noteDamage(this.state.segment, offset, offset + end - start);
+    this.suspicious = true;
+  }
+
+  #apply(
+    h: Header,
+    offset: number,
+    length: number,
+    headerLength: number,
+    checksum: string,
+    payload: () => Json,
+  ): Effect {
+    return this.whole
+      ? this.state.apply(h, offset, length, headerLength, checksum, payload)
+      : this.state.applyControl(h, offset, checksum, payload);
+  }
+
+  #needles(): Buffer[] {
+    return this.flight.length > 0 ? [this.#control, this.#own] : [this.#control];
+  }
+
+  noteDamage(segment: number, from: number, to: number): void {
+    const { damage } = this.state;
+    if (damage.some((known) => known.segment === segment && known.from <= from && known.to >= to)) return;
+    damage.push({ segment, from, to });
+    const { queue, folder, report } = this.options;
+    const text = `bytes ${from} to ${to} of ${segmentName(segment)} are damaged and were passed over; see queue verify`;
+    report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
+  }
+
+  /**
+   * Reads where the messages of an older segment lie. Errors: Behind, when the segment is gone because its messages
+   * are; where it is gone without reason, its messages are lost, and reported.
+   */
+  async readTable(table: SegmentTable): Promise<void> {
+    const { ports, folder, queue } = this.options;
+    const path = `${folder}/${segmentName(table.segment)}`;
+    let damage: [number, number][];
+    try {
+      damage = await readTable({ ports, scanner: this.#scanner, path, state: this.state, table });
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw storageError(error, 'reading an older segment', queue, path);
+      if (newestSegment(ports.fs, folder) > this.state.segment) throw new Behind();
+      const lost = table.fresh;
+      table.finishReading();
+      this.state.counts.ready -= lost;
+      damage = [[0, 0]];
+    }
+    for (const [from, to] of damage) this.noteDamage(table.segment, from, to);
+  }
+}
