@@ -10,11 +10,15 @@ export const RESERVE = 'reserve';
 
 const digits = (segment: number): string => String(segment).padStart(8, '0');
 export const segmentName = (segment: number): string => `${digits(segment)}.journal`;
+export const indexName = (segment: number): string => `${digits(segment)}.index`;
 export const temporaryName = (segment: number, random: string): string => `tmp-${digits(segment)}-${random}`;
 
 export function parseSegmentName(name: string): number | undefined {
   const match = SEGMENT.exec(name);
   return match ? Number(match[1]) : undefined;
+}
+export function parseIndexName(name: string): number | undefined {
+  return name.endsWith('.index') ? parseSegmentName(name.replace(/index$/, 'journal')) : undefined;
 }
 export function parseTemporaryName(name: string): { segment: number; random: string } | undefined {
   const match = TEMPORARY.exec(name);

@@ -303,7 +303,14 @@ export class Log<Tag = unknown> implements FileVisitor {
     const path = `${folder}/${segmentName(table.segment)}`;
     let damage: [number, number][];
     try {
-      damage = await readTable({ ports, scanner: this.#scanner, path, state: this.state, table });
+      damage = await readTable({
+        ports,
+        scanner: this.#scanner,
+        folder,
+        state: this.state,
+        table,
+        writes: true,
+      });
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw storageError(error, 'reading an older segment', queue, path);
       if (newestSegment(ports.fs, folder) > this.state.segment) throw new Behind();

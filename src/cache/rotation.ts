@@ -10,12 +10,14 @@ import {
   isFull,
   listSegments,
   newestSegment,
+  parseIndexName,
   parseSegmentName,
   parseTemporaryName,
   segmentName,
   storageError,
   temporaryName,
 } from './files.ts';
+import { writeIndex } from './index-file.ts';
 import { chooseCarried, loadHead, writeHead, type Carried, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, makeWhole, rebuildHead } from './loading.ts';
 import type { Log } from './log.ts';
@@ -132,22 +134,27 @@ export class Rotation {
       else await makeWhole(log);
     }
     const { state } = log;
-    if (state.successor === undefined) return;
+    const { seal, successor } = state;
+    if (seal === undefined || successor === undefined) return;
     const { folder } = log.options;
+    const table = state.tables.get(state.segment);
     const next = state.segment + 1;
-    const made = this.#prepared?.random === state.successor;
-    this.#abandonPrepared(state.successor);
+    const made = this.#prepared?.random === successor;
+    this.#abandonPrepared(successor);
     // A head must never know more than the disk.
     await fs.sync(log.fd);
     try {
-      fs.rename(`${folder}/${temporaryName(next, state.successor)}`, `${folder}/${segmentName(next)}`);
+      fs.rename(`${folder}/${temporaryName(next, successor)}`, `${folder}/${segmentName(next)}`);
     } catch (error) {
       // Already done by another.
       if (errorCode(error) !== 'ENOENT') throw error;
     }
     await fs.syncFolder(folder);
     await this.#enter(next);
-    if (made) await this.#sweep();
+    if (!made) return;
+    const like = fs.stat(log.fd);
+    if (table && table.fresh > 0) writeIndex(fs, folder, table, seal, like, (at) => log.state.aliasOf(at));
+    await this.#sweep();
   }
 
   /** A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. */
@@ -377,7 +384,7 @@ export class Rotation {
     const current = log.state.segment;
     const needed = await this.#named([current, current - 1]);
     for (const name of fs.list(folder)) {
-      const segment = parseSegmentName(name);
+      const segment = parseSegmentName(name) ?? parseIndexName(name);
       const temporary = parseTemporaryName(name);
       const spent =
         needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);

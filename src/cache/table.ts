@@ -149,6 +149,15 @@ export class SegmentTable {
     return born(flags & DEFERRED_BIT ? this.#dues![index] : undefined, (flags & DISABLED_BIT) !== 0);
   }
 
+  /** What the record that added it says. */
+  asAdded(index: number): { due: number | undefined; disabled: boolean } {
+    const flags = this.#flags[index]!;
+    return {
+      due: flags & DEFERRED_BIT ? this.#dues![index] : undefined,
+      disabled: (flags & DISABLED_BIT) !== 0,
+    };
+  }
+
   /** The index of the message at `offset`, or -1. */
   find(offset: number): number {
     let low = 0;

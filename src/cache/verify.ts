@@ -7,12 +7,14 @@ import { QueueError } from '../errors.ts';
 import {
   errorCode,
   FileScanner,
+  indexName,
   listSegments,
   segmentName,
   storageError,
   type FileVisitor,
 } from './files.ts';
 import { loadHead, recount, type LoadedHead } from './head.ts';
+import { readIndex } from './index-file.ts';
 import { nodePorts } from './node-ports.ts';
 import type { HeadRecord, Operation, Written } from './operations.ts';
 import type { Ports } from './ports.ts';
@@ -37,9 +39,9 @@ export interface DamageReport {
   /**
    * `rot`: bytes that have changed. `torn`: lost in a power cut before they were synced, as the durability allows.
    * `missing`: a record or a file that others refer to. `head`: a segment's head cannot be used, or differs from what
-   * its predecessor says.
+   * its predecessor says. `index`: one that does not match its segment; nothing is lost.
    */
-  kind: 'rot' | 'torn' | 'missing' | 'head';
+  kind: 'rot' | 'torn' | 'missing' | 'head' | 'index';
   /** Whether the log shows that the damaged bytes had been on the device. */
   acknowledged: boolean;
   /** Of the message it concerns, where it can still be read. */
@@ -126,8 +128,32 @@ class Verification {
         'the predecessor of the newest segment, which is kept to make its head again',
       );
     }
+    await this.#verifyIndexes(segments);
     this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn');
     return this.#report;
+  }
+
+  /** An index that does not match is ignored by all and made anew; that it does not is still worth knowing. */
+  async #verifyIndexes(segments: readonly number[]): Promise<void> {
+    const { fs, clock } = this.#ports;
+    for (const segment of segments) {
+      const file = indexName(segment);
+      const exists = (): boolean => fs.kind(`${this.#folder}/${file}`) !== undefined;
+      // One that is just being written is looked at once more.
+      for (let attempt = 0; exists() && !readIndex(fs, this.#folder, segment); attempt++) {
+        if (attempt === 1) {
+          this.#damage({
+            file,
+            from: 0,
+            to: 0,
+            kind: 'index',
+            detail: 'the index does not match its segment; it is ignored',
+          });
+          break;
+        }
+        await new Promise<void>((resolve) => void clock.timer(50, resolve));
+      }
+    }
   }
 
   /** Returns the state at the segment's end, when it could be followed. */
@@ -284,7 +310,8 @@ class Verification {
         complete = false;
         continue;
       }
-      await readTable({ ports: this.#ports, scanner: this.#scanner, path, state, table });
+      const source = { ports: this.#ports, scanner: this.#scanner, folder: this.#folder, state, table };
+      await readTable({ ...source, writes: false });
     }
     recount(state);
     const visitor: FileVisitor = {
