@@ -23,6 +23,8 @@ export type Obstacle = SegmentTable | (() => Promise<void>);
 export interface Submission {
   /** Adds are refused when space runs low; what ends messages may use the reserve. */
   readonly purpose: 'add' | 'settle' | 'other';
+  /** Bytes that it will take, about; of adds only. */
+  readonly size?: number;
   /** Whether, under `always`, the answer waits for the device. */
   readonly synced: boolean;
   /** Whether what others have written meanwhile must be known before `draft` is called. */
@@ -211,7 +213,8 @@ export class Journal {
     this.#reclaim = false;
     for (const submission of this.#pending) {
       if (log.batched >= WRITE_BYTES) break;
-      const refusal = submission.purpose === 'add' ? log.space.refusal(log.batched) : undefined;
+      const refusal =
+        submission.purpose === 'add' ? log.space.refusal(log.batched + (submission.size ?? 0)) : undefined;
       if (refusal) {
         if (!log.whole) {
           obstacle = () => makeWhole(log);

@@ -129,6 +129,13 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.fd = -1;
   }
 
+  /** Resolves when all that is known to be in the segment is on the device; rejects with what went wrong. */
+  synced(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.syncer.wait(this.applied, (error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
   // --- Writing --------------------------------------------------------------------------------------------------
 
   /** Bytes of the batch in the making. */

@@ -415,6 +415,7 @@ export class CacheQueue implements Queue {
         purpose,
         synced,
         current: false,
+        size: draft.json?.length ?? 0,
         light: purpose === 'add' && !this.#journal.state.needsWhole,
         draft: () => draft,
         done: (effect, time) => {

@@ -80,7 +80,7 @@ export class Rotation {
     // A head is made of the whole state.
     if (!log.whole) await makeWhole(log);
     try {
-      this.#prepared ??= this.#prepare();
+      this.#prepared ??= this.#prepare(why !== 'size');
     } catch (error) {
       if (!isFull(error) || why === 'destroy') throw error;
       return;
@@ -142,7 +142,7 @@ export class Rotation {
     const made = this.#prepared?.random === successor;
     this.#abandonPrepared(successor);
     // A head must never know more than the disk.
-    await fs.sync(log.fd);
+    await log.synced();
     try {
       fs.rename(`${folder}/${temporaryName(next, successor)}`, `${folder}/${segmentName(next)}`);
     } catch (error) {
@@ -270,7 +270,7 @@ export class Rotation {
   // --- Making the successor ------------------------------------------------------------------------------------
 
   /** The successor's file, with room for its head; undefined when this process must leave sealing to others. */
-  #prepare(): Temporary | undefined {
+  #prepare(useReserve: boolean): Temporary | undefined {
     const log = this.#log;
     const { fs, random } = log.options.ports;
     const name = random.hex(8);
@@ -281,7 +281,7 @@ export class Rotation {
       const made = fs.stat(fd);
       if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
       fs.setMode(fd, model.mode);
-      this.#reserveRoom(fd);
+      this.#reserveRoom(fd, useReserve);
     } catch (error) {
       fs.close(fd);
       this.#discard(path);
@@ -293,7 +293,7 @@ export class Rotation {
   }
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
-  #reserveRoom(fd: number): void {
+  #reserveRoom(fd: number, useReserve: boolean): void {
     const { state, options } = this.#log;
     const { fs } = options.ports;
     const perMessage = 400;
@@ -302,9 +302,13 @@ export class Rotation {
     needed += JSON.stringify(state.attributes).length;
     const zeros = Buffer.alloc(64 * 1024);
     for (let written = 0; written < needed;) {
-      const n = fs.write(fd, zeros, 0, zeros.length, written);
-      if (n < zeros.length) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
-      written += n;
+      try {
+        const n = fs.write(fd, zeros, 0, zeros.length, written);
+        if (n === 0) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
+        written += n;
+      } catch (error) {
+        if (!isFull(error) || !useReserve || !this.#space.freeReserve()) throw error;
+      }
     }
   }
 
@@ -313,7 +317,7 @@ export class Rotation {
     const { fs, clock } = log.options.ports;
     const { state } = log;
     const { folder, queue } = log.options;
-    this.#prepared ??= this.#prepare();
+    this.#prepared ??= this.#prepare(true);
     const temporary = this.#prepared;
     if (!temporary) throw this.#notOurs();
     for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
@@ -331,6 +335,8 @@ export class Rotation {
       await fs.sync(temporary.fd);
       await fs.syncFolder(folder);
     } catch (error) {
+      // Not to be tried again with the same file: after a failed flush its pages may be gone.
+      this.#abandonPrepared(undefined);
       throw storageError(error, 'writing the next head', queue, temporary.path);
     }
     const { offset, checksum } = state.seal!;
@@ -355,7 +361,9 @@ export class Rotation {
     const holding = new Set([...state.claimed].map((at) => state.touched.get(at)?.lease?.writer));
     const gone = new Set<string>();
     for (const [w, { who }] of state.writers) {
-      if (!holding.has(w) && options.ports.processes.isKnownDead(who)) gone.add(w);
+      // One of an earlier start of the machine, should it live on somewhere, introduces itself anew.
+      const stranger = who.boot !== options.ports.processes.self().boot;
+      if (!holding.has(w) && (stranger || options.ports.processes.isKnownDead(who))) gone.add(w);
     }
     return gone;
   }

@@ -87,6 +87,7 @@ export class SettleGroup implements Submission {
   }
 
   failed(error: QueueError): void {
+    this.#onDraft();
     for (const { reject } of this.#members) reject(error);
   }
 }

@@ -34,7 +34,7 @@ export class Space {
     this.#sinceLook += bytes;
   }
 
-  /** Why an add may not be written now, with `batch` bytes already going out before it. */
+  /** Why an add may not be written now that makes the batch `batch` bytes long. */
   refusal(batch: number): QueueError | undefined {
     const free = this.#look(batch);
     if (free >= FLOOR_BYTES) return undefined;

@@ -9,7 +9,7 @@ export function summarize(queue: string, { state, options }: Journal): QueueStat
   const due = state.line.countDue(now);
   const { ready, deferred, claimed, disabled, failed } = state.counts;
   const levels = [...state.writers.values()]
-    .filter(({ who }) => !processes.isKnownDead(who))
+    .filter(({ who }) => who.boot === processes.self().boot && !processes.isKnownDead(who))
     .map(({ durability }) => durability);
   const durability = weakest([options.durability, ...levels]);
   return {

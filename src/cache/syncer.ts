@@ -9,9 +9,9 @@ export class Syncer {
   readonly #fs: FileSystem;
   readonly #fd: number;
   readonly #written: () => number;
-  #waiters: { offset: number; done: (error?: unknown) => void }[] = [];
+  #waiters: { offset: number; done: (error?: Error) => void }[] = [];
   #running: Promise<void> | undefined;
-  #failure: unknown;
+  #failure: Error | undefined;
   /** Everything before this offset is on the device. */
   synced: number;
 
@@ -28,7 +28,7 @@ export class Syncer {
   }
 
   /** Calls `done` when everything before `offset` is on the device, or with what went wrong. */
-  wait(offset: number, done: (error?: unknown) => void): void {
+  wait(offset: number, done: (error?: Error) => void): void {
     if (this.#failure !== undefined) done(this.#failure);
     else if (offset <= this.synced) done();
     else {
@@ -48,7 +48,7 @@ export class Syncer {
       try {
         await this.#fs.sync(this.#fd);
       } catch (error) {
-        this.#failure = error;
+        this.#failure = error instanceof Error ? error : new Error(String(error));
       }
       const waiting = this.#waiters;
       if (this.#failure !== undefined) {
