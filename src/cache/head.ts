@@ -19,7 +19,8 @@ import {
 import type { FileSystem } from './ports.ts';
 import { position } from './position.ts';
 import { asciiJson, type Batch, headerText, parsePayload, payloadText } from './record.ts';
-import { bucketOf, QueueState, toPlace, type Seal } from './state.ts';
+import { QueueState, type Seal } from './state.ts';
+import { toPlace } from './where.ts';
 import { SegmentTable } from './table.ts';
 
 /** Runs of offsets in one record. */
@@ -382,17 +383,4 @@ export function chooseCarried(state: QueueState, contents: Contents, segmentByte
     carried.push({ at, inserted: found.inserted, content: found.content, json: found.json });
   }
   return carried;
-}
-
-/** Recounts the buckets of a state from its lives and tables. */
-export function recount(state: QueueState): void {
-  for (const key of Object.keys(state.counts) as (keyof typeof state.counts)[]) state.counts[key] = 0;
-  for (const { life } of state.touched.values()) state.counts[bucketOf(life)]++;
-  for (const table of state.tables.values()) {
-    if (!table.read) {
-      state.counts.ready += table.fresh;
-      continue;
-    }
-    for (let i = 0; i < table.count; i++) if (table.isFreshAt(i)) state.counts[bucketOf(table.lifeAt(i))]++;
-  }
 }

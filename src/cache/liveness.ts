@@ -7,7 +7,8 @@
 import type { TryError } from '../message.ts';
 import type { Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
-import { toWhere, type QueueState } from './state.ts';
+import type { QueueState } from './state.ts';
+import { toWhere } from './where.ts';
 
 export interface Finding {
   op: Operation & { op: 'lapse' };

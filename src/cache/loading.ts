@@ -4,7 +4,7 @@
  */
 import { QueueError } from '../errors.ts';
 import { Behind, errorCode, FileScanner, newestSegment, segmentName, type FileVisitor } from './files.ts';
-import { checkVersion, loadHead, recount } from './head.ts';
+import { checkVersion, loadHead } from './head.ts';
 import type { Log } from './log.ts';
 import { CONTROL, type HeadRecord, type HeadStart } from './operations.ts';
 import { headerText, parsePayload, payloadText } from './record.ts';
@@ -100,7 +100,7 @@ export async function adopt(log: Log, fd: number, state: QueueState, headEnd: nu
   const tables = [...state.tables.values()];
   for (const table of tables)
     if (!table.read && (table.special > 0 || state.needsTables)) await log.readTable(table);
-  recount(state);
+  state.recount();
   log.enter(fd, headEnd);
 }
 

@@ -20,7 +20,8 @@ import type { Operation } from './operations.ts';
 import { Search } from './search.ts';
 import { makeToken, parseToken, SettleGroup } from './settles.ts';
 import { summarize } from './status.ts';
-import { toPlace, toWhere, type Effect, type QueueState } from './state.ts';
+import type { Effect, QueueState } from './state.ts';
+import { toPlace, toWhere } from './where.ts';
 import { SegmentTable } from './table.ts';
 import { Waiting } from './waiting.ts';
 

@@ -5,7 +5,8 @@ import type { Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { position } from './position.ts';
 import { headerText, lineChecksum } from './record.ts';
-import { bucketOf, type QueueState } from './state.ts';
+import { bucketOf } from './messages.ts';
+import type { QueueState } from './state.ts';
 import type { SegmentTable } from './table.ts';
 
 export interface TableSource {

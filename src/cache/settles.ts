@@ -7,7 +7,8 @@ import type { Clock } from './ports.ts';
 import type { Submission } from './journal.ts';
 import type { Draft } from './log.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
-import { toWhere, type Effect } from './state.ts';
+import type { Effect } from './state.ts';
+import { toWhere } from './where.ts';
 
 /** A claim's token as callers hold it: whose claim (writer and number), on which message, the end of whose uuid. */
 const TOKEN = /^([0-9a-f]{16}\.[0-9a-z]{1,13})@(\d{1,7})\.(\d{1,10})\/([0-9a-f]{12})$/;

@@ -13,7 +13,7 @@ import {
   storageError,
   type FileVisitor,
 } from './files.ts';
-import { loadHead, recount, type LoadedHead } from './head.ts';
+import { loadHead, type LoadedHead } from './head.ts';
 import { readIndex } from './index-file.ts';
 import { nodePorts } from './node-ports.ts';
 import type { HeadRecord, Operation, Written } from './operations.ts';
@@ -313,7 +313,7 @@ class Verification {
       const source = { ports: this.#ports, scanner: this.#scanner, folder: this.#folder, state, table };
       await readTable({ ...source, writes: false });
     }
-    recount(state);
+    state.recount();
     const visitor: FileVisitor = {
       record(buffer, start, end, headerLength, offset) {
         const header = JSON.parse(headerText(buffer, start, headerLength)) as Header;

@@ -1,0 +1,311 @@
+/**
+ * The messages of a queue: which there are, where they stand, what has become of each. Fresh ones stand in the tables,
+ * eleven bytes each; those to which something has happened in `touched`. Every change of a life goes through `happen`.
+ */
+import type { QueueOptions } from '../backend.ts';
+import { born, transition, type Happening, type Life } from '../message.ts';
+import { Line } from './line.ts';
+import { offsetOf, position, segmentOf } from './position.ts';
+import { PREFIX } from './record.ts';
+import { SegmentTable } from './table.ts';
+
+export interface Lease {
+  writer: string;
+  /** Monotonic time of its beginning, on the writer's machine. */
+  began: number;
+  /** Milliseconds. */
+  length: number;
+}
+
+/** A message to which something has happened. */
+export interface Touched {
+  life: Life;
+  /** Where its content stands: the record that added it, or updated it, or carried it. */
+  place: number;
+  /** Of that record; 0 when not known (its prefix tells). */
+  length: number;
+  headerLength: number;
+  lease?: Lease;
+}
+
+/** Where a life is counted: each message once. */
+export const BUCKETS = ['ready', 'deferred', 'claimed', 'disabled', 'failed'] as const;
+export type Bucket = (typeof BUCKETS)[number];
+export function bucketOf(life: Life): Bucket {
+  const { state } = life.phase;
+  return life.disabled && (state === 'ready' || state === 'deferred') ? 'disabled' : state;
+}
+
+/** Where a record lies, and how long it and its header are. */
+export interface Extent {
+  offset: number;
+  length: number;
+  headerLength: number;
+}
+
+export class Messages {
+  /** Of the queue; fixed for its life. */
+  options: QueueOptions = {};
+  segment: number;
+  readonly counts: Record<Bucket, number> = { ready: 0, deferred: 0, claimed: 0, disabled: 0, failed: 0 };
+  /** Bytes of waiting payloads; kept only for a queue with `maxBytes`. */
+  bytes = 0;
+  /** Segments with fresh messages, ascending; the current one always. */
+  readonly tables = new Map<number, SegmentTable>();
+  readonly touched = new Map<number, Touched>();
+  /** Claimed messages, by position. */
+  readonly claimed = new Set<number>();
+  /** Messages that have outlived a process that worked on them. */
+  readonly crashed = new Set<number>();
+  readonly line = new Line(this);
+  readonly #aliases = new Map<string, number>();
+  readonly #aliasOf = new Map<number, string>();
+  #table: SegmentTable;
+
+  constructor(segment: number) {
+    this.segment = segment;
+    this.#table = new SegmentTable(segment, true);
+    this.tables.set(segment, this.#table);
+  }
+
+  /** Messages that wait or are being worked on. */
+  get waiting(): number {
+    const { ready, deferred, claimed, disabled } = this.counts;
+    return ready + deferred + claimed + disabled;
+  }
+
+  /** Whether an add's fate depends on what is in the queue. */
+  get needsWhole(): boolean {
+    return this.needsTables || this.options.maxMessages !== undefined;
+  }
+
+  /** Whether every table must be read before records are applied. */
+  get needsTables(): boolean {
+    return this.options.uniqueAlias === true || this.options.maxBytes !== undefined;
+  }
+
+  /** From here on messages are added to `segment`. */
+  enterSegment(segment: number): void {
+    if (this.#table.fresh === 0) this.tables.delete(this.segment);
+    this.segment = segment;
+    this.#table = new SegmentTable(segment, true);
+    this.tables.set(segment, this.#table);
+  }
+
+  /** The waiting or failed message of a queue with unique aliases that has this one. */
+  holderOf(alias: string): number | undefined {
+    return this.#aliases.get(alias);
+  }
+
+  lifeOf(at: number): Life | undefined {
+    return this.touched.get(at)?.life ?? this.tables.get(segmentOf(at))?.freshLife(offsetOf(at));
+  }
+
+  /** Notes the alias of a waiting message of a queue with unique aliases, found while loading. */
+  noteAlias(at: number, alias: string): void {
+    this.#aliases.set(alias, at);
+    this.#aliasOf.set(at, alias);
+  }
+
+  /** The alias of a message of a queue with unique aliases. */
+  aliasOf(at: number): string | undefined {
+    return this.#aliasOf.get(at);
+  }
+
+  /** While loading a head: a touched message. */
+  restore(
+    at: number,
+    life: Life,
+    place: number,
+    length: number,
+    headerLength: number,
+    lease?: Lease,
+    alias?: string,
+  ): void {
+    const touched: Touched = { life, place, length, headerLength };
+    if (lease) touched.lease = lease;
+    if (alias !== undefined) this.noteAlias(at, alias);
+    this.touched.set(at, touched);
+    if (life.crashes > 0) this.crashed.add(at);
+    if (life.phase.state === 'claimed') this.claimed.add(at);
+    else this.line.enter(at, life);
+  }
+
+  /** While loading a head: an older segment. The current one's table stays the last. */
+  restoreTable(table: SegmentTable): void {
+    this.tables.set(table.segment, table);
+    this.tables.delete(this.segment);
+    this.tables.set(this.segment, this.#table);
+  }
+
+  /** The content of a message has been carried to a head. */
+  carry(at: number, place: number, length: number, headerLength: number): void {
+    let touched = this.touched.get(at);
+    if (!touched) {
+      const table = this.tables.get(segmentOf(at));
+      const life = table?.freshLife(offsetOf(at));
+      if (!table || !life) return;
+      touched = { life, place, length, headerLength };
+      this.touched.set(at, touched);
+      table.touch(offsetOf(at));
+      if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
+      this.line.enter(at, life);
+    }
+    touched.place = place;
+    touched.length = length;
+    touched.headerLength = headerLength;
+  }
+
+  /** A message has been added. */
+  insert(
+    { offset, length, headerLength }: Extent,
+    due: number | undefined,
+    disabled: boolean,
+    alias?: string,
+  ): number {
+    const at = position(this.segment, offset);
+    if (this.options.uniqueAlias && alias !== undefined) this.noteAlias(at, alias);
+    if (this.options.maxBytes !== undefined) this.bytes += payloadBytes(length, headerLength);
+    this.#table.add(offset, length, headerLength, due, disabled);
+    if (due === undefined && !disabled) {
+      this.counts.ready++;
+      return at;
+    }
+    const life = born(due, disabled);
+    this.counts[bucketOf(life)]++;
+    this.line.enter(at, life);
+    return at;
+  }
+
+  /** An add was refused: its record must not be taken for a message. */
+  refuse(offset: number): void {
+    this.#table.refuse(offset);
+  }
+
+  /** New content for a message, under its old position. The alias is free: the caller has looked. */
+  replace(
+    at: number,
+    event: Happening,
+    { offset, length, headerLength }: Extent,
+    alias: string | undefined,
+  ): void {
+    if (this.options.uniqueAlias && this.#aliasOf.get(at) !== alias) {
+      this.#forgetAlias(at);
+      if (alias !== undefined) this.noteAlias(at, alias);
+    }
+    const life = this.lifeOf(at);
+    if (this.options.maxBytes !== undefined && life && isWaiting(life)) {
+      this.bytes += payloadBytes(length, headerLength) - this.#bytesOf(at);
+    }
+    this.happen(at, event);
+    Object.assign(this.touched.get(at)!, { place: position(this.segment, offset), length, headerLength });
+  }
+
+  /** The only place where a message's life changes. False: the event did not apply. */
+  happen(at: number, event: Happening, lease?: Lease): boolean {
+    let touched = this.touched.get(at);
+    const table = touched ? undefined : this.tables.get(segmentOf(at));
+    const before = touched ? touched.life : table?.freshLife(offsetOf(at));
+    if (!before) return false;
+    const after = transition(before, event);
+    if (after === undefined) return false;
+    this.counts[bucketOf(before)]--;
+    if (this.options.maxBytes !== undefined) {
+      const gained = Number(typeof after !== 'string' && isWaiting(after)) - Number(isWaiting(before));
+      this.bytes += gained * this.#bytesOf(at);
+    }
+    if (typeof after === 'string') {
+      if (this.#aliasOf.size > 0) this.#forgetAlias(at);
+      if (touched) this.touched.delete(at);
+      this.claimed.delete(at);
+      this.crashed.delete(at);
+    } else {
+      if (after.crashes > 0) this.crashed.add(at);
+      else if (before.crashes > 0) this.crashed.delete(at);
+      this.counts[bucketOf(after)]++;
+      if (touched) touched.life = after;
+      else {
+        const i = table!.read ? table!.find(offsetOf(at)) : -1;
+        const length = i < 0 ? 0 : table!.lengthAt(i);
+        const headerLength = i < 0 ? 0 : table!.headerLengthAt(i);
+        touched = { life: after, place: at, length, headerLength };
+        this.touched.set(at, touched);
+      }
+      if (after.phase.state === 'claimed') {
+        if (lease) touched.lease = lease;
+        this.claimed.add(at);
+      } else {
+        delete touched.lease;
+        this.claimed.delete(at);
+        this.line.enter(at, after);
+      }
+    }
+    if (table) {
+      table.touch(offsetOf(at));
+      if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
+    }
+    return true;
+  }
+
+  /** Ends everything that is not claimed: the `purge` transition, without reading the tables for it. Returns how many. */
+  purge(): number {
+    const { ready, deferred, disabled, failed } = this.counts;
+    for (const [at, { life }] of this.touched) {
+      if (life.phase.state === 'claimed') continue;
+      this.touched.delete(at);
+      this.crashed.delete(at);
+    }
+    for (const table of this.tables.values()) {
+      table.touchAll();
+      if (table !== this.#table) this.tables.delete(table.segment);
+    }
+    for (const at of this.#aliasOf.keys()) if (!this.touched.has(at)) this.#forgetAlias(at);
+    this.recount();
+    return ready + deferred + disabled + failed;
+  }
+
+  /** Counts anew what the lives and tables hold: after loading them. */
+  recount(): void {
+    const { counts } = this;
+    Object.assign(counts, { ready: 0, deferred: 0, claimed: 0, disabled: 0, failed: 0 });
+    this.bytes = 0;
+    for (const [at, { life }] of this.touched) {
+      counts[bucketOf(life)]++;
+      if (this.options.maxBytes !== undefined && isWaiting(life)) this.bytes += this.#bytesOf(at);
+    }
+    for (const table of this.tables.values()) {
+      if (!table.read) counts.ready += table.fresh;
+      for (let i = 0; i < table.count; i++) {
+        if (!table.isFreshAt(i)) continue;
+        counts[bucketOf(table.lifeAt(i))]++;
+        if (this.options.maxBytes !== undefined)
+          this.bytes += payloadBytes(table.lengthAt(i), table.headerLengthAt(i));
+      }
+    }
+  }
+
+  #forgetAlias(at: number): void {
+    const alias = this.#aliasOf.get(at);
+    if (alias === undefined) return;
+    this.#aliasOf.delete(at);
+    if (this.#aliases.get(alias) === at) this.#aliases.delete(alias);
+  }
+
+  #bytesOf(at: number): number {
+    const touched = this.touched.get(at);
+    if (touched) return payloadBytes(touched.length, touched.headerLength);
+    const table = this.tables.get(segmentOf(at));
+    const i = table?.find(offsetOf(at)) ?? -1;
+    return i < 0 ? 0 : payloadBytes(table!.lengthAt(i), table!.headerLengthAt(i));
+  }
+}
+
+/** Whether a message counts against the queue's limits. */
+function isWaiting(life: Life): boolean {
+  return life.phase.state !== 'failed';
+}
+
+/** Of a record with a payload: `["…",<header>,<payload>]`. */
+export function payloadBytes(length: number, headerLength: number): number {
+  return length - PREFIX - headerLength - 2;
+}
