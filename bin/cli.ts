@@ -1,0 +1,75 @@
+/** What the commands share: how a command line is read, a manager opened, and an error told. */
+import { CommanderError, InvalidArgumentError, Option, type Command } from 'commander';
+import type { Durability } from '../src/backend.ts';
+import { QueueError, escapeControls } from '../src/errors.ts';
+import { QueueManager } from '../src/queue-manager.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { note, safe, styled } from './output.ts';
+
+/** What every command takes. */
+export interface CommonOptions {
+  config?: string;
+  cacheRoot?: string;
+  durability?: Durability;
+}
+
+/** Declares them, and how help and errors look; subcommands that are added afterwards inherit both. */
+export function commonOptions(program: Command): Command {
+  return program
+    .option('--config <file>', 'configuration to read instead of ./config.ini')
+    .option('--cache-root <dir>', 'folder of the queues')
+    .addOption(
+      new Option('--durability <name>', 'what an answer promises').choices(['always', 'interval', 'os']),
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeErr: (text) => process.stderr.write(safe(text)) })
+    .showHelpAfterError('(--help shows how)')
+    .exitOverride();
+}
+
+/** Reads the command line and runs what it asks for; afterwards `process.exitCode` says how that went. */
+export async function run(program: Command): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // It has printed its message already; code 0 are --help and --version.
+      process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+      return;
+    }
+    tell(program.name(), error);
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+/** An error in words, on stderr: a `QueueError` is for the user, anything else a defect with its stack. */
+export function tell(program: string, error: unknown): void {
+  const start = styled('red', `${program}:`, process.stderr);
+  if (error instanceof QueueError) note(`${start} ${escapeControls(error.message)} (${error.code})`);
+  else
+    note(
+      `${start} internal error: ${safe(error instanceof Error ? (error.stack ?? error.message) : String(error))}`,
+    );
+}
+
+/** Opens the manager for the time of `use`. */
+export async function withManager<Result>(
+  { config, cacheRoot, durability }: CommonOptions,
+  use: (manager: QueueManager) => Promise<Result>,
+): Promise<Result> {
+  const manager = await QueueManager.open({ config, cacheRoot, durability });
+  try {
+    return await use(manager);
+  } finally {
+    await manager.close();
+  }
+}
+
+/** Parses the argument of an option that takes a whole number of at least `least`. */
+export function whole(least: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least) return value;
+    throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
+  };
+}

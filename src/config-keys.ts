@@ -1,0 +1,149 @@
+/**
+ * The table of configuration keys: default, what is expected, how it is read. No two sections share a key, so a key
+ * alone names its environment variable (`cacheRoot`: CODA_CACHE_ROOT) and its flag.
+ */
+import { resolve } from 'node:path';
+import type { Durability } from './backend.ts';
+import { parseDuration, parseSize } from './units.ts';
+
+export type LogLevel = 'TRACE' | 'DEBUG' | 'INFO' | 'WARN' | 'ERROR';
+export type LogFormat = 'auto' | 'pretty' | 'json';
+
+/** How one key is read. */
+export interface Key<Value> {
+  readonly fallback: string;
+  readonly expected: string;
+  /** @param folder what a relative path counts from. Undefined: not what was expected. */
+  parse(given: string | number, folder: string): Value | undefined;
+}
+
+const DAY = 86_400_000;
+/** Node's timers overflow beyond 2^31 - 1 ms. */
+const LONGEST_TIMER = 24 * DAY;
+
+const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
+const LEVELS: readonly LogLevel[] = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR'];
+const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json'];
+
+export const QUEUE_KEYS = {
+  queueType: text('cache', 'the name of a queue type, such as cache', /^[a-z][a-z0-9-]{0,31}$/),
+  cacheRoot: path('./queues'),
+  durability: oneOf('always', DURABILITIES),
+  syncInterval: duration('50ms', 1, 60_000, '1ms to 1m'),
+  maxMessageBytes: size('16MiB', 1, 256 * 1024 ** 2, '1 to 256MiB'),
+  fileMode: mode('0600'),
+  keepOutcomes: count('1000', 0, 1_000_000),
+};
+
+export const WORKER_KEYS = {
+  workersDir: path('./workers'),
+  concurrency: count('1', 1, 10_000),
+  lease: duration('30s', 100, DAY, '100ms to 1d'),
+  stopDeadline: duration('25s', 0, LONGEST_TIMER, '0 to 24d'),
+  backoff: duration('1s', 0, 365 * DAY, '0 to 365d'),
+  backoffMax: duration('1h', 0, 365 * DAY, '0 to 365d'),
+  crashLimit: count('3', 1, 1000),
+};
+
+/** Checked when they are there; what acts on them is not part of this module's Config. */
+export const DAEMON_KEYS = { daemonsDir: path('./daemons'), stateDir: path('./var') };
+
+export const LOG_KEYS = {
+  level: oneOf('INFO', LEVELS),
+  destination: destination('stdout'),
+  format: oneOf('auto', FORMATS),
+};
+
+export const SECTIONS: Readonly<Record<string, Readonly<Record<string, Key<unknown>>>>> = {
+  queue: QUEUE_KEYS,
+  worker: WORKER_KEYS,
+  daemon: DAEMON_KEYS,
+  log: LOG_KEYS,
+};
+
+export type ConfigKey =
+  | keyof typeof QUEUE_KEYS
+  | keyof typeof WORKER_KEYS
+  | keyof typeof DAEMON_KEYS
+  | keyof typeof LOG_KEYS;
+
+export const ALL_KEYS: readonly string[] = Object.values(SECTIONS).flatMap((keys) => Object.keys(keys));
+
+export function variableOf(key: string): string {
+  return `CODA_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+function within(value: number | undefined, least: number, most: number): number | undefined {
+  return value !== undefined && value >= least && value <= most ? value : undefined;
+}
+
+function text(fallback: string, expected: string, pattern: RegExp): Key<string> {
+  return { fallback, expected, parse: (given) => (pattern.test(String(given)) ? String(given) : undefined) };
+}
+
+function oneOf<Word extends string>(fallback: Word, words: readonly Word[]): Key<Word> {
+  return {
+    fallback,
+    expected: `one of ${words.join(', ')}`,
+    parse: (given) => words.find((word) => word === given),
+  };
+}
+
+function path(fallback: string): Key<string> {
+  return {
+    fallback,
+    expected: 'a path',
+    parse: (given, folder) => {
+      const usable = typeof given === 'string' && given !== '' && !given.includes('\0');
+      return usable ? resolve(folder, given) : undefined;
+    },
+  };
+}
+
+function destination(fallback: string): Key<string> {
+  const file = path(fallback);
+  return {
+    fallback,
+    expected: 'stdout, stderr or a path',
+    parse: (given, folder) => (given === 'stdout' || given === 'stderr' ? given : file.parse(given, folder)),
+  };
+}
+
+function duration(fallback: string, least: number, most: number, range: string): Key<number> {
+  return {
+    fallback,
+    expected: `a duration of ${range}, with its unit (ms, s, m, h, d)`,
+    parse: (given) => within(parseDuration(given), least, most),
+  };
+}
+
+function size(fallback: string, least: number, most: number, range: string): Key<number> {
+  return {
+    fallback,
+    expected: `a size of ${range}`,
+    parse: (given) => within(parseSize(given), least, most),
+  };
+}
+
+function count(fallback: string, least: number, most: number): Key<number> {
+  return {
+    fallback,
+    expected: `a whole number from ${least} to ${most}`,
+    parse: (given) => {
+      if (typeof given === 'string' && !/^\d{1,9}$/.test(given)) return undefined;
+      return Number.isInteger(Number(given)) ? within(Number(given), least, most) : undefined;
+    },
+  };
+}
+
+function mode(fallback: string): Key<number> {
+  return {
+    fallback,
+    expected: 'octal permission bits from 0600 to 0666 that let the owner read and write',
+    parse: (given) => {
+      if (typeof given === 'string' && !/^(0o?)?[0-7]{3}$/.test(given)) return undefined;
+      const bits = typeof given === 'number' ? given : Number.parseInt(given.replace(/^0o?/, ''), 8);
+      return Number.isInteger(bits) && (bits & ~0o066) === 0o600 ? bits : undefined;
+    },
+  };
+}

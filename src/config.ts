@@ -1,0 +1,282 @@
+/**
+ * The configuration: defaults < config.ini < environment < flags, validated once, frozen.
+ *
+ * Paths from the file, and defaults beside it, count from the file's folder; those from the environment and from
+ * flags, which a person types, from the working directory.
+ */
+import { open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Durability } from './backend.ts';
+import {
+  ALL_KEYS,
+  DAEMON_KEYS,
+  LOG_KEYS,
+  QUEUE_KEYS,
+  SECTIONS,
+  WORKER_KEYS,
+  variableOf,
+  type ConfigKey,
+  type Key,
+  type LogFormat,
+  type LogLevel,
+} from './config-keys.ts';
+import { QueueError, quote } from './errors.ts';
+import { nearest } from './suggest.ts';
+
+export interface Config {
+  /** The file that was read, absolute; absent when there was none. */
+  readonly file?: string;
+  readonly queue: {
+    readonly queueType: string;
+    /** Absolute. */
+    readonly cacheRoot: string;
+    readonly durability: Durability;
+    /** Milliseconds between two syncs under `interval`. */
+    readonly syncInterval: number;
+    readonly maxMessageBytes: number;
+    /** Permission bits of the files below cacheRoot; folders also get x where these have r. */
+    readonly fileMode: number;
+    /** How many finished messages a queue remembers. */
+    readonly keepOutcomes: number;
+  };
+  readonly worker: {
+    /** Absolute. */
+    readonly workersDir: string;
+    readonly concurrency: number;
+    /** Milliseconds, as are all the following but the last. */
+    readonly lease: number;
+    readonly stopDeadline: number;
+    readonly backoff: number;
+    readonly backoffMax: number;
+    /** Claims that may end with the death of their holder before the message counts as failed. */
+    readonly crashLimit: number;
+  };
+  readonly log: {
+    readonly level: LogLevel;
+    /** `stdout`, `stderr`, or an absolute path. */
+    readonly destination: string;
+    /** `auto`: pretty on a terminal, json elsewhere. */
+    readonly format: LogFormat;
+  };
+}
+
+/** Text as in the file, or a number of milliseconds, bytes, or mode bits. Undefined counts as not given. */
+type ConfigFlags = { readonly [K in ConfigKey]?: string | number | undefined };
+
+export interface ConfigInput {
+  /** The file to read; else CODA_CONFIG, else ./config.ini when that exists. A file that is named must exist. */
+  config?: string | undefined;
+  /** Default: the process's. */
+  cwd?: string;
+  /** Default: the process's. */
+  env?: Readonly<Record<string, string | undefined>>;
+  flags?: ConfigFlags;
+}
+
+const LARGEST_FILE = 1024 * 1024;
+
+/**
+ * Resolves with the frozen configuration. Reads at most one file; imports the ini parser only when there is one.
+ * Errors: CONFIG_INVALID, naming where the value came from, what was expected and what was there.
+ */
+export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
+  const cwd = input.cwd ?? process.cwd();
+  const env = input.env ?? process.env;
+  const file = await readConfigFile(input.config ?? nonEmpty(env['CODA_CONFIG']), cwd);
+  const fromFile = file ? await parseFile(file.path, file.text) : new Map<string, string>();
+  refuseNearMisses(env);
+  refuseUnknownFlags(input.flags ?? {});
+
+  const source: Source = { cwd, env, flags: input.flags ?? {}, file: file?.path, fromFile };
+  const config: Config = {
+    ...(file ? { file: file.path } : {}),
+    queue: readSection('queue', QUEUE_KEYS, source),
+    worker: readSection('worker', WORKER_KEYS, source),
+    log: readSection('log', LOG_KEYS, source),
+  };
+  readSection('daemon', DAEMON_KEYS, source);
+  if (config.worker.backoffMax < config.worker.backoff) {
+    throw new QueueError(
+      'CONFIG_INVALID',
+      `${file ? `${quote(file.path, 300)}: ` : ''}[worker] backoffMax: expected at least backoff (${config.worker.backoff} ms), received ${config.worker.backoffMax} ms`,
+      file ? { path: file.path } : {},
+    );
+  }
+  return Object.freeze(config);
+}
+
+interface Source {
+  cwd: string;
+  env: Readonly<Record<string, string | undefined>>;
+  flags: ConfigFlags;
+  file: string | undefined;
+  fromFile: ReadonlyMap<string, string>;
+}
+
+type Values<Keys> = { readonly [K in keyof Keys]: Keys[K] extends Key<infer Value> ? Value : never };
+
+function readSection<Keys extends Readonly<Record<string, Key<unknown>>>>(
+  section: string,
+  keys: Keys,
+  source: Source,
+): Values<Keys> {
+  const values: Record<string, unknown> = {};
+  for (const [name, key] of Object.entries(keys)) values[name] = readKey(section, name, key, source);
+  return Object.freeze(values) as Values<Keys>;
+}
+
+function readKey(section: string, name: string, key: Key<unknown>, source: Source): unknown {
+  const besideFile = source.file === undefined ? source.cwd : dirname(source.file);
+  const flag = source.flags[name as ConfigKey];
+  const variable = variableOf(name);
+  const fromEnv = nonEmpty(source.env[variable]);
+  const fromFile = source.fromFile.get(name);
+  const [given, folder, where] =
+    flag !== undefined
+      ? [flag, source.cwd, `option ${name}`]
+      : fromEnv !== undefined
+        ? [fromEnv, source.cwd, `environment variable ${variable}`]
+        : fromFile !== undefined
+          ? [fromFile, besideFile, `${quote(source.file, 300)}, [${section}] ${name}`]
+          : [key.fallback, besideFile, `default of ${name}`];
+  const known = typeof given === 'string' || typeof given === 'number';
+  const value = known ? key.parse(given, folder) : undefined;
+  if (value !== undefined) return value;
+  throw new QueueError(
+    'CONFIG_INVALID',
+    `${where}: expected ${key.expected}, received ${quote(given)}`,
+    source.file === undefined ? {} : { path: source.file },
+  );
+}
+
+async function readConfigFile(
+  named: string | undefined,
+  cwd: string,
+): Promise<{ path: string; text: string } | undefined> {
+  if (named !== undefined && (named === '' || named.includes('\0'))) {
+    throw new QueueError(
+      'CONFIG_INVALID',
+      `expected the path of a configuration file, received ${quote(named)}`,
+    );
+  }
+  const file = resolve(cwd, named ?? 'config.ini');
+  let bytes: Uint8Array;
+  try {
+    const handle = await open(file, 'r');
+    try {
+      const buffer = Buffer.allocUnsafe(LARGEST_FILE + 1);
+      let length = 0;
+      // Not by the size that stat tells, which a pipe does not have: `--config <(…)` works too.
+      for (;;) {
+        const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+        length += bytesRead;
+        if (bytesRead === 0 || length === buffer.length) break;
+      }
+      bytes = buffer.subarray(0, length);
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    if (named === undefined && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw new QueueError(
+      'CONFIG_INVALID',
+      `expected a readable configuration file at ${quote(file, 300)}: ${why}`,
+      {
+        path: file,
+        cause,
+      },
+    );
+  }
+  if (bytes.length > LARGEST_FILE)
+    throw invalid(file, `expected at most ${LARGEST_FILE} bytes, received more`);
+  try {
+    // Also removes a byte order mark.
+    return { path: file, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+  } catch (cause) {
+    throw new QueueError('CONFIG_INVALID', `${quote(file, 300)}: expected UTF-8 text`, { path: file, cause });
+  }
+}
+
+/** The values of the file by key, as text; every section and key known, none given twice. */
+async function parseFile(file: string, text: string): Promise<Map<string, string>> {
+  for (const [index, line] of text.split(/\r\n|\r|\n/).entries()) {
+    // The parser drops these silently; a value that does nothing would be a trap.
+    if (/^\s*=/.test(line) || /^\s*[^;#]*__proto__/.test(line)) {
+      throw invalid(file, `line ${index + 1}: expected key = value or [section], received ${quote(line)}`);
+    }
+  }
+  const { default: ini } = await import('ini');
+  // Without bracketed arrays a key given twice becomes an array, and so can be told.
+  const parsed: Record<string, unknown> = ini.parse(text, { bracketedArray: false });
+  const values = new Map<string, string>();
+  for (const [section, content] of Object.entries(parsed)) {
+    if (content === null || typeof content !== 'object' || Array.isArray(content)) {
+      throw invalid(file, `expected every key below a [section], received ${quote(section)} outside any`);
+    }
+    const keys = Object.hasOwn(SECTIONS, section) ? SECTIONS[section] : undefined;
+    if (!keys) throw invalid(file, unknown('section', section, Object.keys(SECTIONS)));
+    for (const [name, value] of Object.entries(content)) {
+      if (!Object.hasOwn(keys, name)) throw invalid(file, unknownKey(section, name));
+      if (Array.isArray(value))
+        throw invalid(file, `[${section}] ${name}: expected once, received ${value.length} times`);
+      if (value !== null && typeof value === 'object') {
+        throw invalid(file, `[${section}] ${name}: expected a plain value, received ${quote(value)}`);
+      }
+      if (typeof value === 'string' && /^["']/.test(value)) {
+        // The parser has cut it at a ; or # already.
+        throw invalid(
+          file,
+          `[${section}] ${name}: expected nothing behind the closing quote, received ${quote(value)}`,
+        );
+      }
+      values.set(name, String(value));
+    }
+  }
+  return values;
+}
+
+function unknownKey(section: string, name: string): string {
+  const home = Object.entries(SECTIONS).find(([, keys]) => Object.hasOwn(keys, name))?.[0];
+  if (home !== undefined)
+    return `key ${quote(name)} belongs to section [${home}], received it in [${section}]`;
+  return `[${section}] ${unknown('key', name, Object.keys(SECTIONS[section] ?? {}))}`;
+}
+
+/**
+ * Other programs own variables that begin with CODA_, so only one that looks like a slip of the pen is refused:
+ * CODA_CACHEROOT is, CODA_API_KEY is not.
+ */
+function refuseNearMisses(env: Readonly<Record<string, string | undefined>>): void {
+  const known = new Set(['CODA_CONFIG', ...ALL_KEYS.map(variableOf)]);
+  const bare = [...known].map((variable) => variable.slice('CODA_'.length));
+  for (const variable of Object.keys(env)) {
+    if (!variable.startsWith('CODA_') || known.has(variable)) continue;
+    const near = nearest(variable.slice('CODA_'.length), bare);
+    if (near !== undefined) {
+      throw new QueueError(
+        'CONFIG_INVALID',
+        `unknown environment variable ${quote(variable)}; did you mean CODA_${near}?`,
+      );
+    }
+  }
+}
+
+function refuseUnknownFlags(flags: ConfigFlags): void {
+  for (const name of Object.keys(flags)) {
+    if (!ALL_KEYS.includes(name)) throw new QueueError('CONFIG_INVALID', unknown('option', name, ALL_KEYS));
+  }
+}
+
+function unknown(kind: string, name: string, candidates: readonly string[]): string {
+  const near = nearest(name, candidates);
+  return `unknown ${kind} ${quote(name)}; ${near === undefined ? `expected one of ${candidates.join(', ')}` : `did you mean ${near}?`}`;
+}
+
+function invalid(file: string, message: string): QueueError {
+  return new QueueError('CONFIG_INVALID', `${quote(file, 300)}: ${message}`, { path: file });
+}
+
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value;
+}

@@ -1,0 +1,26 @@
+/** Logging as the library knows it: lines go to a sink, which `bin/` brings along; nothing in src/ prints. */
+import type { LogLevel } from '../config-keys.ts';
+import type { Json } from '../message.ts';
+
+/** What belongs to a line beside its text. A value that is undefined is left out. */
+export type LogFields = Readonly<Record<string, Json | undefined>>;
+
+/** Takes one line: prints it, keeps it, or drops it for its level. Must not throw. */
+export type LogSink = (level: LogLevel, text: string, fields: LogFields) => void;
+
+export interface Log {
+  trace(text: string, fields?: LogFields): void;
+  debug(text: string, fields?: LogFields): void;
+  info(text: string, fields?: LogFields): void;
+  warn(text: string, fields?: LogFields): void;
+  error(text: string, fields?: LogFields): void;
+}
+
+/** A log whose lines all carry `about`. */
+export function logAbout(sink: LogSink, about: LogFields): Log {
+  const at =
+    (level: LogLevel) =>
+    (text: string, fields?: LogFields): void =>
+      sink(level, text, fields ? { ...about, ...fields } : about);
+  return { trace: at('TRACE'), debug: at('DEBUG'), info: at('INFO'), warn: at('WARN'), error: at('ERROR') };
+}
