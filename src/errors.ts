@@ -59,7 +59,7 @@ export function quote(value: unknown, limit = 80): string {
       (typeof value === 'object' || typeof value === 'string' ? JSON.stringify(value) : undefined) ??
       String(value);
   } catch {
-    text = `an ${typeof value} that cannot be shown`;
+    text = 'a value that cannot be shown';
   }
   if (text.length > limit) text = `${text.slice(0, limit)}…`;
   return escapeControls(text);

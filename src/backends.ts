@@ -1,0 +1,41 @@
+/**
+ * Where queues can be kept. Each backend is imported when it is asked for, so that who keeps queues in files loads
+ * nothing of the others.
+ */
+import type { Backend } from './backend.ts';
+import type { Config } from './config.ts';
+import { QueueError, quote } from './errors.ts';
+import { nearest } from './suggest.ts';
+
+const BACKENDS: Readonly<Record<string, (config: Config) => Promise<Backend>>> = {
+  async cache({ queue, worker }) {
+    const { openCache } = await import('./cache/backend.ts');
+    const { cacheRoot, durability, syncInterval, fileMode, keepOutcomes } = queue;
+    const { crashLimit } = worker;
+    return openCache({
+      cacheRoot,
+      durability,
+      syncInterval,
+      fileMode,
+      keepOutcomes,
+      crashLimit,
+    });
+  },
+  async memory({ worker }) {
+    const { openMemory } = await import('./memory/backend.ts');
+    return openMemory({ crashLimit: worker.crashLimit });
+  },
+};
+
+/** Errors: UNKNOWN_QUEUE_TYPE, and what the backend rejects with. */
+export async function openBackend(config: Config): Promise<Backend> {
+  const { queueType } = config.queue;
+  const open = Object.hasOwn(BACKENDS, queueType) ? BACKENDS[queueType] : undefined;
+  if (open) return open(config);
+  const known = Object.keys(BACKENDS);
+  const near = nearest(queueType, known);
+  throw new QueueError(
+    'UNKNOWN_QUEUE_TYPE',
+    `unknown queue type ${quote(queueType)}; known are ${known.join(' and ')}${near === undefined ? '' : `, did you mean ${near}?`}`,
+  );
+}

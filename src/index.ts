@@ -1,0 +1,20 @@
+/** What `coda-queue` exports. Nothing inside imports this file, and it loads nothing heavy. */
+export { QueueManager } from './queue-manager.ts';
+export type { AddedMessage, ClaimProof } from './queue-manager.ts';
+export type { OpenOptions } from './manager-options.ts';
+export type { AnyJobs, ManagerEvents, QueueName } from './job-map.ts';
+export type { Listener } from './events.ts';
+export type { MessageChanges, MessageInput } from './validate.ts';
+
+export { QueueError } from './errors.ts';
+export type { QueueErrorCode } from './errors.ts';
+
+export type { Claim, Json, Message, State, TryError } from './message.ts';
+export type { Backend, Durability, Mark, MessageFilter, QueueOptions, QueueStatus } from './backend.ts';
+
+export { openMemory } from './memory/backend.ts';
+export type { MemoryOptions, MemoryStore } from './memory/backend.ts';
+
+export { FinalError, HandlerAborted, RetryAt, Worker } from './worker/worker.ts';
+export type { AbortCode, WorkerContext } from './worker/worker.ts';
+export type { Log, LogFields } from './worker/log.ts';

@@ -1,0 +1,70 @@
+/** The options of `QueueManager.open`, and the configuration they make together with its other sources. */
+import type { Backend, Durability } from './backend.ts';
+import { loadConfig } from './config.ts';
+import type { Config } from './config.ts';
+import { QueueError, quote } from './errors.ts';
+import { nearest } from './suggest.ts';
+
+/** Each overrides the environment, which overrides config.ini. Durations are ms or text (`30s`), sizes bytes or text (`16MiB`). */
+export interface OpenOptions {
+  /** The configuration file; else CODA_CONFIG, else ./config.ini when there is one. */
+  config?: string | undefined;
+  /** `cache` (files, the default) or `memory` (for tests: gone with the manager). */
+  queueType?: string | undefined;
+  /** The folder that holds the queues; relative to the working directory. */
+  cacheRoot?: string | undefined;
+  /** What an answer promises; see docs/guarantees.md. */
+  durability?: Durability | undefined;
+  syncInterval?: number | string | undefined;
+  maxMessageBytes?: number | string | undefined;
+  fileMode?: number | string | undefined;
+  keepOutcomes?: number | undefined;
+  /** How long a claim lasts unless it says otherwise. */
+  lease?: number | string | undefined;
+  /** The wait after a first failed try, doubled with each further one … */
+  backoff?: number | string | undefined;
+  /** … up to this. */
+  backoffMax?: number | string | undefined;
+  crashLimit?: number | undefined;
+  /** Instead of a queueType: one that is open already, such as `openMemory({ now })` in a test. The manager closes it. */
+  backend?: Backend | undefined;
+}
+
+type Flag = Exclude<keyof OpenOptions, 'config' | 'backend'>;
+const FLAGS: readonly Flag[] = [
+  'queueType',
+  'cacheRoot',
+  'durability',
+  'syncInterval',
+  'maxMessageBytes',
+  'fileMode',
+  'keepOutcomes',
+  'lease',
+  'backoff',
+  'backoffMax',
+  'crashLimit',
+];
+
+/** The configuration under these options. Errors: CONFIG_INVALID. */
+export async function readOptions(options: OpenOptions): Promise<Config> {
+  const { config, ...others } = options;
+  if (config !== undefined && typeof config !== 'string') {
+    throw new QueueError(
+      'CONFIG_INVALID',
+      `option config: expected the path of a file, received ${quote(config)}`,
+    );
+  }
+  const flags: { [F in Flag]?: string | number | undefined } = {};
+  for (const [name, value] of Object.entries(others)) {
+    if (FLAGS.includes(name as Flag)) flags[name as Flag] = value as string | number | undefined;
+    else if (name !== 'backend') throw unknownOption(name);
+  }
+  return loadConfig({ config, flags });
+}
+
+function unknownOption(name: string): QueueError {
+  const names = ['config', ...FLAGS, 'backend'];
+  const near = nearest(name, names);
+  const hint = near === undefined ? `expected one of ${names.join(', ')}` : `did you mean ${near}?`;
+  return new QueueError('CONFIG_INVALID', `unknown option ${quote(name)}; ${hint}`);
+}

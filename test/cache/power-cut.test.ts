@@ -1,0 +1,215 @@
+/**
+ * Power cuts under a running queue, on a simulated disk: several processes work, the power goes at some file operation,
+ * the machine starts again and what is found is compared with what the processes had been told. A seed that fails is
+ * run again by its number.
+ */
+import { describe, expect, test } from 'vitest';
+import type { Backend, Durability, Queue } from '../../src/backend.ts';
+import { openCache } from '../../src/cache/backend.ts';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import { QueueError } from '../../src/errors.ts';
+import type { Claim, Message } from '../../src/message.ts';
+import { Ledger } from '../support/ledger.ts';
+import { Seeded } from '../support/seeded.ts';
+import type { Loss } from '../support/sim-fs.ts';
+import { SimMachine } from '../support/sim-machine.ts';
+
+const ROOT = '/srv/queues';
+const Q = 'jobs';
+const CUTS = 3;
+
+interface Run {
+  machine: SimMachine;
+  random: Seeded;
+  ledger: Ledger;
+  durability: Durability;
+  segmentBytes: number;
+}
+
+function open({ machine, durability, segmentBytes }: Run): Promise<Backend> {
+  return openCache({
+    cacheRoot: ROOT,
+    durability,
+    syncInterval: 5,
+    fileMode: 0o600,
+    keepOutcomes: 5,
+    crashLimit: 1000,
+    segmentBytes,
+    ports: machine.process(),
+  });
+}
+
+function newMessage(data: unknown) {
+  return { json: JSON.stringify(data), alias: '', retries: 3, disabled: false, username: '' };
+}
+
+async function all(messages: AsyncIterable<Message>): Promise<Message[]> {
+  const found: Message[] = [];
+  for await (const message of messages) found.push(message);
+  return found;
+}
+
+/** One process: what it is told goes into the ledger. Ends with the power. */
+async function work(run: Run, client: number): Promise<void> {
+  const { ledger, machine, random } = run;
+  const backend = await open(run);
+  const queue = await backend.open(Q);
+  const known: Message[] = [];
+  for (let i = 0; i < 40; i++) {
+    await machine.clock.sleep(random.next() * 2);
+    const dice = random.below(10);
+    if (dice < 5) known.push(...(await add(run, queue, client, 1 + random.below(4))));
+    else if (dice < 7) await claimAndSettle(run, queue);
+    else if (dice === 7) await take(run, queue);
+    else if (known.length > 0) await change(run, queue, known.splice(random.below(known.length), 1)[0]!);
+  }
+  if (random.chance(0.3)) await backend.close();
+  // The others work on; ledger and power are theirs.
+  expect(ledger.entries.size).toBeGreaterThan(0);
+}
+
+async function add({ ledger }: Run, queue: Queue, client: number, count: number): Promise<Message[]> {
+  const entries = Array.from({ length: count }, () => ledger.adding(client));
+  const added = await queue.add(entries.map(({ id }) => newMessage(ledger.data(id, 0))));
+  for (const entry of entries) ledger.added(entry);
+  return added;
+}
+
+async function claimAndSettle({ ledger, random }: Run, queue: Queue): Promise<void> {
+  const claims: Claim[] = await queue.claim(1 + random.below(3), 1000);
+  for (const claim of claims) {
+    const entry = ledger.checked(claim);
+    const dice = random.below(6);
+    if (dice === 0) await queue.settle(claim, { type: 'release' });
+    else if (dice === 1) {
+      const error = { at: new Date(0).toISOString(), attempt: 1, name: 'Error', message: 'no' };
+      await queue.settle(claim, { type: 'fail', error });
+    } else if (dice > 2) {
+      entry.ending = true;
+      await queue.settle(claim, { type: 'complete' });
+    }
+  }
+}
+
+async function take({ ledger }: Run, queue: Queue): Promise<void> {
+  ledger.taking++;
+  const taken = await queue.take();
+  ledger.taking--;
+  if (taken) Object.assign(ledger.checked(taken), { ending: true, ended: true });
+}
+
+async function change({ ledger, random }: Run, queue: Queue, message: Message): Promise<void> {
+  const entry = ledger.checked(message);
+  if (random.chance(0.5)) {
+    entry.ending = true;
+    await queue.change({ type: 'remove', uuid: message.uuid });
+    entry.ended = true;
+    return;
+  }
+  const version = ++entry.asked;
+  const patch = { json: JSON.stringify(ledger.data(entry.id, version)) };
+  if (await queue.update(message.uuid, patch)) entry.version = Math.max(entry.version, version);
+}
+
+/** Lets processes work until the power is cut; the machine that is started again. */
+async function workUntilCut(run: Run, loss: Loss): Promise<SimMachine> {
+  const { machine, random } = run;
+  const errors: unknown[] = [];
+  let on = true;
+  let operations = 20 + random.below(1500);
+  const next = new Promise<SimMachine>((resolve) => {
+    const cut = (): void => {
+      on = false;
+      resolve(machine.powerCut(loss));
+    };
+    machine.fs.onOperation = () => {
+      if (on && operations-- === 0) cut();
+    };
+    const clients = Array.from({ length: 1 + random.below(3) }, (_, client) =>
+      work(run, client).catch((error: unknown) => {
+        // What fails when the power has gone is nobody's fault.
+        if (on) errors.push(error);
+      }),
+    );
+    void Promise.all(clients).then(() => on && cut());
+  });
+  const after = await next;
+  expect(errors).toEqual([]);
+  return after;
+}
+
+/** Opens what a power cut has left, and compares. */
+async function restart(run: Run, loss: Loss): Promise<void> {
+  const may = run.durability === 'always' ? 'nothing' : loss === 'pages' ? 'anything' : 'a suffix';
+  const backend = await open(run);
+  const queue = await backend.open(Q);
+  const found = await all(queue.find({}));
+  expect(run.ledger.settle(found, may)).toEqual([]);
+  // It works on.
+  await add(run, queue, 99, 2);
+  const report = await verifyQueue(`${ROOT}/${Q}`, run.machine.process());
+  expect(report.damage.filter(({ kind }) => kind !== 'torn')).toEqual([]);
+  expect(report.messages).toBe((await all(queue.find({}))).length);
+  await backend.close();
+}
+
+async function drain(run: Run): Promise<void> {
+  const backend = await open(run);
+  const queue = await backend.open(Q);
+  const expected = (await all(queue.find({}))).map(({ uuid }) => uuid);
+  await queue.change({ type: 'retry', uuids: 'all' });
+  const drained: string[] = [];
+  while (drained.length < expected.length) {
+    const claims = await queue.claim(50, 60_000);
+    // Claims of processes that the power cut has ended are over when their lease is.
+    if (claims.length === 0) expect(await queue.wait(120_000, undefined)).toBe(true);
+    for (const claim of claims) expect(await queue.settle(claim, { type: 'complete' })).toBe(true);
+    drained.push(...claims.map(({ uuid }) => uuid));
+  }
+  expect(drained.toSorted()).toEqual(expected.toSorted());
+  expect((await queue.status()).counts).toEqual({ ready: 0, deferred: 0, claimed: 0, disabled: 0, failed: 0 });
+  await backend.close();
+  expect(run.machine.fs.openFiles).toEqual([]);
+}
+
+async function trial(seed: number, durability: Durability, loss: Loss): Promise<void> {
+  const random = new Seeded(seed);
+  const machine = new SimMachine(random);
+  const segmentBytes = random.pick([500, 2000, 10_000, 1_000_000]);
+  const run: Run = { machine, random, ledger: new Ledger(), durability, segmentBytes };
+  machine.fs.makeFolder(ROOT);
+  await machine.fs.syncFolder('/srv');
+  const backend = await open(run);
+  await backend.create(Q, {});
+  await backend.close();
+  for (let i = 0; i < CUTS; i++) {
+    run.machine = await workUntilCut(run, loss);
+    await restart(run, loss);
+  }
+  await drain(run);
+}
+
+/** Says which seed it was. */
+async function trials(first: number, count: number, durability: Durability, loss: Loss): Promise<void> {
+  for (let seed = first; seed < first + count; seed++) {
+    await trial(seed, durability, loss).catch((error: unknown) => {
+      throw new Error(`seed ${seed}: ${error instanceof QueueError ? `${error.code} ` : ''}${String(error)}`, {
+        cause: error,
+      });
+    });
+  }
+}
+
+describe('what was acknowledged under `always` is there after a power cut', () => {
+  test('when nothing that was not synced has reached the disk', () => trials(1000, 50, 'always', 'drop'));
+  test('when the tail is cut off at any byte', () => trials(2000, 50, 'always', 'cut'));
+  test('when the tail is zeros', () => trials(3000, 50, 'always', 'zero'));
+  test('when some pages were written and others not', () => trials(4000, 50, 'always', 'pages'));
+});
+
+describe.each(['interval', 'os'] as const)('under `%s` the queue goes on after a power cut', (durability) => {
+  test('without the last messages', () => trials(5000, 30, durability, 'drop'));
+  test('without the last messages, the tail being cut off at any byte', () => trials(6000, 30, durability, 'cut'));
+  test('without the last messages, the tail being zeros', () => trials(7000, 30, durability, 'zero'));
+  test('with whatever pages were written', () => trials(8000, 30, durability, 'pages'));
+});

@@ -1,0 +1,172 @@
+import { describe, expect, test, vi } from 'vitest';
+import { backoffDelay } from '../src/backoff.ts';
+import { QueueError, quote } from '../src/errors.ts';
+import { Emitter } from '../src/events.ts';
+import { encodePayload } from '../src/payload.ts';
+import { toTryError } from '../src/try-error.ts';
+import { uuidv7 } from '../src/uuid.ts';
+
+describe('backoffDelay', () => {
+  const limits = { backoff: 1000, backoffMax: 60_000 };
+
+  test('doubles with each try, somewhere in the upper half', () => {
+    expect([1, 2, 3, 4].map((attempt) => backoffDelay(attempt, limits, 0))).toEqual([500, 1000, 2000, 4000]);
+    expect([1, 2, 3, 4].map((attempt) => backoffDelay(attempt, limits, 0.999999))).toEqual([
+      1000, 2000, 4000, 8000,
+    ]);
+  });
+
+  test('exceeds backoffMax at no try', () => {
+    for (const attempt of [7, 50, 1000, 1e9, Number.MAX_SAFE_INTEGER]) {
+      expect(backoffDelay(attempt, limits, 0.999999)).toBe(60_000);
+    }
+  });
+
+  test('of nothing is nothing', () => {
+    for (const attempt of [1, 1e9]) expect(backoffDelay(attempt, { backoff: 0, backoffMax: 0 }, 0.5)).toBe(0);
+  });
+});
+
+describe('uuidv7', () => {
+  test('has the form, the version, the variant and the time', () => {
+    const before = Date.now();
+    const uuid = uuidv7();
+    expect(uuid).toMatch(/^[\da-f]{8}-[\da-f]{4}-7[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/);
+    const time = Number.parseInt(uuid.replaceAll('-', '').slice(0, 12), 16);
+    expect(time).toBeGreaterThanOrEqual(before);
+    // The counter may have borrowed from the next millisecond.
+    expect(time).toBeLessThanOrEqual(Date.now() + 1000);
+  });
+
+  test('those of one process differ and are in order, many in a millisecond', () => {
+    const uuids = Array.from({ length: 50_000 }, uuidv7);
+    expect(new Set(uuids).size).toBe(50_000);
+    expect(uuids.toSorted()).toEqual(uuids);
+  });
+
+  test('stay in order when the clock is set back', () => {
+    vi.useFakeTimers();
+    try {
+      vi.setSystemTime(Date.now() + 60_000);
+      const late = uuidv7();
+      vi.setSystemTime(Date.now() - 3_600_000);
+      expect(uuidv7() > late).toBe(true);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe('quote', () => {
+  test('shows what JSON does not know', () => {
+    expect([Number.NaN, 7n, undefined, Symbol('s'), -0].map((value) => quote(value))).toEqual([
+      'NaN',
+      '7',
+      'undefined',
+      'Symbol(s)',
+      '0',
+    ]);
+  });
+
+  test('survives what cannot be shown', () => {
+    const revoked = Proxy.revocable({}, {});
+    revoked.revoke();
+    const cycle: Record<string, unknown> = {};
+    cycle['self'] = cycle;
+    for (const value of [revoked.proxy, cycle, { toJSON: () => expect.fail('thrown') }]) {
+      expect(quote(value)).toBe('a value that cannot be shown');
+    }
+  });
+});
+
+describe('toTryError', () => {
+  test('bounds every part', () => {
+    const error = Object.assign(new Error('m'.repeat(1e6)), {
+      name: 'n'.repeat(1e6),
+      code: 'c'.repeat(1e6),
+      stack: 's'.repeat(1e6),
+      cause: new Error('k'.repeat(1e6)),
+    });
+    const kept = toTryError(error, 3, 0);
+    expect(kept).toMatchObject({ at: '1970-01-01T00:00:00.000Z', attempt: 3 });
+    expect(JSON.stringify(kept).length).toBeLessThan(8000);
+  });
+
+  test('tells a few causes and stops at a cycle', () => {
+    const first = new Error('first');
+    first.cause = new Error('second', { cause: first });
+    const { stack } = toTryError(first, 1, 0);
+    expect(stack!.match(/Caused by Error: (first|second)/g)).toHaveLength(4);
+  });
+});
+
+describe('Emitter', () => {
+  test('does not even make an event that nobody hears', () => {
+    const emitter = new Emitter<{ done: number }>();
+    const make = vi.fn(() => 1);
+    emitter.tell('done', make);
+    const off = emitter.on('done', () => undefined);
+    emitter.tell('done', make);
+    off();
+    emitter.tell('done', make);
+    expect(make).toHaveBeenCalledTimes(1);
+  });
+
+  test('a listener that throws is an uncaught error of the program, and the others still hear', () => {
+    const emitter = new Emitter<{ done: number }>();
+    const nextTick = vi.spyOn(process, 'nextTick').mockImplementation(() => undefined);
+    try {
+      const heard: number[] = [];
+      emitter.on('done', () => {
+        throw new Error('mine');
+      });
+      emitter.on('done', (event) => heard.push(event));
+      emitter.tell('done', () => 7);
+      expect(heard).toEqual([7]);
+      expect(nextTick).toHaveBeenCalledTimes(1);
+      expect(nextTick.mock.calls[0]![0]).toThrow('mine');
+    } finally {
+      nextTick.mockRestore();
+    }
+  });
+});
+
+describe('encodePayload', () => {
+  test('accepts nothing that JSON.stringify would change without a word', () => {
+    // Whatever is accepted comes back from JSON as it was; whatever is not is refused.
+    const values: unknown[] = [
+      [1, 'a', null, true, { b: [] }],
+      { a: { b: { c: [0.1, 1e21] } } },
+      'x',
+      [[], {}],
+    ];
+    for (const value of values) expect(JSON.parse(encodePayload(value, 'data', 1000))).toEqual(value);
+    for (const value of [
+      [Number.NaN],
+      { a: () => 1 },
+      [undefined],
+      { a: 1n },
+      { a: Symbol('s') },
+      [new Map()],
+    ]) {
+      expect(() => encodePayload(value, 'data', 1000)).toThrow(QueueError);
+    }
+  });
+
+  test('counts bytes, not characters', () => {
+    expect(encodePayload('ää', 'data', 6)).toBe('"ää"');
+    expect(() => encodePayload('ää', 'data', 5)).toThrow(
+      'expected at most 5 bytes of JSON, received 6 bytes',
+    );
+  });
+
+  test('what others have put on Object.prototype is none of the data', () => {
+    const prototype = Object.prototype as unknown as Record<string, unknown>;
+    prototype['intruder'] = () => 1;
+    try {
+      expect(encodePayload({ a: 1 }, 'data', 100)).toBe('{"a":1}');
+    } finally {
+      delete prototype['intruder'];
+    }
+  });
+});
