@@ -23,6 +23,8 @@ export interface QueueOptions {
 export interface NewMessage {
   /** The payload as JSON text. */
   json: string;
+  /** The payload as it was given, for the answer to the add; made from the text where it is absent. */
+  data?: Json;
   alias: string;
   retries: number;
   /** Epoch milliseconds. */

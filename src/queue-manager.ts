@@ -103,7 +103,7 @@ export class QueueManager<Jobs extends object = AnyJobs> {
 
   /**
    * Resolves when the message is as durable as `durability` says. Calls made in one tick are written together, in the
-   * order of the calls.
+   * order of the calls. The data is taken as it is at the call; the answer carries the very value that was given.
    * Errors: INVALID_MESSAGE, MESSAGE_TOO_LARGE, QUEUE_FULL, STORAGE_FULL.
    */
   addMessage<Q extends QueueName<Jobs>>(
@@ -121,7 +121,8 @@ export class QueueManager<Jobs extends object = AnyJobs> {
   }
 
   /**
-   * Like `addMessage` for each, in the order given. One that is invalid refuses all; QUEUE_FULL adds those before it.
+   * Like `addMessage` for each, in the order given. One that is invalid refuses all; of those that a full
+   * queue refuses (QUEUE_FULL), others of the same call may have been added.
    * Errors: INVALID_ARGUMENT, INVALID_MESSAGE, MESSAGE_TOO_LARGE, QUEUE_FULL, STORAGE_FULL.
    */
   addMessages<Q extends QueueName<Jobs>>(

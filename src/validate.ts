@@ -65,7 +65,7 @@ export function checkQueueName(name: unknown): asserts name is string {
 /** Errors: INVALID_MESSAGE, MESSAGE_TOO_LARGE. */
 export function checkMessage(input: unknown, maxBytes: number, queue: string): NewMessage {
   const given = objectOf(input, 'a message { data, … }', 'INVALID_MESSAGE', queue);
-  const message: NewMessage = { json: '', alias: '', retries: 0, disabled: false, username: '' };
+  const message: NewMessage = { json: '', data: null, alias: '', retries: 0, disabled: false, username: '' };
   let data: unknown;
   for (const key in given) {
     const value = given[key];
@@ -94,6 +94,7 @@ export function checkMessage(input: unknown, maxBytes: number, queue: string): N
     }
   }
   message.json = encodePayload(data, 'data', maxBytes, queue);
+  message.data = data as Json;
   return message;
 }
 

@@ -37,9 +37,11 @@ export interface Submission {
    * The record to write; undefined when there is none (the submission has answered its caller); or what has to be
    * done first, after which it is asked again. `picked`: positions named by others in the same write.
    */
-  draft(state: QueueState, picked: Set<number>): Draft | Obstacle | undefined;
-  /** @param time when the record was written, by the wall clock. */
-  done(effect: Effect, time: number): void;
+  draft(state: QueueState, picked: Set<number>): Draft | readonly Draft[] | Obstacle | undefined;
+  /** Of several records: what stands for those at `indices`, when only they must be written again. */
+  rest?(indices: readonly number[]): Submission;
+  /** Called for each record. @param time when it was written, by the wall clock. @param index among several. */
+  done(effect: Effect, time: number, index: number): void;
   failed(error: QueueError): void;
 }
 
@@ -234,7 +236,9 @@ export class Journal {
       count++;
       if (!draft) continue;
       this.#introduce(submission.registers === true);
-      log.append(draft, submission);
+      if (Array.isArray(draft))
+        for (const [index, one] of draft.entries()) log.append(one, submission, index);
+      else log.append(draft as Draft, submission);
     }
     this.#pending.splice(0, count);
     return obstacle;
@@ -256,13 +260,12 @@ export class Journal {
   /** Answers what has come of the records in flight; those that are not in the log go back in line. */
   #answer(): void {
     const { landed, missing } = this.log.land();
-    const again = missing.flatMap(({ tag }) => tag ?? []);
-    if (again.length > 0) this.#again(again, landed.length > 0);
+    if (missing.length > 0) this.#again(unfinished(missing, landed), landed.length > 0);
     const { durability } = this.options;
     const waiting: InFlight<Submission>[] = [];
     for (const record of landed) {
       if (durability === 'always' && record.tag?.synced) waiting.push(record);
-      else record.tag?.done(record.effect!, record.header.t);
+      else record.tag?.done(record.effect!, record.header.t, record.index);
     }
     if (waiting.length > 0) this.#answerWhenSynced(waiting);
     if (durability === 'interval' && landed.length > 0) this.#syncSoon();
@@ -271,8 +274,8 @@ export class Journal {
   #answerWhenSynced(records: readonly InFlight<Submission>[]): void {
     const { log } = this;
     log.syncer.wait(log.applied, (error) => {
-      for (const { tag, effect, header } of records) {
-        if (error === undefined) tag!.done(effect!, header.t);
+      for (const { tag, effect, header, index } of records) {
+        if (error === undefined) tag!.done(effect!, header.t, index);
         else tag!.failed(this.#typed(error, 'flushing the journal to the device'));
       }
       if (error !== undefined) this.submit(this.#wakeUp());
@@ -347,4 +350,21 @@ export class Journal {
   #typed(error: unknown, doing: string): QueueError {
     return storageError(error, doing, this.options.queue, this.options.folder);
   }
+}
+
+/** The submissions of records that are not in the log: as they were, or what is left of them. */
+function unfinished(
+  missing: readonly InFlight<Submission>[],
+  landed: readonly InFlight<Submission>[],
+): Submission[] {
+  const indices = new Map<Submission, number[]>();
+  for (const { tag, index } of missing) {
+    if (!tag) continue;
+    const known = indices.get(tag);
+    if (known) known.push(index);
+    else indices.set(tag, [index]);
+  }
+  // A write is cut at one place: only the submission at the cut can be there in part.
+  const last = landed.at(-1)?.tag;
+  return [...indices].map(([tag, some]) => (tag === last && tag.rest ? tag.rest(some) : tag));
 }

@@ -6,7 +6,7 @@
 import type { Durability } from '../backend.ts';
 import { QueueError } from '../errors.ts';
 import type { Json } from '../message.ts';
-import { Contents } from './contents.ts';
+import { Contents, toMessage } from './contents.ts';
 import {
   Behind,
   errorCode,
@@ -20,7 +20,7 @@ import {
 import { CONTROL, type Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { readTable } from './read-table.ts';
-import { asciiJson, Batch, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
+import { Batch, encodeHeader, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
 import { Space } from './space.ts';
 import type { Effect, Header, QueueState } from './state.ts';
 import { Syncer } from './syncer.ts';
@@ -49,6 +49,8 @@ export interface Draft {
 /** A record of the batch in the making, or just written. `tag` is its submitter's. */
 export interface InFlight<Tag> {
   tag: Tag | undefined;
+  /** Among the records of its submission. */
+  index: number;
   header: Header;
   json: string | undefined;
   start: number;
@@ -86,6 +88,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
   #saidSynced = 0;
+  /** Of the batch in the making. */
+  #time = 0;
   /** Up to where the file is known to reach. */
   #reach = 0;
 
@@ -146,20 +150,26 @@ export class Log<Tag = unknown> implements FileVisitor {
   begin(): void {
     this.#batch.clear();
     this.flight = [];
+    this.#time = this.options.ports.clock.now();
   }
 
   /** Adds a record to the batch. */
-  append(draft: Draft, tag?: Tag): void {
-    const n = ++this.#records;
-    const header = { ...draft.op, w: this.writer, n, t: this.options.ports.clock.now() } as Header;
+  append(draft: Draft, tag?: Tag, index = 0): void {
+    // The draft's own object: copying it would cost more than writing it.
+    const header = draft.op as Header;
+    header.w = this.writer;
+    header.n = ++this.#records;
+    header.t = this.#time;
+    header.s = undefined;
     if (this.flight.length === 0 && this.syncer.synced > this.#saidSynced) {
       this.#saidSynced = header.s = this.syncer.synced;
     }
-    const text = asciiJson(header);
+    const text = encodeHeader(header);
     const start = this.#batch.add(text, draft.json);
     const length = this.#batch.length - 1 - start;
     this.flight.push({
       tag,
+      index,
       header,
       json: draft.json,
       start,
@@ -199,14 +209,9 @@ export class Log<Tag = unknown> implements FileVisitor {
     for (const record of this.flight) {
       const { header, json, start, length, headerLength } = record;
       const payload = (): Json => parsePayload(json ?? '');
-      record.effect = this.#apply(
-        header,
-        this.applied + start,
-        length,
-        headerLength,
-        lineChecksum(buffer, start),
-        payload,
-      );
+      const offset = this.applied + start;
+      const checksum = header.op === 'seal' ? lineChecksum(buffer, start) : '';
+      this.#happened(record, this.#apply(header, offset, length, headerLength, checksum, payload));
     }
     this.applied = this.#reach = size;
     return true;
@@ -266,7 +271,16 @@ export class Log<Tag = unknown> implements FileVisitor {
     if (header.w !== this.writer || sealed) return;
     const first = this.flight[0];
     const own = first && this.flight[header.n - first.header.n];
-    if (own) own.effect = effect;
+    if (own) this.#happened(own, effect);
+  }
+
+  #happened(own: InFlight<Tag>, effect: Effect): void {
+    own.effect = effect;
+    if (effect.kind !== 'duplicate') return;
+    // Now, before what follows in the log ends it.
+    const { state, contents, options } = this;
+    const stored = contents.read(state, effect.at);
+    effect.message = stored && toMessage(stored, state, options.ports.clock.now());
   }
 
   bad(_buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {

@@ -30,22 +30,22 @@ export interface Written {
   n: number;
   t: number;
   /** Offset up to which the writer knows the segment to be on the device; now and then. */
-  s?: number;
+  s?: number | undefined;
 }
 
 /** What a record says of a message whose payload it carries. */
 export interface Content {
   u: string;
   /** Alias. */
-  a?: string;
+  a?: string | undefined;
   /** Retries. */
-  r?: number;
+  r?: number | undefined;
   /** Username. */
-  by?: string;
+  by?: string | undefined;
 }
 
 export type Operation =
-  | ({ op: 'add'; d?: number; x?: 1 } & Content)
+  | ({ op: 'add'; d?: number | undefined; x?: 1 | undefined } & Content)
   /** New content for the message at `p`, if its content is still the record at `at`. `i`: when it was inserted. */
   | ({ op: 'update'; p: Place; at: Place; i: number; d?: number | null; x?: 0 | 1 } & Content)
   /** Schedule and flag only. */

@@ -11,7 +11,8 @@ import type {
   Settlement,
 } from '../backend.ts';
 import { QueueError } from '../errors.ts';
-import type { Claim, Json, Message } from '../message.ts';
+import type { Claim, Message } from '../message.ts';
+import { AddGroup, groupAdds } from './adds.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import type { Journal, Submission } from './journal.ts';
 import type { Draft } from './log.ts';
@@ -71,49 +72,15 @@ export class CacheQueue implements Queue {
   // --- Adding -------------------------------------------------------------------------------------------------------
 
   add(messages: readonly NewMessage[]): Promise<Added[]> {
-    const results = messages.map((message) => this.#addOne(message));
-    return results.length === 1 ? results[0]!.then((added) => [added]) : allInOrder(results);
+    const groups = groupAdds(messages).map((group) => this.#addGroup(group));
+    return groups.length === 1 ? groups[0]! : allInOrder(groups);
   }
 
-  #addOne(message: NewMessage): Promise<Added> {
-    const uuid = this.#journal.options.ports.random.uuid();
-    const { json, alias, retries, due, disabled, username } = message;
-    const op: Operation = { op: 'add', u: uuid };
-    if (alias !== '') op.a = alias;
-    if (retries > 0) op.r = retries;
-    if (due !== undefined) op.d = due;
-    if (disabled) op.x = 1;
-    if (username !== '') op.by = username;
-    return this.#write('add', { op, json }, true, (effect, time) => {
-      if (effect.kind === 'full') throw this.#full(effect.limit);
-      if (effect.kind === 'duplicate') return this.#duplicate(effect.at);
-      if (effect.kind !== 'added') throw this.#destroyed();
-      const added: Added = {
-        uuid,
-        alias,
-        data: JSON.parse(json) as Json,
-        retries,
-        executionMode: due === undefined ? 'immediate' : 'deferred',
-        disabled,
-        username,
-        insertedAt: new Date(time),
-        state: due === undefined || due <= time ? 'ready' : 'deferred',
-        attempts: 0,
-        crashes: 0,
-        errors: [],
-        duplicate: false,
-      };
-      if (due !== undefined) added.dateTimeDeferredExecution = new Date(due);
-      return added;
-    });
-  }
-
-  async #duplicate(at: number): Promise<Added> {
-    const message = await this.#messageAt(at);
-    if (message) return { ...message, duplicate: true };
-    // It ended, or its content was moved, since the log was read.
-    throw new QueueError('JOURNAL_CORRUPT', 'the message with this alias cannot be read; see queue verify', {
-      queue: this.#name,
+  #addGroup(group: readonly NewMessage[]): Promise<Added[]> {
+    const { state, options } = this.#journal;
+    return new Promise((resolve, reject) => {
+      const context = { queue: this.#name, random: options.ports.random, state, resolve, reject };
+      this.#journal.submit(new AddGroup(group, context));
     });
   }
 
@@ -409,38 +376,23 @@ export class CacheQueue implements Queue {
     purpose: Submission['purpose'],
     draft: Draft,
     synced: boolean,
-    answer: (effect: Effect, time: number) => T | Promise<T>,
+    answer: (effect: Effect) => T | Promise<T>,
   ): Promise<T> {
     return new Promise((resolve, failed) => {
       this.#journal.submit({
         purpose,
         synced,
         current: false,
-        size: draft.json?.length ?? 0,
-        light: purpose === 'add' && !this.#journal.state.needsWhole,
         draft: () => draft,
-        done: (effect, time) => {
+        done: (effect) => {
           try {
-            resolve(answer(effect, time));
+            resolve(answer(effect));
           } catch (error) {
             failed(asQueueError(error, this.#name));
           }
         },
         failed,
       });
-    });
-  }
-
-  #full(limit: 'maxMessages' | 'maxBytes'): QueueError {
-    const value = this.#journal.state.options[limit];
-    return new QueueError('QUEUE_FULL', `this queue holds as much as its ${limit} of ${value} allows`, {
-      queue: this.#name,
-    });
-  }
-
-  #destroyed(): QueueError {
-    return new QueueError('QUEUE_DESTROYED', 'this queue was destroyed while it was in use', {
-      queue: this.#name,
     });
   }
 
@@ -457,10 +409,10 @@ function dueOf(state: QueueState, at: number): number | undefined {
   return phase?.state === 'deferred' ? phase.due : undefined;
 }
 
-/** Like Promise.all, but settles only when all have: no answer of the call comes after its error. */
-async function allInOrder<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+/** Settles only when all have: no answer of the call comes after its error. */
+async function allInOrder<T>(promises: readonly Promise<T[]>[]): Promise<T[]> {
   const settled = await Promise.allSettled(promises);
-  return settled.map((result) => {
+  return settled.flatMap((result) => {
     if (result.status === 'rejected') throw result.reason;
     return result.value;
   });

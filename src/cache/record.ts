@@ -9,6 +9,7 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Json } from '../message.ts';
+import type { Operation, Written } from './operations.ts';
 
 export const PREFIX = 28;
 /** The checksum covers the line from here. */
@@ -51,6 +52,20 @@ export function asciiJson(value: unknown): string {
     NOT_ASCII,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
+}
+
+/** A record's header as JSON text. Adds are most of what is written: theirs is put together by hand. */
+export function encodeHeader(header: Operation & Written): string {
+  if (header.op !== 'add') return asciiJson(header);
+  const { u, a, r, d, x, by, w, n, t, s } = header;
+  let text = `{"op":"add","u":"${u}"`;
+  if (a !== undefined) text += `,"a":${asciiJson(a)}`;
+  if (r !== undefined) text += `,"r":${r}`;
+  if (d !== undefined) text += `,"d":${d}`;
+  if (x !== undefined) text += `,"x":${x}`;
+  if (by !== undefined) text += `,"by":${asciiJson(by)}`;
+  text += `,"w":"${w}","n":${n},"t":${t}`;
+  return s === undefined ? `${text}}` : `${text},"s":${s}}`;
 }
 
 /** Records gathered for one write. Reused from write to write. */

@@ -10,8 +10,9 @@ import type { FileSystem, Ports } from './ports.ts';
 export const RESERVE_BYTES = 512 * 1024;
 /** Below this much free space adds are refused: room for the reserve again, two heads and what other writers have in hand. */
 export const FLOOR_BYTES = 2 * 1024 * 1024;
-/** Free space is looked at again after this much was written, or this much time has passed. */
-const LOOK_BYTES = 256 * 1024;
+/** Free space is looked at again after a part of it was written, or this much time has passed. */
+const LEAST_LOOK_BYTES = 16 * 1024;
+const MOST_LOOK_BYTES = 8 * 1024 * 1024;
 const LOOK_MS = 1000;
 
 interface SpaceOptions {
@@ -71,7 +72,7 @@ export class Space {
     const { fs, clock } = this.#options.ports;
     const now = clock.monotonic();
     // What runs short is watched closely.
-    const span = this.#free < 4 * FLOOR_BYTES ? LOOK_BYTES / 16 : LOOK_BYTES;
+    const span = Math.min(Math.max(this.#free / 256, LEAST_LOOK_BYTES), MOST_LOOK_BYTES);
     if (this.#sinceLook + more >= span || now - this.#lookedAt >= LOOK_MS) {
       this.#free = fs.space(this.#options.folder).free;
       this.#sinceLook = 0;

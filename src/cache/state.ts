@@ -5,7 +5,7 @@
  */
 import type { Durability } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
-import type { Happening, Json, Life, Outcome, TryError } from '../message.ts';
+import type { Happening, Json, Life, Message, Outcome, TryError } from '../message.ts';
 import { Messages, payloadBytes, type Extent, type Lease } from './messages.ts';
 import type {
   HeadPayload,
@@ -27,7 +27,8 @@ export type Header = Operation & Written;
 export type Effect =
   | { kind: 'none' }
   | { kind: 'added'; at: number }
-  | { kind: 'duplicate'; at: number }
+  /** `message`: as it stood at that place in the log; for the writer of the record only. */
+  | { kind: 'duplicate'; at: number; message?: Message | undefined }
   | { kind: 'full'; limit: 'maxMessages' | 'maxBytes' }
   | { kind: 'changed'; at: number[] }
   | { kind: 'purged'; count: number };
