@@ -3,7 +3,7 @@
  * later others. Arguments arrive validated (`validate.ts`) and frozen in shape; a backend checks only what
  * depends on its state. Errors are `QueueError`s with the codes named here.
  */
-import type { Claim, Json, Message, Outcome, TryError } from './message.ts';
+import type { Claim, Json, Message, TryError } from './message.ts';
 import type { QueueError } from './errors.ts';
 
 /** `always`: survives a power cut when answered. `interval`, `os`: survives the death of any process. */
@@ -96,14 +96,6 @@ export interface QueueStatus {
   options: QueueOptions;
   /** Damaged records met so far; `queue verify` lists them. */
   damaged: number;
-}
-
-/** How one of the last finished messages ended. */
-export interface OutcomeRecord {
-  uuid: string;
-  alias: string;
-  outcome: Outcome;
-  at: Date;
 }
 
 /** One open queue. Every promise is about what has happened in the backend when it resolves. */

@@ -71,7 +71,7 @@ export interface Claim<T = Json> extends Message<T> {
 }
 
 /** How many errors stay with a message. */
-export const KEPT_ERRORS = 5;
+const KEPT_ERRORS = 5;
 
 /** Where a message stands. Only the legal fields exist in each state. */
 export type Phase =

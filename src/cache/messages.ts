@@ -29,8 +29,7 @@ export interface Touched {
 }
 
 /** Where a life is counted: each message once. */
-export const BUCKETS = ['ready', 'deferred', 'claimed', 'disabled', 'failed'] as const;
-export type Bucket = (typeof BUCKETS)[number];
+export type Bucket = 'ready' | 'deferred' | 'claimed' | 'disabled' | 'failed';
 export function bucketOf(life: Life): Bucket {
   const { state } = life.phase;
   return life.disabled && (state === 'ready' || state === 'deferred') ? 'disabled' : state;

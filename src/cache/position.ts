@@ -3,7 +3,6 @@
  * that is 16 TiB through one queue, after which its numbers would need another scheme (the format keeps them apart).
  */
 const SPAN = 2 ** 32;
-export const MAX_SEGMENT = 2 ** 21 - 1;
 
 export function position(segment: number, offset: number): number {
   return segment * SPAN + offset;

@@ -119,7 +119,7 @@ export class Batch {
 /** The header's length when `buffer[start, end)` is a sound line, else -1. */
 export function checkLine(buffer: Buffer, start: number, end: number): number {
   const length = end - start;
-  if (length < PREFIX + 3 || buffer[start] !== OPEN || buffer[end - 1] !== CLOSE) return -1;
+  if (length < PREFIX + 3 || buffer[start] !== OPEN || buffer[start + 1] !== QUOTE || buffer[end - 1] !== CLOSE) return -1;
   if (getHex(buffer, start + 11, 8) !== length) return -1;
   const headerLength = getHex(buffer, start + 20, 6);
   if (headerLength < 2 || PREFIX + headerLength >= length) return -1;

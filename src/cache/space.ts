@@ -7,9 +7,9 @@ import { RESERVE } from './files.ts';
 import type { FileSystem, Ports } from './ports.ts';
 
 /** Room for some thousand settles and a few heads. */
-export const RESERVE_BYTES = 512 * 1024;
+const RESERVE_BYTES = 512 * 1024;
 /** Below this much free space adds are refused: room for the reserve again, two heads and what other writers have in hand. */
-export const FLOOR_BYTES = 2 * 1024 * 1024;
+const FLOOR_BYTES = 2 * 1024 * 1024;
 /** Free space is looked at again after a part of it was written, or this much time has passed. */
 const LEAST_LOOK_BYTES = 16 * 1024;
 const MOST_LOOK_BYTES = 8 * 1024 * 1024;
