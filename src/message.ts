@@ -26,7 +26,7 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 export type State = 'ready' | 'deferred' | 'claimed' | 'failed';
 
 /** How a message ended: what `queueStatus` and the remembered outcomes speak of. */
-export type Outcome = 'completed' | 'taken' | 'removed' | 'purged';
+export type Outcome = 'completed' | 'removed' | 'purged';
 
 /** What is kept of one failed try or one lapsed claim. The last few stay with the message. */
 export interface TryError {
@@ -98,8 +98,6 @@ export interface Life {
 export type Happening =
   /** `due` names the due time of the deferred message that the claimer found to be due. */
   | { readonly type: 'claim'; readonly token: string; readonly due?: number | undefined }
-  /** Claimed and completed in one step. */
-  | { readonly type: 'take'; readonly due?: number | undefined }
   | { readonly type: 'renew'; readonly token: string }
   | { readonly type: 'complete'; readonly token: string }
   /** Without `due` the message is out of tries. */
@@ -160,8 +158,6 @@ export function transition(life: Life, event: Happening): Life | Outcome | undef
         phase: { state: 'claimed', token: event.token, renewal: 0 },
         attempts: life.attempts + 1,
       };
-    case 'take':
-      return mayRun(life, event.due) ? 'taken' : undefined;
     case 'renew':
       if (phase.state !== 'claimed' || phase.token !== event.token) return undefined;
       return { ...life, phase: { ...phase, renewal: phase.renewal + 1 } };

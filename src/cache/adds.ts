@@ -32,6 +32,8 @@ export interface AddContext {
   state: QueueState;
   resolve: (added: Added[]) => void;
   reject: (error: QueueError) => void;
+  /** Finds the message at a position that an add was refused for, and could not be read at once. */
+  duplicate: (at: number, message: NewMessage) => Promise<Added>;
 }
 
 export class AddGroup implements Submission {
@@ -85,10 +87,7 @@ export class AddGroup implements Submission {
         this.#added[index] = addedOf(this.#messages[index]!, this.#drafts[index]!, time);
         return this.#settle(undefined);
       case 'duplicate':
-        if (!effect.message) {
-          const text = 'the message that has this alias is damaged; see queue verify';
-          return this.#settle(new QueueError('JOURNAL_CORRUPT', text, { queue }));
-        }
+        if (!effect.message) return this.#lookAgain(effect.at, index);
         this.#added[index] = { ...effect.message, duplicate: true };
         return this.#settle(undefined);
       case 'full': {
@@ -100,6 +99,16 @@ export class AddGroup implements Submission {
           new QueueError('QUEUE_DESTROYED', 'this queue was destroyed while it was in use', { queue }),
         );
     }
+  }
+
+  #lookAgain(at: number, index: number): void {
+    this.#context.duplicate(at, this.#messages[index]!).then(
+      (added) => {
+        this.#added[index] = added;
+        return this.#settle(undefined);
+      },
+      (error: QueueError) => this.#settle(error),
+    );
   }
 
   failed(error: QueueError): void {

@@ -32,7 +32,7 @@ export async function openCache(options: CacheOptions): Promise<Backend> {
   const ports = options.ports ?? nodePorts;
   let root: string;
   try {
-    root = openRoot(ports, options.cacheRoot);
+    root = await openRoot(ports, options.cacheRoot);
   } catch (error) {
     throw storageError(error, 'opening cacheRoot', '', options.cacheRoot);
   }
@@ -59,7 +59,13 @@ class CacheBackend implements Backend {
       const { fileMode } = this.#options;
       if (await bear(this.#ports, { root: this.#root, name, options, fileMode })) return true;
       checkFolder(this.#ports.fs, this.#folder(name), name);
-      return this.#withJournal(name, (journal) => this.#createAnew(journal, options));
+      // Its maker may not have come to this yet.
+      await this.#ports.fs.syncFolder(this.#root);
+      return this.#withJournal(name, async (journal) => {
+        const lost = await this.#rottenCreation(name, journal);
+        if (lost) throw lost;
+        return this.#createAnew(journal, options);
+      });
     });
   }
 
@@ -83,6 +89,15 @@ class CacheBackend implements Backend {
         failed,
       });
     });
+  }
+
+  /** Where the log says that there is no queue, but is damaged, the record of its creation may be what is lost. */
+  async #rottenCreation(name: string, journal: Journal): Promise<QueueError | undefined> {
+    await journal.refresh();
+    const { state } = journal;
+    if (state.id !== '' || state.damage.length === 0) return undefined;
+    const text = 'the journal is damaged where the queue may have been created; see queue verify';
+    return new QueueError('JOURNAL_CORRUPT', text, { queue: name, path: this.#folder(name) });
   }
 
   async destroy(name: string): Promise<boolean> {
@@ -115,8 +130,9 @@ class CacheBackend implements Backend {
       this.#probe();
       const journal = await this.#openJournal(name);
       if (journal.state.id === '') {
+        const lost = await this.#rottenCreation(name, journal);
         await journal.close();
-        throw await this.#notFound(name);
+        throw lost ?? (await this.#notFound(name));
       }
       const queue = new CacheQueue(name, journal, this.#options.crashLimit, () => this.#open.delete(queue));
       this.#open.add(queue);

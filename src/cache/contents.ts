@@ -2,11 +2,11 @@
  * Reads what messages hold, from the record that added, updated or carried them. Nothing unverified is ever returned.
  */
 import type { Message } from '../message.ts';
-import { errorCode, segmentName } from './files.ts';
+import { isGone, segmentName } from './files.ts';
 import type { Content, Operation, Written } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
-import { checkLine, headerText, payloadText, PREFIX } from './record.ts';
+import { checkLine, headerText, lineLength, payloadText, PREFIX } from './record.ts';
 import type { QueueState } from './state.ts';
 
 export interface StoredMessage {
@@ -117,14 +117,8 @@ export class Contents {
   }
 
   #readAt(at: number, place: number, knownLength: number): StoredMessage | undefined {
-    let length = knownLength;
-    if (length === 0) {
-      if (!this.#fetch(place, GUESS)) return undefined;
-      const start = offsetOf(place) - this.#held.from;
-      if (this.#held.to - this.#held.from < PREFIX) return undefined;
-      length = Number.parseInt(this.#buffer.toString('latin1', start + 11, start + 19), 16);
-      if (!(length > PREFIX)) return undefined;
-    }
+    const length = knownLength || this.#lengthAt(place);
+    if (length === 0) return undefined;
     if (!this.#holds(place, length)) this.#fetch(place, length);
     if (!this.#holds(place, length)) return undefined;
     const start = offsetOf(place) - this.#held.from;
@@ -142,6 +136,16 @@ export class Contents {
     };
   }
 
+  /** What the prefix of a record says, as far as the file can hold it; 0 when it cannot be. */
+  #lengthAt(place: number): number {
+    const fd = this.#file(segmentOf(place));
+    if (fd === undefined || !this.#fetch(place, GUESS)) return 0;
+    const { from, to } = this.#held;
+    if (to - from < PREFIX) return 0;
+    const length = lineLength(this.#buffer, 0);
+    return from + length <= this.#fs.stat(fd).size ? length : 0;
+  }
+
   #file(segment: number): number | undefined {
     let fd = this.#files.get(segment);
     if (fd !== undefined) {
@@ -152,7 +156,7 @@ export class Contents {
     try {
       fd = this.#fs.open(`${this.#folder}/${segmentName(segment)}`, 'read');
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined;
+      if (isGone(error)) return undefined;
       throw error;
     }
     this.#files.set(segment, fd);

@@ -1,7 +1,7 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
 import { QueueError } from '../errors.ts';
 import type { FileSystem } from './ports.ts';
-import { checkLine, scanLines } from './record.ts';
+import { checkLine, scanLines, type LineVisitor } from './record.ts';
 
 const SEGMENT = /^(\d{8})\.journal$/;
 const TEMPORARY = /^tmp-(\d{8})-([0-9a-f]{16})$/;
@@ -47,6 +47,12 @@ export function errorCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
 
+/** Whether a segment's file is not there: it has no name, or something else stands under it. */
+export function isGone(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'ENOENT' || code === 'EISDIR' || code === 'ELOOP' || code === 'ENOTDIR';
+}
+
 /** The typed error for what the operating system refused. */
 export function storageError(error: unknown, doing: string, queue: string, path: string): QueueError {
   if (error instanceof QueueError) return error;
@@ -87,11 +93,12 @@ export class FileScanner {
     for (;;) {
       const wanted = Math.min(this.#buffer.length, to - from);
       const got = this.#fill(fd, from, wanted);
-      const consumed = scanLines(this.#buffer, 0, got, {
+      const lines: LineVisitor = {
         record: (buffer, start, end, headerLength) =>
           visitor.record(buffer, start, end, headerLength, from + start),
         bad: (buffer, start, end, kind) => visitor.bad(buffer, start, end, kind, from + start),
-      });
+      };
+      const consumed = scanLines(this.#buffer, 0, got, lines, got < wanted ? 0 : to - from - got);
       if (consumed > 0 || got < wanted || from + got >= to) {
         if (this.#buffer.length > 4 * 1024 * 1024) this.#buffer = Buffer.allocUnsafe(CHUNK);
         return from + consumed;

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import type { QueueOptions } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
-import { errorCode, FileScanner, listSegments, segmentName, type FileVisitor } from './files.ts';
+import { errorCode, FileScanner, isFull, listSegments, segmentName, type FileVisitor } from './files.ts';
 import { writeHead } from './head.ts';
 import { CONTROL, type HeadStart } from './operations.ts';
 import type { FileSystem, Ports } from './ports.ts';
@@ -32,9 +32,9 @@ const UNSUPPORTED = new Map([
 ]);
 
 /** The root's real path. Made with mode 0700 if absent. Errors: STORAGE_UNSUPPORTED, STORAGE_FAILED. */
-export function openRoot(ports: Ports, path: string): string {
+export async function openRoot(ports: Ports, path: string): Promise<string> {
   const { fs } = ports;
-  makeFolders(fs, path);
+  await makeFolders(fs, path);
   const root = fs.resolve(path);
   const kind = fs.kind(root);
   if (kind !== 'folder') {
@@ -60,7 +60,13 @@ export function checkFileSystem(fs: FileSystem, path: string): void {
 /** Tries out what everything rests on: appends of two handles in order, and a rename. Errors: STORAGE_UNSUPPORTED. */
 export function probe({ fs, random }: Ports, root: string): void {
   const path = `${root}/.probe-${random.hex(8)}`;
-  fs.close(fs.open(path, 'create', 0o600));
+  try {
+    fs.close(fs.open(path, 'create', 0o600));
+  } catch (error) {
+    // A full disk must not keep consumers out.
+    if (isFull(error)) return;
+    throw error;
+  }
   let named = path;
   try {
     const one = fs.open(path, 'append');
@@ -86,15 +92,16 @@ export function probe({ fs, random }: Ports, root: string): void {
   });
 }
 
-function makeFolders(fs: FileSystem, path: string): void {
+async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   if (fs.kind(path) !== undefined) return;
   const parent = dirname(path);
-  if (parent !== path) makeFolders(fs, parent);
+  if (parent !== path) await makeFolders(fs, parent);
   try {
     fs.makeFolder(path, 0o700);
   } catch (error) {
     if (errorCode(error) !== 'EEXIST') throw error;
   }
+  await fs.syncFolder(parent);
 }
 
 export interface Birth {
@@ -121,7 +128,7 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
   state.created = clock.now();
   state.boot = processes.self().boot;
   const batch = new Batch();
-  writeHead(batch, 1, { state, seal: undefined, carried: [], gone: new Set(), now: state.created });
+  writeHead(batch, 1, { state, seal: undefined, load: undefined, gone: new Set(), now: state.created });
   try {
     const fd = fs.open(`${cradle}/${segmentName(1)}`, 'create', fileMode);
     try {

@@ -17,7 +17,7 @@ import {
   type TouchedRecord,
 } from './operations.ts';
 import type { FileSystem } from './ports.ts';
-import { position } from './position.ts';
+import { position, segmentOf } from './position.ts';
 import { asciiJson, type Batch, headerText, parsePayload, payloadText } from './record.ts';
 import { QueueState, type Seal } from './state.ts';
 import { toPlace } from './where.ts';
@@ -38,7 +38,7 @@ export interface Carried {
 export interface HeadSource {
   state: QueueState;
   seal: Seal | undefined;
-  carried: readonly Carried[];
+  load: Load | undefined;
   /** Writers not to be listed any more. */
   gone: ReadonlySet<string>;
   now: number;
@@ -49,12 +49,13 @@ export interface HeadSource {
  * Only for a state whose tables all know their runs.
  */
 export function writeHead(batch: Batch, segment: number, source: HeadSource): void {
-  const { state, seal, carried } = source;
+  const { state, seal, load } = source;
   let records = 0;
   const put = (header: HeadRecord, payload?: unknown): number => {
     records++;
     return batch.add(asciiJson(header), payload === undefined ? undefined : JSON.stringify(payload));
   };
+  if (seal) state.tables.get(state.segment)?.close(seal.offset);
   const absent = state.id === '' || seal?.why === 'destroy';
   const none = new QueueState(segment, 0);
   none.boot = state.boot;
@@ -83,7 +84,7 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
   put(start, payload);
   if (!absent) {
     const moved = new Map<number, { place: number; length: number; headerLength: number }>();
-    for (const { at, inserted, content, json } of carried) {
+    for (const { at, inserted, content, json } of load?.messages ?? []) {
       const header = asciiJson({ op: 'carry', p: toPlace(at), i: inserted, ...content } satisfies HeadRecord);
       const offset = batch.add(header, json);
       records++;
@@ -93,9 +94,8 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
         headerLength: header.length,
       });
     }
-    const emptied = new Set(carried.map(({ at }) => toPlace(at)[0]));
     for (const table of state.tables.values()) {
-      if (table.fresh > 0 && !emptied.has(table.segment)) putTable(table, put);
+      if (table.fresh > 0 && table.segment !== load?.segment) putTable(table, put);
     }
     for (const [at, touched] of state.touched) {
       const { life, place, length, headerLength, lease } = touched;
@@ -344,43 +344,58 @@ function leaseOf(h: TouchedRecord): { writer: string; began: number; length: num
 const CARRY_PART = 32;
 const CARRY_MESSAGES = 1000;
 
+/** All that lives in one segment, to be moved into a head. */
+export interface Load {
+  segment: number;
+  messages: Carried[];
+}
+
 /**
- * What the next head should carry: all that lives in the oldest segment that holds little. One segment a rotation;
- * nothing when a content cannot be read.
+ * What the next head should carry: all that lives in the oldest segment that holds little. One segment a rotation; one
+ * of which a content cannot be read is left as it is.
  */
-export function chooseCarried(state: QueueState, contents: Contents, segmentBytes: number): Carried[] {
+export function chooseCarried(state: QueueState, contents: Contents, segmentBytes: number): Load | undefined {
   const most = segmentBytes / CARRY_PART;
-  const bySegment = new Map<number, { at: number[]; bytes: number }>();
-  const note = (segment: number, at: number, bytes: number): void => {
-    let entry = bySegment.get(segment);
-    if (!entry) bySegment.set(segment, (entry = { at: [], bytes: 0 }));
-    if (entry.at.length <= CARRY_MESSAGES) entry.at.push(at);
-    entry.bytes += bytes;
+  const bySegment = new Map<number, number[] | 'much'>();
+  const note = (segment: number, at: number): void => {
+    const known = bySegment.get(segment);
+    if (known === undefined) bySegment.set(segment, [at]);
+    else if (known !== 'much' && known.push(at) > CARRY_MESSAGES) bySegment.set(segment, 'much');
   };
-  for (const [at, { place, length }] of state.touched) note(toPlace(place)[0], at, length || most / 8);
+  for (const [at, { place }] of state.touched) note(segmentOf(place), at);
   for (const table of state.tables.values()) {
     if (table.fresh > CARRY_MESSAGES || !table.read) {
-      note(table.segment, 0, Infinity);
+      bySegment.set(table.segment, 'much');
       continue;
     }
     for (let i = table.skipTouched(); i < table.count; i++) {
-      if (table.isFreshAt(i))
-        note(table.segment, position(table.segment, table.offsetAt(i)), table.lengthAt(i));
+      if (table.isFreshAt(i)) note(table.segment, position(table.segment, table.offsetAt(i)));
     }
   }
   const damaged = new Set(state.damage.map(({ segment }) => segment));
-  const oldest = [...bySegment]
-    .filter(([segment, { at, bytes }]) => {
-      // The predecessor is kept anyway, and a damaged segment stays until it is repaired.
-      return segment < state.segment && !damaged.has(segment) && bytes <= most && at.length <= CARRY_MESSAGES;
-    })
-    .sort(([a], [b]) => a - b)[0];
-  if (!oldest) return [];
-  const carried: Carried[] = [];
-  for (const at of oldest[1].at) {
-    const found = contents.read(state, at);
-    if (!found) return [];
-    carried.push({ at, inserted: found.inserted, content: found.content, json: found.json });
+  for (const [segment, positions] of [...bySegment].sort(([a], [b]) => a - b)) {
+    // The predecessor is kept anyway, and a damaged segment stays until it is repaired.
+    if (segment >= state.segment || damaged.has(segment) || positions === 'much') continue;
+    const messages = readLoad(state, contents, positions, most);
+    if (messages) return { segment, messages };
   }
-  return carried;
+  return undefined;
+}
+
+/** Undefined when it is more than `most` bytes, or cannot be read. */
+function readLoad(
+  state: QueueState,
+  contents: Contents,
+  positions: readonly number[],
+  most: number,
+): Carried[] | undefined {
+  const messages: Carried[] = [];
+  let bytes = 0;
+  for (const at of positions) {
+    const found = contents.read(state, at);
+    bytes += found ? found.json.length : Infinity;
+    if (!found || bytes > most) return undefined;
+    messages.push({ at, inserted: found.inserted, content: found.content, json: found.json });
+  }
+  return messages;
 }

@@ -13,6 +13,8 @@ import { Rotation } from './rotation.ts';
 import type { Effect, QueueState } from './state.ts';
 import { SegmentTable } from './table.ts';
 
+/** Offsets have 32 bits: adds are refused beyond this, should nobody be allowed to seal. */
+const LARGEST_SEGMENT = 3 * 2 ** 30;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
 
@@ -43,6 +45,11 @@ export interface Submission {
   /** Called for each record. @param time when it was written, by the wall clock. @param index among several. */
   done(effect: Effect, time: number, index: number): void;
   failed(error: QueueError): void;
+}
+
+interface Landing {
+  landed: InFlight<Submission>[];
+  missing: InFlight<Submission>[];
 }
 
 export class Journal {
@@ -151,6 +158,7 @@ export class Journal {
       await new Promise<void>((resolve) => log.syncer.wait(log.applied, () => resolve()));
     }
     await log.syncer.idle();
+    this.#rotation.close();
     log.close();
   }
 
@@ -182,26 +190,22 @@ export class Journal {
       this.#behind = false;
       return () => rotation.reload();
     }
-    if (log.suspicious) return () => rotation.checkForSuccessor();
+    if (log.suspicious) return async () => void (await rotation.checkForSuccessor());
     if (!log.whole && this.#pending.some((submission) => !submission.light)) return () => makeWhole(log);
     if (log.state.seal) return () => rotation.follow();
     if (this.#pending.some((submission) => submission.current)) {
       if (!log.step()) return () => log.catchUp();
       if (log.state.seal || log.suspicious) return undefined;
     }
+    if (rotation.due() === 'damage') return () => rotation.seal('damage');
     const obstacle = this.#draftAll();
     if (log.flight.length === 0) {
       if (this.#reclaim) return () => rotation.seal('space');
       return obstacle instanceof SegmentTable ? () => log.readTable(obstacle) : obstacle;
     }
     log.write(log.flight.some(({ tag }) => tag?.purpose !== 'add'));
-    if (!log.applyBatch() && !log.step()) {
-      return async () => {
-        await log.catchUp();
-        this.#answer();
-      };
-    }
-    this.#answer();
+    if ((!log.applyBatch() && !log.step()) || log.suspicious) return () => this.#answerLater();
+    this.#answer(log.land());
     const why = rotation.due();
     return why && (() => rotation.seal(why));
   }
@@ -215,6 +219,11 @@ export class Journal {
     this.#reclaim = false;
     for (const submission of this.#pending) {
       if (log.batched >= WRITE_BYTES) break;
+      if (submission.purpose === 'add' && log.applied > LARGEST_SEGMENT) {
+        count++;
+        submission.failed(this.#tooLarge());
+        continue;
+      }
       const refusal =
         submission.purpose === 'add' ? log.space.refusal(log.batched + (submission.size ?? 0)) : undefined;
       if (refusal) {
@@ -257,9 +266,28 @@ export class Journal {
     log.append({ op: { op: 'writer', who: self, dur: durability } });
   }
 
-  /** Answers what has come of the records in flight; those that are not in the log go back in line. */
-  #answer(): void {
-    const { landed, missing } = this.log.land();
+  /** Reads on before it answers; where a seal may have been lost to rot, looks whether there was one. */
+  async #answerLater(): Promise<void> {
+    const { log } = this;
+    await log.catchUp();
+    if (!log.suspicious) return this.#answer(log.land());
+    const { flight } = log;
+    // To be failed, should what follows throw.
+    const sealedAt = await this.#rotation.checkForSuccessor();
+    if (sealedAt === undefined) return this.#answer(log.land());
+    log.flight = [];
+    const landed = flight.filter(({ effect, offset }) => effect !== undefined && offset < sealedAt);
+    this.#pending.unshift(
+      ...unfinished(
+        flight.filter((record) => !landed.includes(record)),
+        landed,
+      ),
+    );
+    this.#answer({ landed, missing: [] });
+  }
+
+  /** Answers what has come of the records that were in flight; those that are not in the log go back in line. */
+  #answer({ landed, missing }: Landing): void {
     if (missing.length > 0) this.#again(unfinished(missing, landed), landed.length > 0);
     const { durability } = this.options;
     const waiting: InFlight<Submission>[] = [];
@@ -339,12 +367,17 @@ export class Journal {
   }
 
   #failAll(error: QueueError, forEver = false): void {
-    if (forEver || error.code === 'QUEUE_DESTROYED') this.dead = error;
+    if (forEver || error.code === 'QUEUE_DESTROYED' || error.code === 'JOURNAL_NEWER') this.dead = error;
     const failed = [...this.log.flight.flatMap(({ tag }) => tag ?? []), ...this.#pending];
     this.log.flight = [];
     this.#pending = [];
     if (failed.length === 0) this.options.report(error);
     for (const submission of failed) submission.failed(error);
+  }
+
+  #tooLarge(): QueueError {
+    const text = `the segment has grown beyond ${LARGEST_SEGMENT} bytes: no account that uses the queue may seal it`;
+    return new QueueError('STORAGE_FAILED', text, { queue: this.options.queue, path: this.log.path });
   }
 
   #typed(error: unknown, doing: string): QueueError {

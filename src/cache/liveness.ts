@@ -89,7 +89,8 @@ export class Liveness {
     let next = Infinity;
     for (const at of state.claimed) {
       const lease = state.touched.get(at)?.lease;
-      if (lease) next = Math.min(next, Math.max(lease.began, this.#awakeSince) + lease.length - now);
+      if (lease && this.#sharesClock(state, lease.writer))
+        next = Math.min(next, Math.max(lease.began, this.#awakeSince) + lease.length - now);
     }
     return next;
   }

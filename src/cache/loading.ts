@@ -47,12 +47,12 @@ function findNewest(log: Log): number {
   throw new QueueError('JOURNAL_CORRUPT', text, { queue, path: folder });
 }
 
-/** Goes on in the open file with no more than its control records. False: its head cannot be read so. */
-export async function enterLightly(log: Log, fd: number, segment: number): Promise<boolean> {
+/** Goes on in the open file with no more than its control records. Undefined: its head cannot be read so. */
+export async function enterLightly(log: Log, fd: number, segment: number): Promise<HeadStart | undefined> {
   const { ports, folder, keepOutcomes } = log.options;
   const path = `${folder}/${segmentName(segment)}`;
   const state = new QueueState(segment, keepOutcomes);
-  const head = { begun: false, end: 0 };
+  const head: { start?: HeadStart; end: number } = { end: 0 };
   const visitor: Pick<FileVisitor, 'record'> = {
     record(buffer, start, end, headerLength, offset) {
       // What follows the head is applied later, in its turn.
@@ -60,7 +60,7 @@ export async function enterLightly(log: Log, fd: number, segment: number): Promi
       const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | HeadRecord;
       if (header.op === 'ready') head.end = offset + end - start + 1;
       if (header.op !== 'head' || header.segment !== segment) return;
-      head.begun = true;
+      head.start = header;
       checkVersion(header, path);
       state.applyControl(header, offset, '', () =>
         parsePayload(payloadText(buffer, start, end, headerLength)),
@@ -76,11 +76,11 @@ export async function enterLightly(log: Log, fd: number, segment: number): Promi
     at = next;
     if (head.end === 0) await ports.clock.yield();
   }
-  if (head.end === 0 || !head.begun) return false;
+  if (head.end === 0 || !head.start) return undefined;
   log.state = state;
   log.whole = false;
   log.enter(fd, head.end);
-  return true;
+  return head.start;
 }
 
 /** Builds the whole state of the present segment. Errors: Behind. */
@@ -95,12 +95,14 @@ export async function makeWhole(log: Log): Promise<void> {
 
 /** Goes on from a loaded state, in the open file `fd`. Errors: Behind. */
 export async function adopt(log: Log, fd: number, state: QueueState, headEnd: number): Promise<void> {
+  const tables = [...state.tables.values()];
+  for (const table of tables) {
+    if (!table.read && (table.special > 0 || state.needsTables)) await log.readTable(table, state);
+  }
+  state.recount();
+  // Only now: what could not be read whole must not be taken for the state.
   log.state = state;
   log.whole = true;
-  const tables = [...state.tables.values()];
-  for (const table of tables)
-    if (!table.read && (table.special > 0 || state.needsTables)) await log.readTable(table);
-  state.recount();
   log.enter(fd, headEnd);
 }
 
@@ -144,7 +146,7 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
   log.noteDamage(segment, 0, end);
 }
 
-/** Where a damaged head ends: at the first record that has a writer. */
+/** Where a damaged head ends: at the first record that is numbered, as only those of writers are. */
 function endOfDamagedHead(log: Log, fd: number): number {
   const { fs } = log.options.ports;
   let end: number | undefined;
@@ -152,7 +154,7 @@ function endOfDamagedHead(log: Log, fd: number): number {
   new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
     record(buffer, start, lineEnd, headerLength, offset) {
       if (end !== undefined) return;
-      if ((JSON.parse(headerText(buffer, start, headerLength)) as { w?: string }).w !== undefined)
+      if ((JSON.parse(headerText(buffer, start, headerLength)) as { n?: number }).n !== undefined)
         end = offset;
       else last = offset + lineEnd - start + 1;
     },

@@ -9,7 +9,7 @@ import type { Json } from '../message.ts';
 import { Contents, toMessage } from './contents.ts';
 import {
   Behind,
-  errorCode,
+  isGone,
   FileScanner,
   isFull,
   newestSegment,
@@ -58,6 +58,8 @@ export interface InFlight<Tag> {
   headerLength: number;
   /** What it has done, once it has been met in the log before any seal. */
   effect: Effect | undefined;
+  /** Where it was met. */
+  offset: number;
 }
 
 export class Log<Tag = unknown> implements FileVisitor {
@@ -176,6 +178,7 @@ export class Log<Tag = unknown> implements FileVisitor {
       length,
       headerLength: text.length,
       effect: undefined,
+      offset: 0,
     });
   }
 
@@ -211,7 +214,7 @@ export class Log<Tag = unknown> implements FileVisitor {
       const payload = (): Json => parsePayload(json ?? '');
       const offset = this.applied + start;
       const checksum = header.op === 'seal' ? lineChecksum(buffer, start) : '';
-      this.#happened(record, this.#apply(header, offset, length, headerLength, checksum, payload));
+      this.#happened(record, offset, this.#apply(header, offset, length, headerLength, checksum, payload));
     }
     this.applied = this.#reach = size;
     return true;
@@ -271,10 +274,11 @@ export class Log<Tag = unknown> implements FileVisitor {
     if (header.w !== this.writer || sealed) return;
     const first = this.flight[0];
     const own = first && this.flight[header.n - first.header.n];
-    if (own) this.#happened(own, effect);
+    if (own) this.#happened(own, offset, effect);
   }
 
-  #happened(own: InFlight<Tag>, effect: Effect): void {
+  #happened(own: InFlight<Tag>, offset: number, effect: Effect): void {
+    own.offset = offset;
     own.effect = effect;
     if (effect.kind !== 'duplicate') return;
     // Now, before what follows in the log ends it.
@@ -306,8 +310,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     return this.flight.length > 0 ? [this.#control, this.#own] : [this.#control];
   }
 
-  noteDamage(segment: number, from: number, to: number): void {
-    const { damage } = this.state;
+  noteDamage(segment: number, from: number, to: number, { damage } = this.state): void {
     if (damage.some((known) => known.segment === segment && known.from <= from && known.to >= to)) return;
     damage.push({ segment, from, to });
     const { queue, folder, report } = this.options;
@@ -319,7 +322,7 @@ export class Log<Tag = unknown> implements FileVisitor {
    * Reads where the messages of an older segment lie. Errors: Behind, when the segment is gone because its messages
    * are; where it is gone without reason, its messages are lost, and reported.
    */
-  async readTable(table: SegmentTable): Promise<void> {
+  async readTable(table: SegmentTable, state = this.state): Promise<void> {
     const { ports, folder, queue } = this.options;
     const path = `${folder}/${segmentName(table.segment)}`;
     let damage: [number, number][];
@@ -328,18 +331,18 @@ export class Log<Tag = unknown> implements FileVisitor {
         ports,
         scanner: this.#scanner,
         folder,
-        state: this.state,
+        state,
         table,
         writes: true,
       });
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw storageError(error, 'reading an older segment', queue, path);
-      if (newestSegment(ports.fs, folder) > this.state.segment) throw new Behind();
+      if (!isGone(error)) throw storageError(error, 'reading an older segment', queue, path);
+      if (newestSegment(ports.fs, folder) > state.segment) throw new Behind();
       const lost = table.fresh;
       table.finishReading();
-      this.state.counts.ready -= lost;
+      state.counts.ready -= lost;
       damage = [[0, 0]];
     }
-    for (const [from, to] of damage) this.noteDamage(table.segment, from, to);
+    for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);
   }
 }

@@ -31,7 +31,13 @@ function patiently(operation: () => void): void {
 }
 
 const nodeFs: FileSystem = {
-  open: (path, how, mode) => fs.openSync(path, FLAGS[how], mode),
+  open(path, how, mode) {
+    const fd = fs.openSync(path, FLAGS[how], mode);
+    // A folder can be opened for reading, but is no file.
+    if (how !== 'read' || fs.fstatSync(fd).isFile()) return fd;
+    fs.closeSync(fd);
+    throw Object.assign(new Error(`EISDIR: ${path}`), { code: 'EISDIR' });
+  },
   close: (fd) => fs.closeSync(fd),
   write: (fd, bytes, offset, length, position) => fs.writeSync(fd, bytes, offset, length, position),
   read: (fd, into, offset, length, position) => fs.readSync(fd, into, offset, length, position),

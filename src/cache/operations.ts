@@ -52,7 +52,6 @@ export type Operation =
   | { op: 'set'; p: Place; d?: number | null; x?: 0 | 1 }
   /** Takes the first `max` of `c` that may still run, under token `w.k`, for `ms` from monotonic time `m`. */
   | { op: 'claim'; k: string; m: number; ms: number; max: number; c: Where[] }
-  | { op: 'take'; max: number; c: Where[]; u: string[]; a: string[] }
   | { op: 'renew'; k: string; m: number; ms: number; c: Where[] }
   | { op: 'done'; k: string; c: Where[]; u: string[]; a: string[] }
   /** Payload: the error. Without `d` the message has failed for good. */
@@ -79,7 +78,8 @@ export type Operation =
   /** The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. */
   | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
 
-export type SealReason = 'size' | 'space' | 'destroy' | 'sync';
+/** `damage`: rot was met in the segment; from the next head on all agree again on what is in the queue. */
+export type SealReason = 'size' | 'space' | 'destroy' | 'sync' | 'damage';
 
 /** Records of a head: the state at the predecessor's seal. They have no writer. */
 export type HeadRecord =

@@ -28,8 +28,8 @@ import { Waiting } from './waiting.ts';
 
 /** Claims are judged at most this often by one process. */
 const JUDGE_MS = 250;
-/** For a claim that only serves to set a damaged message aside. */
-const SET_ASIDE_LEASE_MS = 10_000;
+/** Of the claim by which a message is taken: a moment, unless the device is slow. */
+const TAKE_LEASE_MS = 60_000;
 /** How often an update is tried again because somebody else changed the message in between. */
 const UPDATE_TRIES = 50;
 
@@ -79,9 +79,25 @@ export class CacheQueue implements Queue {
   #addGroup(group: readonly NewMessage[]): Promise<Added[]> {
     const { state, options } = this.#journal;
     return new Promise((resolve, reject) => {
-      const context = { queue: this.#name, random: options.ports.random, state, resolve, reject };
+      const context = {
+        queue: this.#name,
+        random: options.ports.random,
+        state,
+        resolve,
+        reject,
+        duplicate: (at: number, message: NewMessage) => this.#duplicate(at, message),
+      };
       this.#journal.submit(new AddGroup(group, context));
     });
+  }
+
+  /** The message that stood in the way of an add: when it has gone meanwhile, the way is free. */
+  async #duplicate(at: number, message: NewMessage): Promise<Added> {
+    await this.#journal.refresh();
+    const there = this.#messageAt(at);
+    if (there) return { ...there, duplicate: true };
+    const [added] = await this.add([message]);
+    return added!;
   }
 
   // --- Claiming and settling ------------------------------------------------------------------------------------
@@ -116,7 +132,8 @@ export class CacheQueue implements Queue {
             return undefined;
           }
           named = candidates.length;
-          for (const at of candidates) picked.add(at);
+          // What is named beyond the limit is for the case that others are quicker: it may be named again.
+          for (const at of candidates.slice(0, limit)) picked.add(at);
           const c = toWhere(candidates, (at) => dueOf(state, at));
           return { op: { op: 'claim', k, m: clock.monotonic(), ms: lease, max: limit, c } };
         },
@@ -124,7 +141,9 @@ export class CacheQueue implements Queue {
           const at = effect.kind === 'changed' ? effect.at : [];
           const contended = at.length < Math.min(limit, named);
           try {
-            resolve({ granted: this.#handOver(claim, at), contended });
+            const granted = this.#handOver(claim, at);
+            if (Array.isArray(granted)) resolve({ granted, contended });
+            else granted.then((later) => resolve({ granted: later, contended }), failed);
           } catch (error) {
             failed(asQueueError(error, this.#name));
           }
@@ -136,12 +155,15 @@ export class CacheQueue implements Queue {
   /** In order of position; a message that has crashed a worker comes alone, and only to a worker without other claims. */
   #candidates(state: QueueState, limit: number, picked: ReadonlySet<number>): number[] | SegmentTable {
     if (state.paused || state.id === '') return [];
-    const isolation = this.#isolated(state);
-    if (isolation === 'wait') return [];
+    if (this.#isolated(state) === 'wait') return [];
+    // Claims of the same write are as good as held.
+    for (const at of picked) if (state.crashed.has(at)) return [];
     const now = this.#journal.options.ports.clock.now();
     const candidates = state.line.pick(limit, now, picked);
     if (candidates instanceof SegmentTable || state.crashed.size === 0) return candidates;
-    if (candidates.length > 0 && state.crashed.has(candidates[0]!)) return candidates.slice(0, 1);
+    if (candidates.length > 0 && state.crashed.has(candidates[0]!)) {
+      return picked.size > 0 ? [] : candidates.slice(0, 1);
+    }
     const suspect = candidates.findIndex((at) => state.crashed.has(at));
     return suspect < 0 ? candidates : candidates.slice(0, suspect);
   }
@@ -160,21 +182,33 @@ export class CacheQueue implements Queue {
     return Array.isArray(next) && next.length > 0 && state.crashed.has(next[0]!) ? 'wait' : 'free';
   }
 
-  #handOver(claim: string, positions: readonly number[]): Claim[] {
+  #handOver(claim: string, positions: readonly number[]): Claim[] | Promise<Claim[]> {
+    const claims = this.#readClaims(claim, positions);
+    const found = claims.filter((one) => one !== undefined);
+    return found.length === positions.length ? found : this.#handOverLater(claim, positions);
+  }
+
+  /** Contents that were not there may have been carried to another segment meanwhile: looks again. */
+  async #handOverLater(claim: string, positions: readonly number[]): Promise<Claim[]> {
+    await this.#journal.refresh();
+    const claims = this.#readClaims(claim, positions);
+    for (const [i, at] of positions.entries()) if (!claims[i]) this.#setAside(claim, at);
+    return claims.filter((one) => one !== undefined);
+  }
+
+  #readClaims(claim: string, positions: readonly number[]): (Claim | undefined)[] {
     const { state } = this.#journal;
-    const stored = this.#journal.log.contents.readAll(state, positions);
-    const claims: Claim[] = [];
-    for (const [i, at] of positions.entries()) {
-      const found = stored[i];
-      const message = found && toMessage(found, state, 0);
-      if (!message) this.#setAside(claim, at);
-      else claims.push(Object.assign(message, { token: makeToken(claim, at, message.uuid) }));
-    }
-    return claims;
+    return this.#journal.log.contents.readAll(state, positions).map((stored) => {
+      const message = stored && toMessage(stored, state, 0);
+      return message && Object.assign(message, { token: makeToken(claim, stored.at, message.uuid) });
+    });
   }
 
   /** A claimed message whose content is damaged: failed, with the reason, so that it comes up no more. */
   #setAside(claim: string, at: number): void {
+    const phase = this.#journal.state.lifeOf(at)?.phase;
+    // Ended meanwhile: there is nothing to set aside.
+    if (phase?.state !== 'claimed' || phase.token !== claim) return;
     const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
     this.#journal.log.noteDamage(segment, offset, offset + 1);
     const { clock } = this.#journal.options.ports;
@@ -192,46 +226,27 @@ export class CacheQueue implements Queue {
     );
   }
 
+  /**
+   * A claim, and its end on the device before the message is handed over: so a take that the log refused, or whose
+   * process died before it had the message, costs nothing.
+   */
   async take(): Promise<Message | undefined> {
-    this.#judge(false);
     for (;;) {
-      const taken = await this.#takeOnce();
-      if (taken === 'unreadable') await this.#claimOnce(1, SET_ASIDE_LEASE_MS);
-      else if (taken !== 'again') return taken;
+      const [claim] = await this.claim(1, TAKE_LEASE_MS);
+      if (!claim) return undefined;
+      const at = parseToken(claim)!;
+      const op: Operation = {
+        op: 'done',
+        k: at.claim,
+        c: toWhere([at.at]),
+        u: [claim.uuid],
+        a: [claim.alias],
+      };
+      const ended = await this.#write('settle', { op }, true, ({ kind }) => kind === 'changed');
+      if (!ended) continue;
+      const { token: _, ...message } = claim;
+      return { ...message, state: 'ready', attempts: claim.attempts - 1 };
     }
-  }
-
-  #takeOnce(): Promise<Message | undefined | 'again' | 'unreadable'> {
-    const { clock } = this.#journal.options.ports;
-    let message: Message | undefined;
-    return new Promise((resolve, failed) => {
-      this.#journal.submit({
-        purpose: 'settle',
-        synced: true,
-        current: true,
-        failed,
-        draft: (state, picked) => {
-          const candidates = this.#candidates(state, 1, picked);
-          if (candidates instanceof SegmentTable) return candidates;
-          const at = candidates[0];
-          if (at === undefined) {
-            resolve(undefined);
-            return undefined;
-          }
-          // Verified before it is taken: what cannot be read must not be lost.
-          const stored = this.#journal.log.contents.read(state, at);
-          message = stored && toMessage(stored, state, clock.now());
-          if (!stored || !message) {
-            resolve('unreadable');
-            return undefined;
-          }
-          picked.add(at);
-          const { u, a = '' } = stored.content;
-          return { op: { op: 'take', max: 1, c: toWhere([at], (p) => dueOf(state, p)), u: [u], a: [a] } };
-        },
-        done: (effect) => resolve(effect.kind === 'changed' ? message : 'again'),
-      });
-    });
   }
 
   settle(ref: ClaimRef, settlement: Settlement): Promise<boolean> {
@@ -242,10 +257,7 @@ export class CacheQueue implements Queue {
       // Each failure has its own error; the others say the same of all. Only the last group is added to: settles
       // happen in the order of the calls.
       const key = settlement.type === 'fail' ? undefined : `${settlement.type} ${token.claim}`;
-      if (key !== undefined && this.#gathering?.key === key) {
-        this.#gathering.group.add(member);
-        return;
-      }
+      if (key !== undefined && this.#gathering?.key === key && this.#gathering.group.add(member)) return;
       const gathering = {
         key,
         group: new SettleGroup(token.claim, settlement, this.#journal.options.ports.clock, () => {
@@ -364,7 +376,7 @@ export class CacheQueue implements Queue {
 
   // ------------------------------------------------------------------------------------------------------------------
 
-  async #messageAt(at: number): Promise<Message | undefined> {
+  #messageAt(at: number): Message | undefined {
     const { state, contents, options } = this.#journal.log;
     if (!state.lifeOf(at)) return undefined;
     const stored = contents.read(state, at);

@@ -15,7 +15,7 @@ export interface TableSource {
   folder: string;
   state: QueueState;
   table: SegmentTable;
-  /** Whether a missing index may be written. */
+  /** Whether indexes are used, and written where they are missing; else the segment itself is read. */
   writes: boolean;
 }
 
@@ -24,10 +24,10 @@ export interface TableSource {
  * may be applied to the state meanwhile. Resolves with the damaged ranges it met. Errors: ENOENT.
  */
 export async function readTable(source: TableSource): Promise<[from: number, to: number][]> {
-  const { ports, folder, state, table } = source;
+  const { ports, folder, state, table, writes } = source;
   const before = table.fresh;
   table.restartReading();
-  const index = readIndex(ports.fs, folder, table.segment);
+  const index = writes ? readIndex(ports.fs, folder, table.segment) : undefined;
   if (index) for (const entry of index) recall(state, table, entry);
   const damage = index ? [] : await readSegment(source);
   table.finishReading();

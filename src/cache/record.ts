@@ -12,6 +12,8 @@ import type { Json } from '../message.ts';
 import type { Operation, Written } from './operations.ts';
 
 export const PREFIX = 28;
+/** Six hexadecimal digits. */
+const LONGEST_HEADER = 0xffffff;
 /** The checksum covers the line from here. */
 const COVERED = 10;
 const NEWLINE = 10;
@@ -81,6 +83,8 @@ export class Batch {
 
   /** Appends a record and returns where in the batch its line begins. The header must be ASCII. */
   add(header: string, payload?: string): number {
+    if (header.length > LONGEST_HEADER)
+      throw new RangeError(`a header of ${header.length} bytes is too long`);
     const payloadRoom =
       payload === undefined ? 0 : payload.length < 65_536 ? payload.length * 3 : Buffer.byteLength(payload);
     this.#room(1 + PREFIX + header.length + 1 + payloadRoom + 2);
@@ -119,7 +123,13 @@ export class Batch {
 /** The header's length when `buffer[start, end)` is a sound line, else -1. */
 export function checkLine(buffer: Buffer, start: number, end: number): number {
   const length = end - start;
-  if (length < PREFIX + 3 || buffer[start] !== OPEN || buffer[start + 1] !== QUOTE || buffer[end - 1] !== CLOSE) return -1;
+  if (
+    length < PREFIX + 3 ||
+    buffer[start] !== OPEN ||
+    buffer[start + 1] !== QUOTE ||
+    buffer[end - 1] !== CLOSE
+  )
+    return -1;
   if (getHex(buffer, start + 11, 8) !== length) return -1;
   const headerLength = getHex(buffer, start + 20, 6);
   if (headerLength < 2 || PREFIX + headerLength >= length) return -1;
@@ -130,6 +140,11 @@ export function checkLine(buffer: Buffer, start: number, end: number): number {
 /** The checksum that a sound line begins with; names a record beyond doubt together with its offset. */
 export function lineChecksum(buffer: Buffer, start: number): string {
   return buffer.toString('latin1', start + 2, start + 10);
+}
+
+/** The line's length as its prefix says, unverified; 0 when it says nothing. */
+export function lineLength(buffer: Buffer, start: number): number {
+  return Math.max(0, getHex(buffer, start + 11, 8));
 }
 
 export function headerText(buffer: Buffer, start: number, headerLength: number): string {
@@ -155,45 +170,84 @@ export interface LineVisitor {
 
 /**
  * Visits every complete line of `buffer[from, to)` and returns where the first incomplete one begins.
- * Goes on behind a damaged line at the next newline. The two places where a damaged newline would hide a
- * sound neighbour are known by position, never searched for: a payload may hold bytes that look like a record.
+ * Goes on behind a damaged line at the next newline. The places where a damaged newline would hide a sound neighbour
+ * are known by position, never searched for: a payload may hold bytes that look like a record. For the same reason
+ * a line that was cut in two by a byte that became a newline is passed over whole.
+ * @param behind how many bytes the file has behind `to`: a cut line that reaches there is left for when they are seen.
  */
-export function scanLines(buffer: Buffer, from: number, to: number, visitor: LineVisitor): number {
+export function scanLines(
+  buffer: Buffer,
+  from: number,
+  to: number,
+  visitor: LineVisitor,
+  behind = 0,
+): number {
   let start = from;
   while (start < to) {
     if (buffer[start] === NEWLINE) {
       start++;
       continue;
     }
-    const found = buffer.indexOf(NEWLINE, start);
-    if (found < 0 || found >= to) return start;
-    visitLine(buffer, start, found, visitor);
-    start = found + 1;
+    const end = buffer.indexOf(NEWLINE, start);
+    if (end < 0 || end >= to) return start;
+    const whole = visitLine(buffer, start, end, to, behind, visitor);
+    if (whole < 0) return start;
+    start = whole + 1;
   }
   return start;
 }
 
-function visitLine(buffer: Buffer, start: number, end: number, visitor: LineVisitor): void {
+/** Returns where what was visited ends, or -1 when more of the file must be seen first. */
+function visitLine(
+  buffer: Buffer,
+  start: number,
+  end: number,
+  to: number,
+  behind: number,
+  visitor: LineVisitor,
+): number {
   const headerLength = checkLine(buffer, start, end);
   if (headerLength >= 0) {
     visitor.record(buffer, start, end, headerLength);
-    return;
+    return end;
   }
   // The newline that begins a write was damaged: the record follows it.
-  if (buffer[start] !== OPEN && end - start > PREFIX && checkLine(buffer, start + 1, end) >= 0) {
+  const behindFirst = end - start > PREFIX ? checkLine(buffer, start + 1, end) : -1;
+  if (behindFirst >= 0) {
     visitor.bad(buffer, start, start + 1, 'rot');
-    visitLine(buffer, start + 1, end, visitor);
-    return;
+    visitor.record(buffer, start + 1, end, behindFirst);
+    return end;
   }
   // The newline behind a sound record was damaged: its own length says where it ends.
   const length = end - start > PREFIX ? getHex(buffer, start + 11, 8) : -1;
-  if (length > 0 && start + length < end && checkLine(buffer, start, start + length) >= 0) {
-    visitLine(buffer, start, start + length, visitor);
-    visitor.bad(buffer, start + length, start + length + 1, 'rot');
-    if (start + length + 1 < end) visitLine(buffer, start + length + 1, end, visitor);
-    return;
+  const cut = start + length;
+  const first = length > 0 && cut < end ? checkLine(buffer, start, cut) : -1;
+  if (first >= 0) {
+    visitor.record(buffer, start, cut, first);
+    visitor.bad(buffer, cut, cut + 1, 'rot');
+    return cut + 1 < end ? visitLine(buffer, cut + 1, end, to, behind, visitor) : end;
   }
-  visitor.bad(buffer, start, end, damageKind(buffer, start, end));
+  const kind = damageKind(buffer, start, end);
+  if (kind === 'torn' && length > 0) {
+    if (cut >= to && cut < to + behind) return -1;
+    if (cut < to && wasCutAt(buffer, start, end, cut)) {
+      visitor.bad(buffer, start, cut, 'rot');
+      return cut;
+    }
+  }
+  visitor.bad(buffer, start, end, kind);
+  return end;
+}
+
+/** Whether `buffer[start, end)` is a record but for the byte at `newline`. */
+function wasCutAt(buffer: Buffer, start: number, newline: number, end: number): boolean {
+  if (buffer[end] !== NEWLINE) return false;
+  const line = Buffer.from(buffer.subarray(start, end));
+  for (let byte = 0; byte < 256; byte++) {
+    line[newline - start] = byte;
+    if (checkLine(line, 0, line.length) >= 0) return true;
+  }
+  return false;
 }
 
 const SHAPE = Buffer.from('["________:________:______",', 'latin1');

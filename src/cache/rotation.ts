@@ -18,13 +18,14 @@ import {
   temporaryName,
 } from './files.ts';
 import { writeIndex } from './index-file.ts';
-import { chooseCarried, loadHead, writeHead, type Carried, type LoadedHead } from './head.ts';
+import { chooseCarried, loadHead, writeHead, type Load, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, makeWhole, rebuildHead } from './loading.ts';
 import type { Log } from './log.ts';
-import type { SealReason } from './operations.ts';
+import type { HeadStart, SealReason } from './operations.ts';
 import { Batch } from './record.ts';
 import type { Space } from './space.ts';
 import { segmentOf } from './position.ts';
+import type { QueueState } from './state.ts';
 
 /** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
 const GRACE_MS = 50;
@@ -50,6 +51,8 @@ export class Rotation {
   /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
   #maySeal = true;
   #nextTry = 0;
+  /** What the present segment's head says of its predecessor's seal. */
+  #prev: HeadStart['prev'] = null;
   #reclaimed = 0;
   #reclaimedAt = -Infinity;
 
@@ -64,6 +67,7 @@ export class Rotation {
     const { headEnd, applied, options, state } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
+    if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
     if (own >= limit * (1 + this.#jitter)) return 'size';
     return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
@@ -111,12 +115,24 @@ export class Rotation {
     if (applied - headEnd >= WORTH_BYTES && !live.has(state.segment)) return true;
     for (const segment of listSegments(fs, options.folder)) {
       if (segment >= state.segment || live.has(segment)) continue;
+      if (this.#sizeOf(segment) >= headEnd + WORTH_BYTES) return true;
+    }
+    return false;
+  }
+
+  /** 0 when it has been deleted meanwhile. */
+  #sizeOf(segment: number): number {
+    const { options } = this.#log;
+    const { fs } = options.ports;
+    try {
       const fd = fs.open(`${options.folder}/${segmentName(segment)}`, 'read');
       const { size } = fs.stat(fd);
       fs.close(fd);
-      if (size >= headEnd + WORTH_BYTES) return true;
+      return size;
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return 0;
+      throw error;
     }
-    return false;
   }
 
   /** Moves on from a sealed segment: finds or makes its successor. */
@@ -157,15 +173,22 @@ export class Rotation {
     await this.#sweep();
   }
 
-  /** A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. */
-  async checkForSuccessor(): Promise<void> {
+  /**
+   * A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. Then resolves, in
+   * the newest segment, with the offset of that seal as far as it is known; 0 stands before everything.
+   */
+  async checkForSuccessor(): Promise<number | undefined> {
     const log = this.#log;
     log.suspicious = false;
-    if (log.state.seal) return;
-    if (this.#newerExists()) return this.reload();
+    if (log.state.seal) return undefined;
+    if (this.#newerExists()) {
+      const { segment } = log.state;
+      await this.reload();
+      return this.#prev?.segment === segment ? this.#prev.at : 0;
+    }
     const { fs } = log.options.ports;
     const { size, links } = fs.stat(log.fd);
-    if (links > 0 && size >= log.applied) return;
+    if (links > 0 && size >= log.applied) return undefined;
     throw new QueueError(
       'STORAGE_FAILED',
       `${segmentName(log.state.segment)} was ${links > 0 ? 'truncated' : 'removed'} from outside`,
@@ -179,6 +202,10 @@ export class Rotation {
   #newerExists(): boolean {
     const { options, state } = this.#log;
     return newestSegment(options.ports.fs, options.folder) > state.segment;
+  }
+
+  close(): void {
+    this.#abandonPrepared(undefined);
   }
 
   /** Lets the prepared file go: it was made for the successor of this segment and no other. */
@@ -221,10 +248,10 @@ export class Rotation {
     this.#nextTry = 0;
     try {
       const id = log.state.id;
-      const light = !log.whole && (await enterLightly(log, fd, segment));
+      const light = log.whole ? undefined : await enterLightly(log, fd, segment);
       const loaded = light ? undefined : loadHead(ports.fs, fd, segment, keepOutcomes, path);
       if (light) {
-        // Its control records are all that is needed.
+        this.#prev = light.prev;
       } else if (!loaded) await rebuildHead(log, fd, segment);
       else if (this.#agrees(loaded)) {
         log.state.enterSegment(segment);
@@ -233,9 +260,10 @@ export class Rotation {
         log.enter(fd, loaded.end);
       } else {
         if (loaded.start.prev?.segment === log.state.segment && loaded.start.id === id)
-          this.#disagree(segment);
+          this.#disagree(segment, loaded.state);
         await adopt(log, fd, loaded.state, loaded.end);
       }
+      if (loaded) this.#prev = loaded.start.prev;
       if (id !== '' && log.state.id !== id) {
         throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, {
           queue,
@@ -261,8 +289,10 @@ export class Rotation {
     );
   }
 
-  #disagree(segment: number): void {
+  /** Both segments are kept, for whoever wants to know why. */
+  #disagree(segment: number, state: QueueState): void {
     const { queue, folder, report } = this.#log.options;
+    for (const kept of [segment - 1, segment]) state.damage.push({ segment: kept, from: 0, to: 0 });
     const text = `the head of ${segmentName(segment)} differs from what this process had read; it goes on from the head`;
     report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
   }
@@ -325,7 +355,7 @@ export class Rotation {
     const source = {
       state,
       seal: state.seal,
-      carried: this.#carried(),
+      load: this.#load(),
       gone: this.#gone(),
       now: clock.now(),
     };
@@ -349,9 +379,9 @@ export class Rotation {
     return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
   }
 
-  #carried(): Carried[] {
+  #load(): Load | undefined {
     const { state, contents, options } = this.#log;
-    if (state.seal?.why === 'destroy' || this.#space.inNeed()) return [];
+    if (state.seal?.why === 'destroy' || this.#space.inNeed()) return undefined;
     return chooseCarried(state, contents, options.segmentBytes);
   }
 

@@ -5,15 +5,17 @@
 import type { MessageFilter } from '../backend.ts';
 import type { Message } from '../message.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
-import { errorCode, segmentName } from './files.ts';
+import { isGone, segmentName } from './files.ts';
 import type { Journal } from './journal.ts';
 import type { Operation, Place } from './operations.ts';
-import { position, segmentOf } from './position.ts';
+import { offsetOf, position, segmentOf } from './position.ts';
 import { asciiJson, checkLine, headerText } from './record.ts';
 import type { SegmentTable } from './table.ts';
 
 const NEWLINE = 10;
 const CHUNK = 1024 * 1024;
+/** How often a search is begun anew because segments came and went meanwhile. */
+const TRIES = 20;
 /** Messages read between two turns of the event loop. */
 const STRIDE = 256;
 
@@ -29,8 +31,15 @@ export class Search {
     const { options } = this.#journal;
     const { contents } = this.#journal.log;
     for await (const positions of this.#positions(filter)) {
-      const { state } = this.#journal;
-      const stored = contents.readAll(state, positions);
+      let { state } = this.#journal;
+      let stored = contents.readAll(state, positions);
+      if (stored.includes(undefined)) {
+        // Ended, or carried to another segment meanwhile.
+        await this.#journal.refresh();
+        ({ state } = this.#journal);
+        stored = contents.readAll(state, positions);
+        for (const [i, at] of positions.entries()) if (!stored[i]) this.#reportUnreadable(at);
+      }
       for (const found of stored) {
         const message = found && toMessage(found, state, options.ports.clock.now());
         if (message && matches(message, filter)) yield message;
@@ -39,12 +48,23 @@ export class Search {
     }
   }
 
+  #reportUnreadable(at: number): void {
+    const { log, state } = this.#journal;
+    if (!state.lifeOf(at)) return;
+    const place = state.touched.get(at)?.place ?? at;
+    log.noteDamage(segmentOf(place), offsetOf(place), offsetOf(place) + 1);
+  }
+
   async byUuid(uuid: string): Promise<StoredMessage | undefined> {
-    const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
-    const { state, contents } = this.#journal.log;
-    if (at === undefined || !state.lifeOf(at)) return undefined;
-    const stored = contents.read(state, at);
-    return stored?.content.u === uuid ? stored : undefined;
+    for (let attempt = 0; ; attempt++) {
+      const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
+      const { state, contents } = this.#journal.log;
+      if (at === undefined || !state.lifeOf(at)) return undefined;
+      const stored = contents.read(state, at);
+      if (stored?.content.u === uuid) return stored;
+      if (attempt === TRIES) return undefined;
+      await this.#journal.refresh();
+    }
   }
 
   /** Positions of the failed messages among `uuids`. */
@@ -80,25 +100,32 @@ export class Search {
     }
   }
 
-  /** Positions of messages of which a record holds `text` in its header; newest segments first. */
+  /** Positions of messages of which a record holds, or has held, `text` in its header; newest segments first. */
   async #containing(text: string): Promise<Set<number>> {
-    const { state } = this.#journal;
-    const segments = new Set(state.tables.keys());
-    for (const { place } of state.touched.values()) segments.add(segmentOf(place));
-    const found = new Set<number>();
-    for (const segment of [...segments].sort((a, b) => b - a))
-      await this.#searchSegment(segment, text, found);
-    return found;
+    for (let attempt = 0; ; attempt++) {
+      const { state } = this.#journal;
+      const { segment } = state;
+      const segments = new Set(state.tables.keys());
+      for (const { place } of state.touched.values()) segments.add(segmentOf(place));
+      const found = new Set<number>();
+      let complete = true;
+      for (const each of [...segments].sort((a, b) => b - a)) {
+        complete = (await this.#searchSegment(each, text, found)) && complete;
+      }
+      // What has been carried on meanwhile may have been missed in both places.
+      if ((complete && this.#journal.state.segment === segment) || attempt === TRIES) return found;
+      await this.#journal.refresh();
+    }
   }
 
-  async #searchSegment(segment: number, text: string, found: Set<number>): Promise<void> {
+  /** False: the segment is gone. */
+  async #searchSegment(segment: number, text: string, found: Set<number>): Promise<boolean> {
     const { fs, clock } = this.#journal.options.ports;
     let fd: number;
     try {
       fd = fs.open(`${this.#journal.options.folder}/${segmentName(segment)}`, 'read');
     } catch (error) {
-      // Spent and deleted meanwhile.
-      if (errorCode(error) === 'ENOENT') return;
+      if (isGone(error)) return false;
       throw error;
     }
     try {
@@ -126,12 +153,13 @@ export class Search {
         from += end;
         await clock.yield();
       }
+      return true;
     } finally {
       fs.close(fd);
     }
   }
 
-  /** The message whose present content is the record at `buffer[start, end)`. */
+  /** The live message whose content is, or was, the record at `buffer[start, end)`. */
   #messageIn(buffer: Buffer, start: number, end: number, segment: number, base: number): number | undefined {
     const headerLength = checkLine(buffer, start, end);
     if (headerLength < 0) return undefined;
@@ -141,8 +169,7 @@ export class Search {
     const place = position(segment, base + start);
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const at = header.op === 'add' ? place : position(...header.p);
-    const { state } = this.#journal;
-    return state.lifeOf(at) && (state.touched.get(at)?.place ?? at) === place ? at : undefined;
+    return this.#journal.state.lifeOf(at) ? at : undefined;
   }
 }
 

@@ -24,6 +24,9 @@ export function parseToken({ token, uuid }: ClaimRef): { claim: string; at: numb
   return { claim: match[1]!, at: position(Number(match[2]), Number(match[3])) };
 }
 
+/** With the longest aliases a record of so many stays below 8 MiB. */
+const MOST_MEMBERS = 1000;
+
 interface Member {
   at: number;
   ref: ClaimRef;
@@ -50,8 +53,9 @@ export class SettleGroup implements Submission {
     this.#onDraft = onDraft;
   }
 
-  add(member: Member): void {
-    this.#members.push(member);
+  /** False: it holds as many as one record should. */
+  add(member: Member): boolean {
+    return this.#members.length < MOST_MEMBERS && this.#members.push(member) > 0;
   }
 
   draft(): Draft {

@@ -12,6 +12,7 @@ import type {
   HeadStart,
   OutcomeEntry,
   Operation,
+  Place,
   SealReason,
   StampRecord,
   Where,
@@ -167,18 +168,6 @@ export class QueueState extends Messages {
         });
         return changed(granted);
       }
-      case 'take': {
-        if (this.paused) return NONE;
-        const granted: number[] = [];
-        let index = 0;
-        eachMessage(h.c, (at, due) => {
-          const i = index++;
-          if (granted.length >= h.max || !this.happen(at, { type: 'take', due })) return;
-          granted.push(at);
-          this.#ended(h.u[i], h.a[i], 'taken', h.t);
-        });
-        return changed(granted);
-      }
       case 'done': {
         const ended: number[] = [];
         let index = 0;
@@ -274,6 +263,8 @@ export class QueueState extends Messages {
 
   #refusal(h: Header & { op: 'add' }, { length, headerLength }: Extent): Effect | undefined {
     if (this.id === '') return NONE;
+    // A record that freed the alias or the room may have been in the hole: rather a message too many than one lost.
+    if (this.#isHoled) return undefined;
     const { uniqueAlias, maxMessages, maxBytes } = this.options;
     const holder = uniqueAlias && h.a !== undefined ? this.holderOf(h.a) : undefined;
     if (holder !== undefined) return { kind: 'duplicate', at: holder };
@@ -287,11 +278,25 @@ export class QueueState extends Messages {
 
   #update(h: Header & { op: 'update' }, extent: Extent): Effect {
     const at = position(...h.p);
-    if (!this.lifeOf(at) || (this.touched.get(at)?.place ?? at) !== position(...h.at)) return NONE;
+    if (!this.lifeOf(at)) return NONE;
+    if ((this.touched.get(at)?.place ?? at) !== position(...h.at) && !this.#isDamaged(h.at)) return NONE;
     const holder = this.options.uniqueAlias && h.a !== undefined ? this.holderOf(h.a) : undefined;
     if (holder !== undefined && holder !== at) return { kind: 'duplicate', at: holder };
     this.replace(at, rescheduling(h), extent, h.a);
     return changed([at]);
+  }
+
+  /**
+   * Whether records of this segment are lost. From there to the next head, the replay errs on the side of a message
+   * too many.
+   */
+  get #isHoled(): boolean {
+    return this.damage.length > 0 && this.damage.some(({ segment }) => segment === this.segment);
+  }
+
+  /** Whether a record that others refer to is lost. */
+  #isDamaged([at, offset]: Place): boolean {
+    return this.damage.some(({ segment, from, to }) => segment === at && from <= offset && offset < to);
   }
 
   #create(h: Header & { op: 'create' }, payload: HeadPayload): Effect {

@@ -8,6 +8,8 @@
  */
 import { born, FRESH, type Life } from '../message.ts';
 
+/** No offset is larger. */
+const LAST = 2 ** 32 - 1;
 const FRESH_BIT = 1;
 const DEFERRED_BIT = 2;
 const DISABLED_BIT = 4;
@@ -29,6 +31,8 @@ export class SegmentTable {
   #headers = new Uint16Array(16);
   #flags = new Uint8Array(16);
   #dues: Float64Array | undefined;
+  /** Offset of the seal, where it is known. */
+  #end = LAST;
   /** While unread: inclusive runs of offsets [from, to, from, to, …] of what is not fresh, ascending. */
   #runs: number[] = [];
   /** While unread: offsets touched since. */
@@ -44,6 +48,7 @@ export class SegmentTable {
     table.fresh = fresh;
     table.special = special;
     table.#runs = runs;
+    if (runs.at(-1) === LAST) table.#end = runs.at(-2)!;
     return table;
   }
 
@@ -191,12 +196,17 @@ export class SegmentTable {
     this.#flags[i]! &= ~FRESH_BIT;
   }
 
+  /** The segment has been sealed at `offset`: what stands behind has never been a message. */
+  close(offset: number): void {
+    this.#end = offset;
+  }
+
   /** Nothing here is fresh any more. */
   touchAll(): void {
     this.fresh = 0;
     this.special = 0;
     for (let i = 0; i < this.count; i++) this.#flags[i]! &= ~FRESH_BIT;
-    if (!this.read) this.#runs = [0, 2 ** 32 - 1];
+    if (!this.read) this.#runs = [0, LAST];
   }
 
   /** Raises `firstFresh` over what is not fresh and returns it; `count` when nothing is. */
@@ -210,7 +220,7 @@ export class SegmentTable {
     return this.read || this.#touched.size === 0;
   }
 
-  /** Inclusive runs of offsets that are not fresh. */
+  /** Inclusive runs of offsets that are not fresh; the last one behind the seal. */
   runs(): number[] {
     if (!this.read) return this.#runs;
     const runs: number[] = [];
@@ -220,6 +230,7 @@ export class SegmentTable {
       while (i + 1 < this.count && !this.isFreshAt(i + 1)) i++;
       runs.push(from, this.#offsets[i]!);
     }
+    if (this.#end < LAST) runs.push(this.#end, LAST);
     return runs;
   }
 

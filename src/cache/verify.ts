@@ -8,9 +8,12 @@ import {
   errorCode,
   FileScanner,
   indexName,
+  isGone,
   listSegments,
+  newestSegment,
   segmentName,
   storageError,
+  temporaryName,
   type FileVisitor,
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
@@ -169,8 +172,8 @@ class Verification {
     try {
       fd = fs.open(path, 'read');
     } catch (error) {
-      // Spent and deleted by a worker since it was listed.
-      if (errorCode(error) === 'ENOENT') return undefined;
+      // Spent and deleted by a worker since it was listed, unless the newest head says otherwise.
+      if (isGone(error) && !newest) return undefined;
       throw error;
     }
     try {
@@ -193,15 +196,26 @@ class Verification {
       if (newest && state) {
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
         for (const reference of head.references) {
-          if (fs.kind(`${this.#folder}/${segmentName(reference)}`) === undefined) {
+          if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file') {
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);
           }
         }
+        this.#checkSuccessor(state);
       }
       return state;
     } finally {
       fs.close(fd);
     }
+  }
+
+  /** A successor that the log has chosen exists, under its temporary name or its own. */
+  #checkSuccessor({ segment, successor }: QueueState): void {
+    const { fs } = this.#ports;
+    if (successor === undefined) return;
+    if (fs.kind(`${this.#folder}/${temporaryName(segment + 1, successor)}`) !== undefined) return;
+    // Renamed, or even spent, since the folder was listed.
+    if (newestSegment(fs, this.#folder) > segment) return;
+    this.#missing(segment + 1, 'the log has chosen this segment as the next one');
   }
 
   async #survey(fd: number, file: string): Promise<Survey> {
@@ -304,14 +318,20 @@ class Verification {
     const { state } = head;
     let complete = true;
     for (const table of state.tables.values()) {
-      if (table.read || (table.special === 0 && !state.needsTables)) continue;
+      // For the newest segment, to find all that waits; else as far as the rules need it.
+      if (table.read || !(newest || table.special > 0 || state.needsTables)) continue;
       const path = `${this.#folder}/${segmentName(table.segment)}`;
-      if (this.#ports.fs.kind(path) === undefined) {
+      if (this.#ports.fs.kind(path) !== 'file') {
         complete = false;
         continue;
       }
       const source = { ports: this.#ports, scanner: this.#scanner, folder: this.#folder, state, table };
+      const waiting = table.fresh;
       await readTable({ ...source, writes: false });
+      const lost = waiting - table.fresh;
+      if (newest && lost > 0) {
+        this.#missing(table.segment, `${lost} of the messages that wait in it cannot be found`);
+      }
     }
     state.recount();
     const visitor: FileVisitor = {

@@ -128,9 +128,11 @@ export class MemoryQueue {
     this.endLapsed();
     const [entry] = this.#next(1, holder);
     if (!entry) return undefined;
+    const token = randomUUID();
+    this.#apply(entry, { type: 'claim', token, due: dueOf(entry) });
     const message = this.#show(entry);
-    this.#apply(entry, { type: 'take', due: dueOf(entry) });
-    return message;
+    this.#apply(entry, { type: 'complete', token });
+    return { ...message, state: 'ready', attempts: message.attempts - 1 };
   }
 
   /**
@@ -311,7 +313,7 @@ export class MemoryQueue {
 
   #end(uuid: string, alias: string, outcome: Outcome): void {
     this.#entries.delete(uuid);
-    if (outcome !== 'completed' && outcome !== 'taken') return;
+    if (outcome !== 'completed') return;
     this.#processed++;
     this.#lastProcessed = this.#mark(uuid, alias);
   }

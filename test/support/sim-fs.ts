@@ -371,8 +371,10 @@ export class SimFileSystem implements FileSystem {
   corrupt(path: string, at: number, bytes: Uint8Array): void {
     const node = this.#find(path);
     if (node?.kind !== 'file') throw errno('ENOENT', path);
-    node.cache.data.set(bytes, at);
-    node.device.data.set(bytes.subarray(0, Math.max(0, node.device.data.length - at)), at);
+    for (const image of [node.cache, node.device]) {
+      const end = Math.min(at + bytes.length, image.size);
+      if (at < end) image.data.set(bytes.subarray(0, end - at), at);
+    }
   }
 
   /** Names that are open, for tests that count handles. */

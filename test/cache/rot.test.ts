@@ -1,0 +1,64 @@
+/** A changed byte in each kind of operation, in real folders: nothing sound is lost, nothing damaged is returned. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { damaged, examine, SPOTS, truthOf, type Allowed, type Truth } from '../support/examine.ts';
+import { everyOperation, openManager, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
+
+const OPERATIONS = ['add', 'update', 'set', 'claim', 'renew', 'done', 'fail', 'release', 'lapse', 'remove', 'retry', 'purge', 'pause', 'resume', 'attr', 'processed', 'writer', 'boot'];
+/** Those without which a message that has ended may seem not to have; lost settles deliver again. */
+const ENDING = new Set(['claim', 'done', 'remove', 'purge', 'lapse', 'create', 'resume', 'set', 'fail', 'retry', 'release']);
+
+let sound: Specimen;
+let truth: Truth;
+/** As `sound`, one seal later. */
+let older: Specimen;
+
+beforeAll(async () => {
+  sound = new Specimen();
+  await everyOperation(sound.root);
+  truth = await truthOf(sound);
+  older = sound.copy();
+  const manager = await openManager(older.root, { segmentBytes: 1000 });
+  await rotate(manager, older);
+  await manager.close();
+});
+
+afterAll(() => {
+  for (const specimen of [sound, older]) specimen.dispose();
+});
+
+/** The records of one kind in a segment; of adds, those of messages that are alive. */
+function ofKind(specimen: Specimen, file: string, op: string, alive: Truth): RecordAt[] {
+  return specimen.records(file).filter(({ header }) => {
+    return header.op === op && (op !== 'add' || alive.messages.has(header['u'] as string));
+  });
+}
+
+function allowed({ header }: RecordAt): Allowed {
+  const own = header.op === 'add' || header.op === 'carry' ? [header['u'] as string] : [];
+  return { lost: new Set(own), back: ENDING.has(header.op), changed: !['add', 'carry'].includes(header.op) };
+}
+
+describe.each(OPERATIONS)('in the current segment, a changed byte in the record %s', (op) => {
+  test.each(SPOTS)('in %s', (_, spot) =>
+    damaged(sound, async (copy) => {
+      const file = copy.segments().at(-1)!;
+      const record = ofKind(copy, file, op, truth).at(-1)!;
+      copy.flip(file, spot(record));
+      await examine(copy, truth, allowed(record));
+    }),
+  );
+});
+
+describe.each(OPERATIONS)('in an older segment, a changed byte in the record %s', (op) => {
+  test.each(SPOTS.slice(3))('in %s', (_, spot) =>
+    damaged(older, async (copy) => {
+      const file = copy.segments().at(-2)!;
+      const record = ofKind(copy, file, op, truth).at(-1)!;
+      copy.flip(file, spot(record));
+      // The head knows what became of every message; only contents are needed of the segment.
+      const holds = op === 'add' || op === 'update';
+      const lost = new Set(holds ? [record.header['u'] as string] : []);
+      await examine(copy, truth, { lost, unread: !holds });
+    }),
+  );
+});
