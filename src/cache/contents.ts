@@ -23,7 +23,8 @@ export interface StoredMessage {
 const SPAN = 512 * 1024;
 /** Enough for most records whose length is not known. */
 const GUESS = 4096;
-const OPEN_FILES = 8;
+/** Few: a deleted file that somebody holds open still takes its space. */
+const OPEN_FILES = 2;
 
 type ContentHeader = (Operation & Written & Content) | ({ op: 'carry'; i: number } & Content);
 
@@ -63,6 +64,7 @@ export class Contents {
     return this.#readAt(at, place, length);
   }
 
+  /** Lets the files go; they are opened again when they are needed. */
   close(): void {
     for (const fd of this.#files.values()) this.#fs.close(fd);
     this.#files.clear();

@@ -58,16 +58,25 @@ export function checkFileSystem(fs: FileSystem, path: string): void {
 }
 
 /** Tries out what everything rests on: appends of two handles in order, and a rename. Errors: STORAGE_UNSUPPORTED. */
-export function probe({ fs, random }: Ports, root: string): void {
-  const path = `${root}/.probe-${random.hex(8)}`;
+export function probe(ports: Ports, root: string): void {
+  let holds: boolean;
   try {
-    fs.close(fs.open(path, 'create', 0o600));
+    holds = appendsAndRenames(ports, root);
   } catch (error) {
     // A full disk must not keep consumers out.
     if (isFull(error)) return;
     throw error;
   }
+  if (holds) return;
+  throw new QueueError('STORAGE_UNSUPPORTED', 'appends or renames do not hold on this file system', {
+    path: root,
+  });
+}
+
+function appendsAndRenames({ fs, random }: Ports, root: string): boolean {
+  const path = `${root}/.probe-${random.hex(8)}`;
   let named = path;
+  fs.close(fs.open(path, 'create', 0o600));
   try {
     const one = fs.open(path, 'append');
     const two = fs.open(path, 'append');
@@ -83,13 +92,10 @@ export function probe({ fs, random }: Ports, root: string): void {
     }
     fs.rename(path, `${path}-2`);
     named = `${path}-2`;
-    if (read.toString('latin1') === 'abc' && fs.kind(named) === 'file') return;
+    return read.toString('latin1') === 'abc' && fs.kind(named) === 'file';
   } finally {
     fs.remove(named);
   }
-  throw new QueueError('STORAGE_UNSUPPORTED', 'appends or renames do not hold on this file system', {
-    path: root,
-  });
 }
 
 async function makeFolders(fs: FileSystem, path: string): Promise<void> {
@@ -128,7 +134,14 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
   state.created = clock.now();
   state.boot = processes.self().boot;
   const batch = new Batch();
-  writeHead(batch, 1, { state, seal: undefined, load: undefined, gone: new Set(), now: state.created });
+  writeHead(batch, 1, {
+    state,
+    seal: undefined,
+    load: undefined,
+    gone: new Set(),
+    outcomes: false,
+    now: state.created,
+  });
   try {
     const fd = fs.open(`${cradle}/${segmentName(1)}`, 'create', fileMode);
     try {

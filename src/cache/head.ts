@@ -41,6 +41,8 @@ export interface HeadSource {
   load: Load | undefined;
   /** Writers not to be listed any more. */
   gone: ReadonlySet<string>;
+  /** Whether to tell how the last messages ended. */
+  outcomes: boolean;
   now: number;
 }
 
@@ -68,7 +70,7 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
     rules: RULES,
     id,
     segment,
-    prev: seal ? { segment: state.segment, at: seal.offset, crc: seal.checksum } : null,
+    prev: seal ? prevOf(state.segment, seal) : null,
     digest: state.digest,
     boot,
     t: source.now,
@@ -112,11 +114,16 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
       if (!source.gone.has(w)) put({ op: 'registered', w, who, dur: durability });
     }
     for (const damage of state.damage) put({ op: 'damage', ...damage });
-    for (let i = 0; i < state.outcomes.length; i += OUTCOMES) {
+    for (let i = 0; source.outcomes && i < state.outcomes.length; i += OUTCOMES) {
       put({ op: 'outcomes' }, state.outcomes.slice(i, i + OUTCOMES));
     }
   }
   put({ op: 'ready', ctl: 1, records });
+}
+
+function prevOf(segment: number, { offset, checksum, why }: Seal): HeadStart['prev'] {
+  const prev = { segment, at: offset, crc: checksum };
+  return why === 'sync' ? { ...prev, failed: 1 } : prev;
 }
 
 function putTable(table: SegmentTable, put: (header: HeadRecord) => void): void {
@@ -344,8 +351,9 @@ function leaseOf(h: TouchedRecord): { writer: string; began: number; length: num
 const CARRY_PART = 32;
 const CARRY_MESSAGES = 1000;
 
-/** All that lives in one segment, to be moved into a head. */
+/** Contents to be moved into a head. */
 export interface Load {
+  /** The segment in which nothing lives after that, or 0. */
   segment: number;
   messages: Carried[];
 }
@@ -380,6 +388,28 @@ export function chooseCarried(state: QueueState, contents: Contents, segmentByte
     if (messages) return { segment, messages };
   }
   return undefined;
+}
+
+/**
+ * After a failed flush: all that lives in the sealed segment. Its pages may never reach the device, however often they
+ * are flushed again, and a flush by another handle may have been told nothing; as long as they can be read, their
+ * contents move to the head.
+ */
+export function rescue(state: QueueState, contents: Contents): Load {
+  const table = state.tables.get(state.segment)!;
+  for (let i = 0; i < table.count; i++) {
+    if (!table.isFreshAt(i)) continue;
+    const at = position(table.segment, table.offsetAt(i));
+    // Where it is now, but by itself: a table tells only of messages that stand in their segment.
+    state.carry(at, at, table.lengthAt(i), table.headerLengthAt(i));
+  }
+  const messages: Carried[] = [];
+  for (const [at, { place }] of state.touched) {
+    if (segmentOf(place) !== state.segment) continue;
+    const found = contents.read(state, at);
+    if (found) messages.push({ at, inserted: found.inserted, content: found.content, json: found.json });
+  }
+  return { segment: 0, messages };
 }
 
 /** Undefined when it is more than `most` bytes, or cannot be read. */

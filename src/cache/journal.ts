@@ -64,6 +64,8 @@ export class Journal {
   #cancelInterval: (() => void) | undefined;
   /** Adds wait for space that an early seal will free. */
   #reclaim = false;
+  /** Space has run short: what others have freed meanwhile must be known before an add is refused. */
+  #short = false;
   /** Others have moved on and deleted what this handle was about to read. */
   #behind = false;
   #idle: (() => void)[] = [];
@@ -193,7 +195,7 @@ export class Journal {
     if (log.suspicious) return async () => void (await rotation.checkForSuccessor());
     if (!log.whole && this.#pending.some((submission) => !submission.light)) return () => makeWhole(log);
     if (log.state.seal) return () => rotation.follow();
-    if (this.#pending.some((submission) => submission.current)) {
+    if (this.#short || this.#pending.some((submission) => submission.current)) {
       if (!log.step()) return () => log.catchUp();
       if (log.state.seal || log.suspicious) return undefined;
     }
@@ -227,8 +229,9 @@ export class Journal {
       const refusal =
         submission.purpose === 'add' ? log.space.refusal(log.batched + (submission.size ?? 0)) : undefined;
       if (refusal) {
-        if (!log.whole) {
-          obstacle = () => makeWhole(log);
+        if (!log.whole || !this.#short) {
+          this.#short = true;
+          obstacle = () => (log.whole ? log.catchUp() : makeWhole(log));
           break;
         }
         this.#reclaim = this.#rotation.reclaims();
@@ -250,6 +253,7 @@ export class Journal {
       else log.append(draft as Draft, submission);
     }
     this.#pending.splice(0, count);
+    if (!obstacle && !this.#reclaim) this.#short = false;
     return obstacle;
   }
 
@@ -357,8 +361,7 @@ export class Journal {
       path: this.log.path,
     });
     try {
-      if (!this.state.seal)
-        await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync', s: this.log.syncer.synced });
+      if (!this.state.seal) await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' });
     } catch (error) {
       this.options.report(this.#typed(error, 'sealing the journal after a failed flush'));
     }

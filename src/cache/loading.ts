@@ -77,6 +77,8 @@ export async function enterLightly(log: Log, fd: number, segment: number): Promi
     if (head.end === 0) await ports.clock.yield();
   }
   if (head.end === 0 || !head.start) return undefined;
+  // The note that chose this segment may be gone after a power cut: then its name must not be.
+  if (head.start.prev?.failed) await ports.fs.syncFolder(folder);
   log.state = state;
   log.whole = false;
   log.enter(fd, head.end);

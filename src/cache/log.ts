@@ -117,10 +117,16 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.suspicious = false;
     // The same file, with a whole state instead of a light one: this writer's numbers and flushes go on.
     if (this.fd === fd) return;
+    this.contents.close();
     if (this.fd >= 0) {
       const old = this.fd;
       // Flushes of the old segment are under way; its waiters are answered by them.
-      void this.syncer.idle().then(() => fs.close(old));
+      this.syncer
+        .idle()
+        .then(() => fs.close(old))
+        .catch((error: unknown) =>
+          this.options.report(storageError(error, 'closing a segment', this.options.queue, this.path)),
+        );
     }
     this.fd = fd;
     this.#records = 0;
@@ -162,7 +168,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     header.w = this.writer;
     header.n = ++this.#records;
     header.t = this.#time;
-    header.s = undefined;
+    header.s = header.op === 'seal' ? this.syncer.synced : undefined;
     if (this.flight.length === 0 && this.syncer.synced > this.#saidSynced) {
       this.#saidSynced = header.s = this.syncer.synced;
     }

@@ -139,20 +139,24 @@ export class Messages {
 
   /** The content of a message has been carried to a head. */
   carry(at: number, place: number, length: number, headerLength: number): void {
-    let touched = this.touched.get(at);
-    if (!touched) {
-      const table = this.tables.get(segmentOf(at));
-      const life = table?.freshLife(offsetOf(at));
-      if (!table || !life) return;
-      touched = { life, place, length, headerLength };
-      this.touched.set(at, touched);
-      table.touch(offsetOf(at));
-      if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
-      this.line.enter(at, life);
-    }
-    touched.place = place;
-    touched.length = length;
-    touched.headerLength = headerLength;
+    const known = this.touched.get(at);
+    const touched = known ?? this.#detach(at);
+    if (touched) Object.assign(touched, { place, length, headerLength });
+    if (touched && !known) this.line.enter(at, touched.life);
+  }
+
+  /** Lets a fresh message stand by itself instead of in its table. Undefined when there is no such message. */
+  #detach(at: number): Touched | undefined {
+    const table = this.tables.get(segmentOf(at));
+    const life = table?.freshLife(offsetOf(at));
+    if (!table || !life) return undefined;
+    const i = table.read ? table.find(offsetOf(at)) : -1;
+    const length = i < 0 ? 0 : table.lengthAt(i);
+    const touched: Touched = { life, place: at, length, headerLength: i < 0 ? 0 : table.headerLengthAt(i) };
+    this.touched.set(at, touched);
+    table.touch(offsetOf(at));
+    if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
+    return touched;
   }
 
   /** A message has been added. */
@@ -202,9 +206,7 @@ export class Messages {
 
   /** The only place where a message's life changes. False: the event did not apply. */
   happen(at: number, event: Happening, lease?: Lease): boolean {
-    let touched = this.touched.get(at);
-    const table = touched ? undefined : this.tables.get(segmentOf(at));
-    const before = touched ? touched.life : table?.freshLife(offsetOf(at));
+    const before = this.lifeOf(at);
     if (!before) return false;
     const after = transition(before, event);
     if (after === undefined) return false;
@@ -213,35 +215,25 @@ export class Messages {
       const gained = Number(typeof after !== 'string' && isWaiting(after)) - Number(isWaiting(before));
       this.bytes += gained * this.#bytesOf(at);
     }
+    const touched = this.touched.get(at) ?? this.#detach(at)!;
     if (typeof after === 'string') {
       if (this.#aliasOf.size > 0) this.#forgetAlias(at);
-      if (touched) this.touched.delete(at);
+      this.touched.delete(at);
       this.claimed.delete(at);
       this.crashed.delete(at);
-    } else {
-      if (after.crashes > 0) this.crashed.add(at);
-      else if (before.crashes > 0) this.crashed.delete(at);
-      this.counts[bucketOf(after)]++;
-      if (touched) touched.life = after;
-      else {
-        const i = table!.read ? table!.find(offsetOf(at)) : -1;
-        const length = i < 0 ? 0 : table!.lengthAt(i);
-        const headerLength = i < 0 ? 0 : table!.headerLengthAt(i);
-        touched = { life: after, place: at, length, headerLength };
-        this.touched.set(at, touched);
-      }
-      if (after.phase.state === 'claimed') {
-        if (lease) touched.lease = lease;
-        this.claimed.add(at);
-      } else {
-        delete touched.lease;
-        this.claimed.delete(at);
-        this.line.enter(at, after);
-      }
+      return true;
     }
-    if (table) {
-      table.touch(offsetOf(at));
-      if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
+    this.counts[bucketOf(after)]++;
+    if (after.crashes > 0) this.crashed.add(at);
+    else if (before.crashes > 0) this.crashed.delete(at);
+    touched.life = after;
+    if (after.phase.state === 'claimed') {
+      if (lease) touched.lease = lease;
+      this.claimed.add(at);
+    } else {
+      delete touched.lease;
+      this.claimed.delete(at);
+      this.line.enter(at, after);
     }
     return true;
   }

@@ -74,7 +74,7 @@ export type Operation =
   | { op: 'boot'; ctl: 1; id: string }
   /** A queue begins where there was none. Payload: its options. */
   | { op: 'create'; ctl: 1; id: string }
-  | { op: 'seal'; ctl: 1; why: SealReason; s: number }
+  | { op: 'seal'; ctl: 1; why: SealReason }
   /** The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. */
   | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
 
@@ -107,8 +107,8 @@ export interface HeadStart {
   /** The queue's random id; '' while there is no queue of this name. */
   id: string;
   segment: number;
-  /** The seal before this head. */
-  prev: { segment: number; at: number; crc: string } | null;
+  /** The seal before this head. `failed`: its segment's notes may not be on the device, whatever a flush says. */
+  prev: { segment: number; at: number; crc: string; failed?: 1 } | null;
   /** Of the effects of the predecessor's records. */
   digest: number;
   boot: string;

@@ -18,7 +18,7 @@ import {
   temporaryName,
 } from './files.ts';
 import { writeIndex } from './index-file.ts';
-import { chooseCarried, loadHead, writeHead, type Load, type LoadedHead } from './head.ts';
+import { chooseCarried, loadHead, rescue, writeHead, type Load, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, makeWhole, rebuildHead } from './loading.ts';
 import type { Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
@@ -30,7 +30,7 @@ import type { QueueState } from './state.ts';
 /** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
 const GRACE_MS = 50;
 /** An early seal for want of space must be worth a head. */
-const WORTH_BYTES = 128 * 1024;
+const WORTH_BYTES = 64 * 1024;
 
 /** Seals to free space, at most so many in so long: after three, what can be freed is. */
 const RECLAIMS = 3;
@@ -93,7 +93,10 @@ export class Rotation {
       if (why === 'destroy') throw this.#notOurs();
       return;
     }
-    if (await log.appendNow({ op: 'seal', ctl: 1, why, s: log.syncer.synced })) onSealed?.();
+    // Damage is told from what a power cut took by the mark of the restart.
+    const { boot } = log.options.ports.processes.self();
+    if (log.state.boot !== boot && boot !== '') await log.appendNow({ op: 'boot', ctl: 1, id: boot });
+    if (await log.appendNow({ op: 'seal', ctl: 1, why })) onSealed?.();
     await this.follow();
   }
 
@@ -231,6 +234,8 @@ export class Rotation {
         },
       );
     }
+    // Whoever gave it its name may not have come to this.
+    await fs.syncFolder(this.#log.options.folder);
     await this.#enter(newest);
   }
 
@@ -327,10 +332,11 @@ export class Rotation {
     const { state, options } = this.#log;
     const { fs } = options.ports;
     const perMessage = 400;
-    let needed = 64 * 1024 + state.touched.size * perMessage + state.outcomes.length * 150;
+    const outcomes = this.#space.inNeed() ? 0 : state.outcomes.length;
+    let needed = 8 * 1024 + state.touched.size * perMessage + outcomes * 150;
     for (const table of state.tables.values()) needed += 200 + table.runs().length * 12;
     needed += JSON.stringify(state.attributes).length;
-    const zeros = Buffer.alloc(64 * 1024);
+    const zeros = Buffer.alloc(16 * 1024);
     for (let written = 0; written < needed;) {
       try {
         const n = fs.write(fd, zeros, 0, zeros.length, written);
@@ -357,6 +363,8 @@ export class Rotation {
       seal: state.seal,
       load: this.#load(),
       gone: this.#gone(),
+      // How past messages ended is not worth the room when there is none.
+      outcomes: !this.#space.inNeed(),
       now: clock.now(),
     };
     writeHead(batch, state.segment + 1, source);
@@ -381,6 +389,7 @@ export class Rotation {
 
   #load(): Load | undefined {
     const { state, contents, options } = this.#log;
+    if (state.seal?.why === 'sync') return rescue(state, contents);
     if (state.seal?.why === 'destroy' || this.#space.inNeed()) return undefined;
     return chooseCarried(state, contents, options.segmentBytes);
   }

@@ -6,8 +6,8 @@ import { QueueError } from '../errors.ts';
 import { RESERVE } from './files.ts';
 import type { FileSystem, Ports } from './ports.ts';
 
-/** Room for some thousand settles and a few heads. */
-const RESERVE_BYTES = 512 * 1024;
+/** Room for the three small segments and heads that draining goes through when nothing else is left. */
+const RESERVE_BYTES = 1024 * 1024;
 /** Below this much free space adds are refused: room for the reserve again, two heads and what other writers have in hand. */
 const FLOOR_BYTES = 2 * 1024 * 1024;
 /** Free space is looked at again after a part of it was written, or this much time has passed. */

@@ -84,6 +84,8 @@ interface BadRange {
   to: number;
   uuid: string | undefined;
   blank: boolean;
+  /** Zeros in it, behind the seal: notes that a power cut took. Nothing else stands there. */
+  lostNote: boolean;
 }
 
 /** What one pass over a segment's bytes shows. */
@@ -95,6 +97,8 @@ interface Survey {
   /** Offsets of restarts of the machine, and what was known to be synced before each. */
   boots: { offset: number; synced: number }[];
   synced: number;
+  /** Sealed because a flush failed: what lived in it was moved to the next head. */
+  failedSync: boolean;
 }
 
 class Verification {
@@ -225,6 +229,7 @@ class Verification {
       gaps: [],
       boots: [],
       synced: 0,
+      failedSync: false,
     };
     const writers = new Map<string, { n: number; end: number }>();
     const visitor: FileVisitor = {
@@ -238,6 +243,7 @@ class Verification {
         if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
         writers.set(header.w, { n: header.n, end: offset + end - start });
         if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
+        if (header.op === 'seal' && header.why === 'sync' && !survey.report.sealed) survey.failedSync = true;
         if (header.op === 'seal') survey.report.sealed = true;
         if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
       },
@@ -249,7 +255,8 @@ class Verification {
         const text = buffer.toString('latin1', start, Math.min(end, start + 400));
         const uuid = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/.exec(text)?.[1];
         const blank = buffer.subarray(start, end).every((byte) => byte === 0);
-        survey.bad.push({ from: offset, to: offset + end - start, uuid, blank });
+        const lostNote = survey.report.sealed && buffer.subarray(start, end).includes(0);
+        survey.bad.push({ from: offset, to: offset + end - start, uuid, blank, lostNote });
       },
     };
     const { size } = this.#ports.fs.stat(fd);
@@ -268,11 +275,11 @@ class Verification {
     const { file, sealed } = survey.report;
     // A sealed segment is synced before its successor gets its name.
     const synced = sealed && !newest ? Infinity : survey.synced;
-    for (const { from, to, uuid, blank } of survey.bad) {
+    for (const { from, to, uuid, blank, lostNote } of survey.bad) {
       const boot = survey.boots.find(({ offset }) => offset >= to);
-      const unsynced = boot !== undefined && boot.synced <= from;
+      const unsynced = lostNote || (boot !== undefined && boot.synced <= from) || survey.failedSync;
       const detail = unsynced
-        ? 'lost in a restart of the machine before it was synced'
+        ? 'lost before it was synced: the machine was restarted, or a flush had failed'
         : blank
           ? 'zeros where records were'
           : 'these bytes are not what was written';
@@ -281,7 +288,7 @@ class Verification {
         from,
         to,
         kind: unsynced ? 'torn' : 'rot',
-        acknowledged: synced >= to,
+        acknowledged: !unsynced && synced >= to,
         uuid,
         detail,
       });
@@ -289,7 +296,9 @@ class Verification {
     for (const { offset, count, writer, from } of survey.gaps) {
       // A damaged line in between is the reason, and reported.
       if (survey.bad.some((bad) => bad.from >= from && bad.to <= offset)) continue;
-      const boot = survey.boots.find((candidate) => candidate.offset >= from && candidate.offset <= offset);
+      const boot =
+        survey.boots.some((candidate) => candidate.offset >= from && candidate.offset <= offset) ||
+        survey.failedSync;
       const detail = `${count} record${count === 1 ? '' : 's'} of writer ${writer} missing before this place`;
       this.#damage({
         file,
@@ -306,6 +315,8 @@ class Verification {
   #compare(file: string, head: LoadedHead, previous: QueueState | undefined): void {
     const { prev, digest } = head.start;
     if (!previous?.seal || prev?.segment !== previous.segment) return;
+    // After a failed flush the device may hold less than what the head was made of.
+    if (previous.seal.why === 'sync') return;
     const same =
       prev.at === previous.seal.offset && prev.crc === previous.seal.checksum && digest === previous.digest;
     if (same) return;

@@ -61,6 +61,7 @@ export class Waiting {
           continue;
         }
         if (changed) continue;
+        this.#journal.log.contents.close();
         const ms = Math.min(this.#sleep(), deadline - clock.monotonic());
         const expected = clock.monotonic() + ms;
         await new Promise<void>((resolve) => {

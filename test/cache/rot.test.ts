@@ -49,8 +49,16 @@ describe.each(OPERATIONS)('in the current segment, a changed byte in the record 
   );
 });
 
+test.each(OPERATIONS)('a changed newline behind the record %s costs nothing', (op) =>
+  damaged(sound, async (copy) => {
+    const file = copy.segments().at(-1)!;
+    copy.flip(file, ofKind(copy, file, op, truth)[0]!.end);
+    await examine(copy, truth);
+  }),
+);
+
 describe.each(OPERATIONS)('in an older segment, a changed byte in the record %s', (op) => {
-  test.each(SPOTS.slice(3))('in %s', (_, spot) =>
+  test.each(SPOTS.slice(2))('in %s', (_, spot) =>
     damaged(older, async (copy) => {
       const file = copy.segments().at(-2)!;
       const record = ofKind(copy, file, op, truth).at(-1)!;

@@ -10,9 +10,7 @@ import { openManager, Q, rotate, type RecordAt, type Specimen } from './specimen
 /** Where in a record a byte is changed. */
 export const SPOTS: [string, (record: RecordAt) => number][] = [
   ['its first byte', ({ start }) => start],
-  ['its checksum', ({ start }) => start + 4],
   ['its length', ({ start }) => start + 17],
-  ['its header length', ({ start }) => start + 25],
   ['its header', ({ start }) => start + 33],
   ['its end', ({ end }) => end - 2],
 ];

@@ -36,7 +36,7 @@ export class JournalWriter {
     fs.makeFolder(FOLDER);
     Object.assign(this.state, { id: 'feed', options, created: this.time, boot: ports.processes.self().boot });
     const batch = new Batch();
-    writeHead(batch, 1, { state: this.state, seal: undefined, load: undefined, gone: new Set(), now: this.time });
+    writeHead(batch, 1, { state: this.state, seal: undefined, load: undefined, gone: new Set(), outcomes: true, now: this.time });
     this.#begin(1, batch);
   }
 
@@ -69,7 +69,7 @@ export class JournalWriter {
   }
 
   seal(why: SealReason = 'size'): void {
-    this.write({ op: 'seal', ctl: 1, why, s: 0 });
+    this.write({ op: 'seal', ctl: 1, why });
   }
 
   /** Seals the segment and goes on in the next one, whose head holds the state. */
@@ -82,7 +82,7 @@ export class JournalWriter {
     contents.close();
     const batch = new Batch();
     const next = state.segment + 1;
-    writeHead(batch, next, { state, seal: state.seal, load, gone: new Set(), now: this.time });
+    writeHead(batch, next, { state, seal: state.seal, load, gone: new Set(), outcomes: true, now: this.time });
     this.write({ op: 'next', ctl: 1, r: '0123456789abcdef', at: state.seal!.offset, crc: state.seal!.checksum });
     const places = placesOf(batch, carried);
     state.enterSegment(next);
