@@ -103,7 +103,10 @@ class CacheBackend implements Backend {
   async destroy(name: string): Promise<boolean> {
     return this.#guarded('destroying the queue', name, async () => {
       if (!checkFolder(this.#ports.fs, this.#folder(name), name)) return false;
-      return this.#withJournal(name, (journal) => journal.destroy());
+      const destroyed = await this.#withJournal(name, (journal) => journal.destroy());
+      // What it held is let go now: nobody may ever create it again.
+      if (destroyed) await this.#withJournal(name, (journal) => journal.tidy());
+      return destroyed;
     });
   }
 

@@ -28,7 +28,7 @@ const RUNS = 512;
 const OUTCOMES = 100;
 
 /** A message whose content moves into a head. */
-export interface Carried {
+interface Carried {
   at: number;
   inserted: number;
   content: Content;

@@ -15,6 +15,8 @@ import { SegmentTable } from './table.ts';
 
 /** Offsets have 32 bits: adds are refused beyond this, should nobody be allowed to seal. */
 const LARGEST_SEGMENT = 3 * 2 ** 30;
+/** Spent space that is worth a seal by itself. */
+const IDLE_BYTES = 1024 * 1024;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
 
@@ -134,6 +136,18 @@ export class Journal {
         done: () => resolve(won),
         failed: (error) => (error.code === 'QUEUE_DESTROYED' ? resolve(won) : reject(error)),
       });
+    });
+  }
+
+  /** Seals the segment when that lets much spent space go; for a handle that has nothing else to do. */
+  tidy(): Promise<void> {
+    return new Promise((resolve, failed) => {
+      const draft = (): Obstacle | undefined => {
+        if (this.#rotation.reclaims(IDLE_BYTES)) return () => this.#rotation.seal('idle');
+        resolve();
+        return undefined;
+      };
+      this.submit({ purpose: 'other', synced: false, current: true, draft, done: () => resolve(), failed });
     });
   }
 
@@ -322,7 +336,8 @@ export class Journal {
       this.#pending.unshift(...submissions);
       return;
     }
-    const retry = isFull(error) && log.space.freeReserve();
+    const ends = submissions.some(({ purpose }) => purpose !== 'add');
+    const retry = ends && isFull(error) && log.space.freeReserve();
     const cause = error ?? new Error('the record is not in the file after it was written');
     for (const submission of submissions) {
       if (retry && submission.purpose !== 'add') this.#pending.push(submission);

@@ -79,7 +79,7 @@ export type Operation =
   | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
 
 /** `damage`: rot was met in the segment; from the next head on all agree again on what is in the queue. */
-export type SealReason = 'size' | 'space' | 'destroy' | 'sync' | 'damage';
+export type SealReason = 'size' | 'idle' | 'space' | 'destroy' | 'sync' | 'damage';
 
 /** Records of a head: the state at the predecessor's seal. They have no writer. */
 export type HeadRecord =

@@ -101,10 +101,10 @@ export class Rotation {
   }
 
   /**
-   * Whether sealing would let files go: something that no live message stands in is larger than a head. Two or three
+   * Whether sealing would let files go: something that no live message stands in is larger than a head and `worth`. Two or three
    * seals free it, because a segment is kept until two heads do without it.
    */
-  reclaims(): boolean {
+  reclaims(worth = WORTH_BYTES): boolean {
     const { state, options, headEnd, applied } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return false;
     const { fs, clock } = options.ports;
@@ -115,10 +115,10 @@ export class Rotation {
     const live = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
     for (const table of state.tables.values()) if (table.fresh > 0) live.add(table.segment);
     for (const { segment } of state.damage) live.add(segment);
-    if (applied - headEnd >= WORTH_BYTES && !live.has(state.segment)) return true;
+    if (applied - headEnd >= worth && !live.has(state.segment)) return true;
     for (const segment of listSegments(fs, options.folder)) {
       if (segment >= state.segment || live.has(segment)) continue;
-      if (this.#sizeOf(segment) >= headEnd + WORTH_BYTES) return true;
+      if (this.#sizeOf(segment) >= headEnd + worth) return true;
     }
     return false;
   }

@@ -9,7 +9,7 @@ import { isGone, segmentName } from './files.ts';
 import type { Journal } from './journal.ts';
 import type { Operation, Place } from './operations.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
-import { asciiJson, checkLine, headerText } from './record.ts';
+import { asciiJson, headerText, scanLines } from './record.ts';
 import type { SegmentTable } from './table.ts';
 
 const NEWLINE = 10;
@@ -144,11 +144,17 @@ export class Search {
         for (let hit = buffer.indexOf(needle); hit >= 0 && hit < end; hit = buffer.indexOf(needle, hit + 1)) {
           const start = buffer.lastIndexOf(NEWLINE, hit) + 1;
           const lineEnd = buffer.indexOf(NEWLINE, hit);
-          const at =
-            lineEnd < 0 || lineEnd >= got
-              ? undefined
-              : this.#messageIn(buffer, start, lineEnd, segment, from);
-          if (at !== undefined) found.add(at);
+          if (lineEnd < 0 || lineEnd >= got) continue;
+          // A damaged line may still hold a sound record.
+          scanLines(buffer, start, lineEnd + 1, {
+            record: (_, recordStart, recordEnd, headerLength) => {
+              if (hit < recordStart || hit >= recordEnd) return;
+              const header = headerText(buffer, recordStart, headerLength);
+              const at = this.#messageOf(header, position(segment, from + recordStart));
+              if (at !== undefined) found.add(at);
+            },
+            bad() {},
+          });
         }
         from += end;
         await clock.yield();
@@ -159,14 +165,9 @@ export class Search {
     }
   }
 
-  /** The live message whose content is, or was, the record at `buffer[start, end)`. */
-  #messageIn(buffer: Buffer, start: number, end: number, segment: number, base: number): number | undefined {
-    const headerLength = checkLine(buffer, start, end);
-    if (headerLength < 0) return undefined;
-    const header = JSON.parse(headerText(buffer, start, headerLength)) as
-      | Operation
-      | { op: 'carry'; p: Place };
-    const place = position(segment, base + start);
+  /** The live message whose content is, or was, the record at `place`. */
+  #messageOf(text: string, place: number): number | undefined {
+    const header = JSON.parse(text) as Operation | { op: 'carry'; p: Place };
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const at = header.op === 'add' ? place : position(...header.p);
     return this.#journal.state.lifeOf(at) ? at : undefined;

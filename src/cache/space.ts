@@ -49,15 +49,16 @@ export class Space {
     return this.#look(0) < FLOOR_BYTES;
   }
 
-  /** True when there was a reserve to free. */
+  /** True when there is room now. */
   freeReserve(): boolean {
+    this.#lookedAt = -Infinity;
     try {
       this.#options.ports.fs.remove(`${this.#options.folder}/${RESERVE}`);
+      return true;
     } catch {
-      return false;
+      // Another may just have freed it: then there is room now.
+      return this.#look(0) > 0;
     }
-    this.#lookedAt = -Infinity;
-    return true;
   }
 
   /** Writes the reserve anew when there is none and enough space. */

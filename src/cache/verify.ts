@@ -25,7 +25,7 @@ import { headerText, lineChecksum, parsePayload, payloadText } from './record.ts
 import { readTable } from './read-table.ts';
 import type { Header, QueueState } from './state.ts';
 
-export interface SegmentReport {
+interface SegmentReport {
   file: string;
   records: number;
   bytes: number;
@@ -34,7 +34,7 @@ export interface SegmentReport {
   torn: number;
 }
 
-export interface DamageReport {
+interface DamageReport {
   file: string;
   /** Bytes [from, to) of the file. */
   from: number;
@@ -84,8 +84,10 @@ interface BadRange {
   to: number;
   uuid: string | undefined;
   blank: boolean;
-  /** Zeros in it, behind the seal: notes that a power cut took. Nothing else stands there. */
-  lostNote: boolean;
+  /** Whether there are zeros in it, as a power cut leaves them. */
+  zeros: boolean;
+  /** Behind the seal: nothing but notes stands there. */
+  note: boolean;
 }
 
 /** What one pass over a segment's bytes shows. */
@@ -255,8 +257,9 @@ class Verification {
         const text = buffer.toString('latin1', start, Math.min(end, start + 400));
         const uuid = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/.exec(text)?.[1];
         const blank = buffer.subarray(start, end).every((byte) => byte === 0);
-        const lostNote = survey.report.sealed && buffer.subarray(start, end).includes(0);
-        survey.bad.push({ from: offset, to: offset + end - start, uuid, blank, lostNote });
+        const zeros = buffer.subarray(start, end).includes(0);
+        const note = survey.report.sealed;
+        survey.bad.push({ from: offset, to: offset + end - start, uuid, blank, zeros, note });
       },
     };
     const { size } = this.#ports.fs.stat(fd);
@@ -275,9 +278,9 @@ class Verification {
     const { file, sealed } = survey.report;
     // A sealed segment is synced before its successor gets its name.
     const synced = sealed && !newest ? Infinity : survey.synced;
-    for (const { from, to, uuid, blank, lostNote } of survey.bad) {
+    for (const { from, to, uuid, blank, zeros, note } of survey.bad) {
       const boot = survey.boots.find(({ offset }) => offset >= to);
-      const unsynced = lostNote || (boot !== undefined && boot.synced <= from) || survey.failedSync;
+      const unsynced = zeros && (note || survey.failedSync || (boot !== undefined && boot.synced <= from));
       const detail = unsynced
         ? 'lost before it was synced: the machine was restarted, or a flush had failed'
         : blank

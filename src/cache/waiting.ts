@@ -73,6 +73,7 @@ export class Waiting {
         });
         wakeUp = () => {};
         if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
+        if (!changed) await this.#journal.tidy();
       }
     } finally {
       stopWatching?.();

@@ -60,7 +60,9 @@ describe('what a message holds', () => {
   test('is read in any order, one by one or many at a time', () => {
     const stored = new Stored(numbers);
     const backwards = [...stored.positions].reverse();
-    expect(stored.contents.readAll(stored.state, backwards).map((found) => found!.json)).toEqual([...numbers].reverse());
+    expect(stored.contents.readAll(stored.state, backwards).map((found) => found!.json)).toEqual(
+      [...numbers].reverse(),
+    );
     expect(stored.positions.map((at) => stored.contents.read(stored.state, at)!.json)).toEqual(numbers);
   });
 
@@ -87,7 +89,9 @@ describe('what a message holds', () => {
       expect(unread.touched.get(at)!.length).toBe(0);
     }
     const found = stored.contents.readAll(unread, positions);
-    expect(found.map((one) => one!.json)).toEqual(stored.contents.readAll(state, positions).map((one) => one!.json));
+    expect(found.map((one) => one!.json)).toEqual(
+      stored.contents.readAll(state, positions).map((one) => one!.json),
+    );
   });
 });
 
@@ -96,7 +100,7 @@ describe('what cannot be read', () => {
     const stored = new Stored(numbers.slice(0, 5));
     const path = stored.path(1);
     const sound = stored.fs.contents(path);
-    const [from, to] = [stored.positions[2]! % 2 ** 32, stored.positions[3]! % 2 ** 32 - 2];
+    const [from, to] = [stored.positions[2]! % 2 ** 32, (stored.positions[3]! % 2 ** 32) - 2];
     for (let at = from; at < to; at++) {
       for (const mask of [0x01, 0x08, 0x40, 0x80]) {
         stored.fs.corrupt(path, at, Uint8Array.of(sound[at]! ^ mask));
@@ -116,7 +120,8 @@ describe('what cannot be read', () => {
     const from = stored.positions[2]! % 2 ** 32;
     const unread = new QueueState(2, 0);
     unread.restoreTable(SegmentTable.unread(1, 5, 0, []));
-    for (const at of stored.positions) unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1 });
+    for (const at of stored.positions)
+      unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1 });
     const before = process.memoryUsage().arrayBuffers;
     for (let at = from; at < from + 28; at++) {
       for (const value of [0x30, 0x37, 0x38, 0x66, 0x20, 0x2d]) {
@@ -168,7 +173,9 @@ test('few segments are held open, and none after closing', () => {
     fs.close(fd);
     state.restore(position(segment, 1), life, position(segment, 1), bytes.length - 2, 0);
   }
-  expect(contents.readAll(state, [...state.touched.keys()]).map((found) => found?.json)).toEqual(Array(20).fill('7'));
+  expect(contents.readAll(state, [...state.touched.keys()]).map((found) => found?.json)).toEqual(
+    Array(20).fill('7'),
+  );
   expect(fs.openFiles.length).toBeLessThan(10);
   contents.close();
   expect(fs.openFiles).toEqual([]);
@@ -178,10 +185,26 @@ describe('a message as callers see it', () => {
   test('is ready as soon as it is due, and shows what has become of it', () => {
     const state = new QueueState(1, 0);
     const at = state.insert({ offset: 1, length: 90, headerLength: 40 }, 5000, false);
-    const stored = { at, place: at, content: { u: 'u', a: 'key', r: 2, by: 'me' }, inserted: 7, json: '{"__proto__":1}' };
-    expect(toMessage(stored, state, 4999)).toMatchObject({ state: 'deferred', executionMode: 'deferred', alias: 'key', retries: 2, username: 'me' });
+    const stored = {
+      at,
+      place: at,
+      content: { u: 'u', a: 'key', r: 2, by: 'me' },
+      inserted: 7,
+      json: '{"__proto__":1}',
+    };
+    expect(toMessage(stored, state, 4999)).toMatchObject({
+      state: 'deferred',
+      executionMode: 'deferred',
+      alias: 'key',
+      retries: 2,
+      username: 'me',
+    });
     const due = toMessage(stored, state, 5000)!;
-    expect(due).toMatchObject({ state: 'ready', dateTimeDeferredExecution: new Date(5000), insertedAt: new Date(7) });
+    expect(due).toMatchObject({
+      state: 'ready',
+      dateTimeDeferredExecution: new Date(5000),
+      insertedAt: new Date(7),
+    });
     expect(Object.keys(due.data as object)).toEqual(['__proto__']);
     state.happen(at, { type: 'remove' });
     expect(toMessage(stored, state, 5000)).toBeUndefined();

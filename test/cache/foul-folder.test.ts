@@ -1,5 +1,14 @@
 /** What may be wrong with a queue's folder as a whole: files that are missing, cut short, replaced, foreign or newer. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Claim, QueueManager } from '../../src/index.ts';
@@ -42,7 +51,8 @@ async function dataOf(from: QueueManager): Promise<unknown[]> {
   return (await all(from)).filter(({ disabled }) => !disabled).map(({ data }) => data);
 }
 
-const of = (...segments: number[]): unknown[] => segments.flatMap((segment) => [1, 2, 3].map((n) => ({ segment, n })));
+const of = (...segments: number[]): unknown[] =>
+  segments.flatMap((segment) => [1, 2, 3].map((n) => ({ segment, n })));
 
 /** Writes a segment anew with other headers. */
 function rewrite(file: string, change: (header: Record<string, unknown>) => Record<string, unknown>): void {
@@ -50,7 +60,9 @@ function rewrite(file: string, change: (header: Record<string, unknown>) => Reco
   const records = recordsIn(bytes).map(({ start, end, header }) => {
     const payload = (JSON.parse(bytes.toString('utf8', start, end)) as unknown[])[2];
     const changed = change(header) as (typeof header)[string];
-    return payload === undefined ? { header: changed } : { header: changed, payload: JSON.stringify(payload) };
+    return payload === undefined
+      ? { header: changed }
+      : { header: changed, payload: JSON.stringify(payload) };
   });
   writeFileSync(specimen.path(file), written(records));
 }
@@ -125,7 +137,9 @@ describe('a seal that has rotted', () => {
     // As a process would have done that had not read the seal.
     const { header } = specimen.records(first!).find(({ header: { op } }) => op === 'add')!;
     const uuid = '01a00000-0000-7000-8000-00000000dead';
-    const late = written([{ header: { ...header, u: uuid, w: 'ffffffffffffffff', n: 1 }, payload: '"late"' }]);
+    const late = written([
+      { header: { ...header, u: uuid, w: 'ffffffffffffffff', n: 1 }, payload: '"late"' },
+    ]);
     writeFileSync(specimen.path(first!), Buffer.concat([readFileSync(specimen.path(first!)), late]));
     expect(await dataOf(await manager())).toEqual(['first', 'x'.repeat(5000)]);
     specimen.flip(first!, seal.end - 2);
@@ -221,7 +235,9 @@ describe('a segment that is missing', () => {
     expect(fresh.getLastError()).toMatchObject({ code: 'JOURNAL_CORRUPT' });
     const claims = await fresh.claimMessages(Q, { limit: 100 });
     expect(claims.map(({ data }) => data)).toEqual(of(1, 3, 4));
-    expect((await verifyQueue(specimen.folder)).damage).toContainEqual(expect.objectContaining({ file: segments[1], kind: 'missing' }));
+    expect((await verifyQueue(specimen.folder)).damage).toContainEqual(
+      expect.objectContaining({ file: segments[1], kind: 'missing' }),
+    );
   });
 
   test('in the middle, its index being there, does the same', async () => {
@@ -236,7 +252,8 @@ describe('a segment that is missing', () => {
   test('before the newest one costs nothing but safety', async () => {
     const segments = await segmented(3);
     const manager1 = await manager();
-    for (const claim of await manager1.claimMessages(Q, { limit: 6 })) await manager1.completeMessage(Q, claim);
+    for (const claim of await manager1.claimMessages(Q, { limit: 6 }))
+      await manager1.completeMessage(Q, claim);
     await manager1.close();
     rmSync(specimen.path(segments[1]!));
     const fresh = await manager();
@@ -253,16 +270,19 @@ describe('a segment that is missing', () => {
 });
 
 describe('a segment cut short', () => {
-  test.each([0, 1, 10, 200])('to %i bytes, being the newest, is made again from its predecessor as far as it goes', async (size) => {
-    const segments = await segmented(2);
-    truncateSync(specimen.path(segments[1]!), size);
-    const fresh = await manager();
-    expect(await dataOf(fresh)).toEqual(of(1));
-    expect((await fresh.queueStatus(Q)).damaged).toBeGreaterThan(0);
-    expect(await soundness()).toBe(false);
-    await fresh.addMessage(Q, { data: 'new' });
-    expect(await dataOf(await manager())).toEqual([...of(1), 'new']);
-  });
+  test.each([0, 1, 10, 200])(
+    'to %i bytes, being the newest, is made again from its predecessor as far as it goes',
+    async (size) => {
+      const segments = await segmented(2);
+      truncateSync(specimen.path(segments[1]!), size);
+      const fresh = await manager();
+      expect(await dataOf(fresh)).toEqual(of(1));
+      expect((await fresh.queueStatus(Q)).damaged).toBeGreaterThan(0);
+      expect(await soundness()).toBe(false);
+      await fresh.addMessage(Q, { data: 'new' });
+      expect(await dataOf(await manager())).toEqual([...of(1), 'new']);
+    },
+  );
 
   test('in the middle of its last record has lost that one; nothing tells it from a write that was cut off', async () => {
     const segments = await segmented(2);
@@ -271,7 +291,12 @@ describe('a segment cut short', () => {
     const fresh = await manager();
     expect(await dataOf(fresh)).toEqual([...of(1), { segment: 2, n: 1 }, { segment: 2, n: 2 }]);
     await fresh.addMessage(Q, { data: 'new' });
-    expect(await dataOf(await manager())).toEqual([...of(1), { segment: 2, n: 1 }, { segment: 2, n: 2 }, 'new']);
+    expect(await dataOf(await manager())).toEqual([
+      ...of(1),
+      { segment: 2, n: 1 },
+      { segment: 2, n: 2 },
+      'new',
+    ]);
   });
 
   test('under an open handle is refused there, by its name', async () => {
@@ -279,7 +304,10 @@ describe('a segment cut short', () => {
     const old = await manager();
     expect(await dataOf(old)).toEqual(of(1));
     truncateSync(specimen.path(specimen.segments()[0]!), 700);
-    await expect(old.queueStatus(Q)).rejects.toMatchObject({ code: 'STORAGE_FAILED', message: expect.stringContaining('truncated') as string });
+    await expect(old.queueStatus(Q)).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('truncated') as string,
+    });
   });
 
   test('being an older one costs what stood behind the cut', async () => {
@@ -327,7 +355,10 @@ describe('in place of a segment', () => {
     if (what === 'a folder') mkdirSync(path);
     else symlinkSync(specimen.path(what === 'a link' ? 'moved' : 'nowhere'), path);
     const fresh = await manager();
-    await expect(fresh.queueStatus(Q)).rejects.toMatchObject({ code: expect.stringMatching(/^(STORAGE|JOURNAL)_/) as string, path: expect.any(String) as string });
+    await expect(fresh.queueStatus(Q)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(STORAGE|JOURNAL)_/) as string,
+      path: expect.any(String) as string,
+    });
     await expect(fresh.addMessage(Q, { data: 1 })).rejects.toMatchObject({ name: 'QueueError' });
     await expect(dataOf(fresh)).rejects.toMatchObject({ name: 'QueueError' });
     await expect(verifyQueue(specimen.folder)).rejects.toMatchObject({ name: 'QueueError' });
@@ -336,7 +367,16 @@ describe('in place of a segment', () => {
 
 describe('files that are not ours', () => {
   test('are left alone', async () => {
-    const names = ['notes.txt', '.hidden', '00000001.journal.bak', 'x00000001.journal', '1.journal', '00000000001.journal', 'tmp-x', 'core'];
+    const names = [
+      'notes.txt',
+      '.hidden',
+      '00000001.journal.bak',
+      'x00000001.journal',
+      '1.journal',
+      '00000000001.journal',
+      'tmp-x',
+      'core',
+    ];
     await segmented(1);
     for (const name of names) writeFileSync(specimen.path(name), 'not a journal');
     mkdirSync(specimen.path('folder'));
@@ -363,34 +403,44 @@ describe('files that are not ours', () => {
 
   test('that have the name of an index are made anew', async () => {
     const segments = await segmented(3);
-    for (const file of segments) writeFileSync(specimen.path(file.replace('journal', 'index')), 'not an index');
+    for (const file of segments)
+      writeFileSync(specimen.path(file.replace('journal', 'index')), 'not an index');
     const fresh = await manager();
     expect(await dataOf(fresh)).toEqual(of(1, 2, 3));
   });
 });
 
 describe('a journal of a newer version', () => {
-  test.each(['format', 'rules'])('is refused by its %s, whatever one wants of it, and nothing is written', async (field) => {
-    const [file] = await segmented(1);
-    rewrite(file!, (header) => (header['op'] === 'head' ? { ...header, [field]: 2 } : header));
-    const before = readFileSync(specimen.path(file!));
-    const fresh = await manager();
-    const newer = { code: 'JOURNAL_NEWER', message: expect.stringMatching(/format \d and rules \d/) as string };
-    await expect(fresh.queueStatus(Q)).rejects.toMatchObject(newer);
-    await expect(fresh.addMessage(Q, { data: 1 })).rejects.toMatchObject(newer);
-    await expect(fresh.claimMessages(Q)).rejects.toMatchObject(newer);
-    await expect(fresh.createQueue(Q)).rejects.toMatchObject(newer);
-    await expect(fresh.destroyQueue(Q)).rejects.toMatchObject(newer);
-    await expect(verifyQueue(specimen.folder)).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
-    expect(readFileSync(specimen.path(file!))).toEqual(before);
-  });
+  test.each(['format', 'rules'])(
+    'is refused by its %s, whatever one wants of it, and nothing is written',
+    async (field) => {
+      const [file] = await segmented(1);
+      rewrite(file!, (header) => (header['op'] === 'head' ? { ...header, [field]: 2 } : header));
+      const before = readFileSync(specimen.path(file!));
+      const fresh = await manager();
+      const newer = {
+        code: 'JOURNAL_NEWER',
+        message: expect.stringMatching(/format \d and rules \d/) as string,
+      };
+      await expect(fresh.queueStatus(Q)).rejects.toMatchObject(newer);
+      await expect(fresh.addMessage(Q, { data: 1 })).rejects.toMatchObject(newer);
+      await expect(fresh.claimMessages(Q)).rejects.toMatchObject(newer);
+      await expect(fresh.createQueue(Q)).rejects.toMatchObject(newer);
+      await expect(fresh.destroyQueue(Q)).rejects.toMatchObject(newer);
+      await expect(verifyQueue(specimen.folder)).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
+      expect(readFileSync(specimen.path(file!))).toEqual(before);
+    },
+  );
 
   test('that has an operation unknown to this one is refused, its messages are left alone', async () => {
     const [file] = await segmented(1);
     const unknown = written([{ header: { op: 'merge', w: 'ffffffffffffffff', n: 1, t: 1 } }]);
     writeFileSync(specimen.path(file!), Buffer.concat([readFileSync(specimen.path(file!)), unknown]));
     const fresh = await manager();
-    await expect(dataOf(fresh)).rejects.toMatchObject({ code: 'JOURNAL_NEWER', message: expect.stringContaining('merge') as string });
+    await expect(dataOf(fresh)).rejects.toMatchObject({
+      code: 'JOURNAL_NEWER',
+      message: expect.stringContaining('merge') as string,
+    });
     await expect(fresh.claimMessages(Q)).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
     await expect(verifyQueue(specimen.folder)).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
   });
@@ -401,7 +451,9 @@ describe('a journal of a newer version', () => {
     await old.addMessage(Q, { data: 1 });
     await old.queueStatus(Q);
     await rotate(await manager({ segmentBytes: 1000 }), specimen);
-    rewrite(specimen.segments().at(-1)!, (header) => (header['op'] === 'head' ? { ...header, rules: 2 } : header));
+    rewrite(specimen.segments().at(-1)!, (header) =>
+      header['op'] === 'head' ? { ...header, rules: 2 } : header,
+    );
     await expect(old.addMessage(Q, { data: 2 })).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
     await expect(old.queueStatus(Q)).rejects.toMatchObject({ code: 'JOURNAL_NEWER' });
   });

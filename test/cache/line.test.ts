@@ -46,19 +46,22 @@ describe('the line', () => {
     expect(lives.next(9, 10)).toEqual(all);
   });
 
-  test.each(['release', 'lapse', 'fail', 'enable'] as const)('gives a message back its place after %s', (how) => {
-    const lives = new Lives(1);
-    const all = [1, 2, 3, 4].map(() => lives.add());
-    const at = all[1]!;
-    if (how !== 'enable') lives.happened(at, { type: 'claim', token: 't' });
-    else lives.happened(at, { type: 'update', disabled: true });
-    expect(lives.next(9, 0)).toEqual(all.filter((other) => other !== at));
-    if (how === 'release') lives.happened(at, { type: 'release', token: 't' });
-    if (how === 'lapse') lives.happened(at, { type: 'lapse', token: 't', renewal: 0, error, final: false });
-    if (how === 'fail') lives.happened(at, { type: 'fail', token: 't', error, due: 50 });
-    if (how === 'enable') lives.happened(at, { type: 'update', disabled: false });
-    expect(lives.next(9, 50)).toEqual(all);
-  });
+  test.each(['release', 'lapse', 'fail', 'enable'] as const)(
+    'gives a message back its place after %s',
+    (how) => {
+      const lives = new Lives(1);
+      const all = [1, 2, 3, 4].map(() => lives.add());
+      const at = all[1]!;
+      if (how !== 'enable') lives.happened(at, { type: 'claim', token: 't' });
+      else lives.happened(at, { type: 'update', disabled: true });
+      expect(lives.next(9, 0)).toEqual(all.filter((other) => other !== at));
+      if (how === 'release') lives.happened(at, { type: 'release', token: 't' });
+      if (how === 'lapse') lives.happened(at, { type: 'lapse', token: 't', renewal: 0, error, final: false });
+      if (how === 'fail') lives.happened(at, { type: 'fail', token: 't', error, due: 50 });
+      if (how === 'enable') lives.happened(at, { type: 'update', disabled: false });
+      expect(lives.next(9, 50)).toEqual(all);
+    },
+  );
 
   test('passes over what is excluded, and takes the next instead', () => {
     const lives = new Lives(1);
@@ -136,7 +139,13 @@ describe('the line', () => {
     const lives = new Lives(9);
     const unread = SegmentTable.unread(5, 1, 0, []);
     lives.restoreTable(unread);
-    lives.restore(4 * 2 ** 32 + 10, { phase: { state: 'ready' }, disabled: false, attempts: 0, crashes: 0, errors: [] }, 0, 0, 0);
+    lives.restore(
+      4 * 2 ** 32 + 10,
+      { phase: { state: 'ready' }, disabled: false, attempts: 0, crashes: 0, errors: [] },
+      0,
+      0,
+      0,
+    );
     const own = lives.add();
     expect(lives.next(1, 0)).toEqual([4 * 2 ** 32 + 10]);
     expect(lives.line.pick(2, 0, NONE)).toBe(unread);
@@ -164,7 +173,9 @@ test('whatever happens to messages, the line is those that may run, in order', (
       // Now and then the clock is set back.
       now += random.chance(0.05) ? -random.below(300) : random.below(20);
       if (all.length === 0 || random.chance(0.4)) {
-        all.push(lives.add(random.chance(0.3) ? now + random.below(200) - 50 : undefined, random.chance(0.1)));
+        all.push(
+          lives.add(random.chance(0.3) ? now + random.below(200) - 50 : undefined, random.chance(0.1)),
+        );
         continue;
       }
       const at = random.pick(all);
@@ -190,11 +201,15 @@ test('whatever happens to messages, the line is those that may run, in order', (
       });
       const limit = 1 + random.below(5);
       const excluded = new Set(expected.filter(() => random.chance(0.1)));
-      expect(lives.line.pick(limit, now, excluded)).toEqual(expected.filter((other) => !excluded.has(other)).slice(0, limit));
+      expect(lives.line.pick(limit, now, excluded)).toEqual(
+        expected.filter((other) => !excluded.has(other)).slice(0, limit),
+      );
       expect(lives.line.hasRunnable(now)).toBe(expected.length > 0);
       const deferred = expected.filter((other) => lives.lifeOf(other)!.phase.state === 'deferred');
       expect(lives.line.countDue(now)).toBe(deferred.length);
-      const later = all.map((other) => lives.lifeOf(other)).filter((its) => its && !its.disabled && its.phase.state === 'deferred');
+      const later = all
+        .map((other) => lives.lifeOf(other))
+        .filter((its) => its && !its.disabled && its.phase.state === 'deferred');
       const times = later.map((its) => (its!.phase as { due: number }).due).filter((time) => time > now);
       if (deferred.length === 0) expect(lives.line.nextDue()).toBe(Math.min(Infinity, ...times));
     }

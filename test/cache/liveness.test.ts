@@ -6,7 +6,13 @@ import type { Identity, Ports } from '../../src/cache/ports.ts';
 import { QueueState } from '../../src/cache/state.ts';
 
 const LEASE = 30_000;
-const HERE: Identity = { pid: 1, start: '10', boot: 'boot-a', pidNamespace: 'pid:[1]', timeNamespace: 'time:[1]' };
+const HERE: Identity = {
+  pid: 1,
+  start: '10',
+  boot: 'boot-a',
+  pidNamespace: 'pid:[1]',
+  timeNamespace: 'time:[1]',
+};
 const WORKER: Identity = { ...HERE, pid: 200, start: '20' };
 
 /** A queue with claims, seen by one process. */
@@ -20,7 +26,10 @@ class Scene {
   constructor(crashLimit = 3) {
     const ports = {
       clock: { now: () => Date.UTC(2030, 0, 1), monotonic: () => this.monotonic },
-      processes: { self: () => HERE, isKnownDead: (who: Identity) => this.dead.some(({ pid }) => pid === who.pid) },
+      processes: {
+        self: () => HERE,
+        isKnownDead: (who: Identity) => this.dead.some(({ pid }) => pid === who.pid),
+      },
     } as Partial<Ports> as Ports;
     this.liveness = new Liveness(ports, crashLimit);
   }
@@ -43,7 +52,9 @@ class Scene {
 
   /** What is found to be over, as [token, renewal, offsets]. */
   over(): unknown[] {
-    return this.liveness.findings(this.state).map(({ op }) => [op.k, op.r, op.c.flatMap(([, ...offsets]) => offsets)]);
+    return this.liveness
+      .findings(this.state)
+      .map(({ op }) => [op.k, op.r, op.c.flatMap(([, ...offsets]) => offsets)]);
   }
 }
 
@@ -96,7 +107,10 @@ describe('a claim whose holder shares the clock', () => {
     scene.writer('w');
     scene.claimed('w', { length: 500 });
     scene.monotonic += 501;
-    expect(scene.liveness.findings(scene.state)[0]!.evidence).toMatchObject({ name: 'LeaseExpired', message: expect.stringContaining('500 ms') as string });
+    expect(scene.liveness.findings(scene.state)[0]!.evidence).toMatchObject({
+      name: 'LeaseExpired',
+      message: expect.stringContaining('500 ms') as string,
+    });
   });
 });
 
@@ -168,7 +182,10 @@ describe('a holder that is known dead', () => {
       ['w.k', 0, [100, 200]],
       ['w.other', 0, [300]],
     ]);
-    expect(scene.liveness.findings(scene.state)[0]!.evidence).toMatchObject({ name: 'WorkerDied', message: expect.stringContaining('process 200') as string });
+    expect(scene.liveness.findings(scene.state)[0]!.evidence).toMatchObject({
+      name: 'WorkerDied',
+      message: expect.stringContaining('process 200') as string,
+    });
   });
 
   test('takes no other holder with it', () => {
@@ -212,7 +229,9 @@ test('a finding that comes behind a renewal in the log has no effect', () => {
   const [found] = scene.liveness.findings(scene.state);
   scene.renew(at, 'w');
   const { k: token, r: renewal } = found!.op;
-  expect(scene.state.happen(at, { type: 'lapse', token, renewal, error: found!.evidence, final: false })).toBe(false);
+  expect(
+    scene.state.happen(at, { type: 'lapse', token, renewal, error: found!.evidence, final: false }),
+  ).toBe(false);
   expect(scene.over()).toEqual([]);
 });
 
@@ -236,14 +255,22 @@ describe('proof of death on this machine', () => {
   // Elsewhere than on Linux nothing is ever proven, and leases decide.
   const onLinux = process.platform === 'linux';
 
-  test.skipIf(!onLinux)('a pid that does not exist, or is another process by now, is dead (Linux only)', () => {
-    // Beyond the largest pid that Linux can be set to give.
-    expect(processes.isKnownDead({ ...self, pid: 2 ** 22 + 1 })).toBe(true);
-    expect(processes.isKnownDead({ ...self, start: '1' })).toBe(true);
-  });
+  test.skipIf(!onLinux)(
+    'a pid that does not exist, or is another process by now, is dead (Linux only)',
+    () => {
+      // Beyond the largest pid that Linux can be set to give.
+      expect(processes.isKnownDead({ ...self, pid: 2 ** 22 + 1 })).toBe(true);
+      expect(processes.isKnownDead({ ...self, start: '1' })).toBe(true);
+    },
+  );
 
   test('nothing is known of a process of another boot or pid namespace, or one that does not say', () => {
-    for (const other of [{ boot: 'other' }, { boot: '' }, { pidNamespace: 'pid:[0]' }, { pidNamespace: '' }]) {
+    for (const other of [
+      { boot: 'other' },
+      { boot: '' },
+      { pidNamespace: 'pid:[0]' },
+      { pidNamespace: '' },
+    ]) {
       expect(processes.isKnownDead({ ...self, pid: 2 ** 22 + 1, ...other })).toBe(false);
     }
   });

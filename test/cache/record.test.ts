@@ -3,14 +3,20 @@ import { Batch, checkLine, payloadText, PREFIX } from '../../src/cache/record.ts
 import { line, scan, written, type Rec } from '../support/scan.ts';
 import { Seeded } from '../support/seeded.ts';
 
-const plain = (n: number): Rec => ({ header: { op: 'add', u: `u${n}`, n }, payload: JSON.stringify({ n, pad: 'x'.repeat(n) }) });
+const plain = (n: number): Rec => ({
+  header: { op: 'add', u: `u${n}`, n },
+  payload: JSON.stringify({ n, pad: 'x'.repeat(n) }),
+});
 
 const NEWLINE = 10;
 const newlinesOf = (bytes: Buffer): number[] => [...bytes.keys()].filter((at) => bytes[at] === NEWLINE);
 
 describe('a record', () => {
   test('is one line of valid JSON: prefix, header, payload', () => {
-    const record: Rec = { header: { op: 'add', u: 'é\u2028"\\' }, payload: '{"text":"日本語 \\u0000 \\n 🙂"}' };
+    const record: Rec = {
+      header: { op: 'add', u: 'é\u2028"\\' },
+      payload: '{"text":"日本語 \\u0000 \\n 🙂"}',
+    };
     const text = line(record);
     expect(text).not.toContain('\n');
     const [prefix, header, payload] = JSON.parse(text) as [string, unknown, unknown];
@@ -52,7 +58,8 @@ describe('a write', () => {
   test('tells where in it each record begins', () => {
     const batch = new Batch();
     const starts = [1, 2, 3].map((n) => batch.add(`{"n":${n}}`, '0'));
-    for (const start of starts) expect(checkLine(batch.buffer, start, batch.buffer.indexOf(NEWLINE, start))).toBe(7);
+    for (const start of starts)
+      expect(checkLine(batch.buffer, start, batch.buffer.indexOf(NEWLINE, start))).toBe(7);
   });
 
   test('may be used for the next one, after a record of many megabytes too', () => {
@@ -62,7 +69,9 @@ describe('a write', () => {
     batch.clear();
     expect(batch.buffer.length).toBeLessThan(1024 * 1024);
     batch.add('{"n":2}', '[]');
-    expect(scan(Buffer.from(batch.buffer.subarray(0, batch.length))).lines).toEqual([line({ header: { n: 2 }, payload: '[]' })]);
+    expect(scan(Buffer.from(batch.buffer.subarray(0, batch.length))).lines).toEqual([
+      line({ header: { n: 2 }, payload: '[]' }),
+    ]);
   });
 
   test('keeps payloads of every length that the buffer has to grow for', () => {
@@ -86,7 +95,14 @@ const behind = written([plain(4)]);
 
 function neighbours(middle: Buffer): { bytes: Buffer; from: number; lines: string[] } {
   const bytes = Buffer.concat([before, middle, behind]);
-  return { bytes, from: before.length, lines: bytes.toString('utf8').split('\n').filter((text) => text !== '') };
+  return {
+    bytes,
+    from: before.length,
+    lines: bytes
+      .toString('utf8')
+      .split('\n')
+      .filter((text) => text !== ''),
+  };
 }
 
 /** Every value of every byte of the middle write but the right one. */
@@ -110,7 +126,11 @@ function owners(middle: Buffer): number[] {
 }
 
 describe('a changed byte', () => {
-  const middle = written([plain(3), { header: { op: 'pause' } }, { header: { op: 'attr' }, payload: '[["a"],"]",{}]' }]);
+  const middle = written([
+    plain(3),
+    { header: { op: 'pause' } },
+    { header: { op: 'attr' }, payload: '[["a"],"]",{}]' },
+  ]);
   const owner = owners(middle);
 
   test('never makes a record that nobody has written, and costs no other record than its own', () => {
@@ -118,14 +138,16 @@ describe('a changed byte', () => {
       const found = scan(flipped);
       const hurt = owner[at]! < 0 ? [] : [1 + owner[at]!];
       const expected = lines.filter((_, i) => !hurt.includes(i));
-      if (found.lines.join('\n') !== expected.join('\n')) expect({ at, value, lines: found.lines }).toEqual({ at, value, lines: expected });
+      if (found.lines.join('\n') !== expected.join('\n'))
+        expect({ at, value, lines: found.lines }).toEqual({ at, value, lines: expected });
     }
   });
 
   test('is found wherever it costs a record', () => {
     const silent: { at: number; value: number }[] = [];
     for (const { at, value, flipped } of flips(middle)) {
-      if (owner[at]! >= 0 && !scan(flipped).bad.some(({ kind }) => kind === 'rot')) silent.push({ at, value });
+      if (owner[at]! >= 0 && !scan(flipped).bad.some(({ kind }) => kind === 'rot'))
+        silent.push({ at, value });
     }
     expect(silent).toEqual([]);
   });
@@ -160,7 +182,8 @@ describe('a payload that holds the bytes of a record', () => {
     expect(scan(bytes).lines).toEqual(lines);
     for (const { at, value, flipped } of flips(middle)) {
       const found = scan(flipped);
-      if (found.lines.some((text) => !lines.includes(text))) expect({ at, value, lines: found.lines }).toEqual({});
+      if (found.lines.some((text) => !lines.includes(text)))
+        expect({ at, value, lines: found.lines }).toEqual({});
     }
   });
 
@@ -212,12 +235,15 @@ describe('a write that was cut off', () => {
 });
 
 describe('zeros where records were', () => {
-  test.each([1, 3, 28, 29, 512, 4096, 100_000])('%i of them cost what stood there, and are found', (count) => {
-    const zeros = Buffer.alloc(count);
-    const found = scan(Buffer.concat([before, zeros, behind]));
-    expect(found.lines).toEqual([line(plain(2)), line(plain(4))]);
-    expect(found.bad).toEqual([{ from: before.length, to: before.length + count, kind: 'rot' }]);
-  });
+  test.each([1, 3, 28, 29, 512, 4096, 100_000])(
+    '%i of them cost what stood there, and are found',
+    (count) => {
+      const zeros = Buffer.alloc(count);
+      const found = scan(Buffer.concat([before, zeros, behind]));
+      expect(found.lines).toEqual([line(plain(2)), line(plain(4))]);
+      expect(found.bad).toEqual([{ from: before.length, to: before.length + count, kind: 'rot' }]);
+    },
+  );
 
   test('that begin and end inside records cost only these', () => {
     const middle = written([plain(10), plain(11), plain(12), plain(13)]);
@@ -234,7 +260,9 @@ describe('zeros where records were', () => {
 test('whatever bytes stand between two writes, both are read', () => {
   const random = new Seeded(7);
   for (let i = 0; i < 2000; i++) {
-    const noise = Buffer.from(Array.from({ length: random.below(60) }, () => random.pick([10, 0, 0x5b, 0x22, random.below(256)])));
+    const noise = Buffer.from(
+      Array.from({ length: random.below(60) }, () => random.pick([10, 0, 0x5b, 0x22, random.below(256)])),
+    );
     const found = scan(Buffer.concat([before, noise, behind]));
     expect(found.lines).toEqual([line(plain(2)), line(plain(4))]);
   }

@@ -1,5 +1,5 @@
 /** A changed byte in each kind of record of a head, in real folders: the head is made again from its predecessor. */
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { damaged, examine, expectRefused, SPOTS, truthOf, type Truth } from '../support/examine.ts';
 import { everyHeadRecord, HEAD_RECORDS, Specimen, type RecordAt } from '../support/specimen.ts';
@@ -46,3 +46,16 @@ describe.each(HEAD_RECORDS)('in the newest head, a changed byte in the record %s
       expect(error.path).toContain(file);
     }));
 });
+
+test.each(['touched', 'segment', 'carry', 'registered'])(
+  'a head in which a record %s is not there at all is made again',
+  (op) =>
+    damaged(headed, async (copy) => {
+      const file = copy.segments().at(-1)!;
+      const { start, end } = first(copy, file, op);
+      const bytes = readFileSync(copy.path(file));
+      // Empty lines mean nothing.
+      writeFileSync(copy.path(file), bytes.fill('\n', start, end));
+      await examine(copy, headedTruth);
+    }),
+);

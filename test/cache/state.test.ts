@@ -36,7 +36,9 @@ describe.each(KINDS)('%s', (_, options) => {
         if (!random.chance(0.05)) continue;
         const reports: QueueError[] = [];
         const journal = await log.open((error) => reports.push(error));
-        expect(await observeJournal(journal, log.time), `seed ${seed}, step ${i}`).toEqual(observe(log.state, log.time));
+        expect(await observeJournal(journal, log.time), `seed ${seed}, step ${i}`).toEqual(
+          observe(log.state, log.time),
+        );
         expect(reports).toEqual([]);
         await journal.close();
       }
@@ -54,7 +56,9 @@ describe.each(KINDS)('%s', (_, options) => {
         history.step();
         if (random.chance(0.08)) log.rotate({ carry: random.chance(0.5) });
         if (!random.chance(0.2)) continue;
-        expect(await observeJournal(journal, log.time), `seed ${seed}, step ${i}`).toEqual(observe(log.state, log.time));
+        expect(await observeJournal(journal, log.time), `seed ${seed}, step ${i}`).toEqual(
+          observe(log.state, log.time),
+        );
       }
       expect(reports).toEqual([]);
       await journal.close();
@@ -100,7 +104,7 @@ describe('behind a seal', () => {
     const seal = log.state.seal!;
     const before = observe(log.state, log.time);
     expect(log.write({ op: 'add', u: 'u2' }, '2').effect).toEqual({ kind: 'none' });
-    log.write({ op: 'seal', ctl: 1, why: 'destroy', s: 0 });
+    log.write({ op: 'seal', ctl: 1, why: 'destroy' });
     log.write({ op: 'purge' });
     expect(observe(log.state, log.time)).toEqual(before);
     log.write({ op: 'next', ctl: 1, r: 'other-seal', at: seal.offset + 1, crc: seal.checksum });
@@ -127,7 +131,9 @@ describe('a log with a hole', () => {
     const { log, random } = history;
     for (let i = 0; i < 90; i++) history.step();
     const bytes = log.fs.contents(log.path);
-    const starts = [...bytes.keys()].filter((at) => bytes[at] === 0x5b && bytes[at - 1] === 10 && at > 600 && bytes.indexOf(10, at) > at + 31);
+    const starts = [...bytes.keys()].filter(
+      (at) => bytes[at] === 0x5b && bytes[at - 1] === 10 && at > 600 && bytes.indexOf(10, at) > at + 31,
+    );
     const at = random.pick(starts);
     const text = bytes.toString('latin1', at + 28, bytes.indexOf(10, at));
     log.fs.corrupt(log.path, at + 30, Uint8Array.of(bytes[at + 30]! ^ 1));
@@ -161,7 +167,11 @@ describe('a log with a hole', () => {
   test('gives no claim to two', async () => {
     for (let seed = 0; seed < 200; seed++) {
       const { holed } = await withHole(seed, {});
-      for (const at of holed.claimed) expect(holed.touched.get(at)).toMatchObject({ life: { phase: { state: 'claimed' } }, lease: { length: expect.any(Number) as number } });
+      for (const at of holed.claimed)
+        expect(holed.touched.get(at)).toMatchObject({
+          life: { phase: { state: 'claimed' } },
+          lease: { length: expect.any(Number) as number },
+        });
       const claimed = livePositions(holed).filter((at) => holed.lifeOf(at)!.phase.state === 'claimed');
       expect(claimed).toEqual([...holed.claimed].sort((a, b) => a - b));
     }

@@ -21,7 +21,9 @@ class Device {
   /** Somebody who waits for what has just been written. */
   write(name: string, bytes = 100): void {
     this.size += bytes;
-    this.syncer.wait(this.size, (error) => this.told.push(error === undefined ? name : `${name}: ${error.message}`));
+    this.syncer.wait(this.size, (error) =>
+      this.told.push(error === undefined ? name : `${name}: ${error.message}`),
+    );
   }
 
   async end(flush: number, error?: Error): Promise<void> {

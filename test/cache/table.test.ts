@@ -60,7 +60,12 @@ function knowledge(table: SegmentTable): unknown {
     offset: table.offsetAt(i),
     fresh: table.isFreshAt(i),
     ...(table.isFreshAt(i)
-      ? { length: table.lengthAt(i), headerLength: table.headerLengthAt(i), life: table.lifeAt(i), plain: table.isPlainAt(i) }
+      ? {
+          length: table.lengthAt(i),
+          headerLength: table.headerLengthAt(i),
+          life: table.lifeAt(i),
+          plain: table.isPlainAt(i),
+        }
       : {}),
   }));
   return { fresh: table.fresh, special: table.special, runs: table.runs(), entries };
@@ -103,7 +108,9 @@ describe('a table', () => {
     expect([table.fresh, table.special, table.skipTouched()]).toEqual([0, 0, table.count]);
     const unread = fromHead(followed(1, adds(new Seeded(2), 40)));
     unread.touchAll();
-    expect(adds(new Seeded(2), 40).map(({ offset }) => unread.freshLife(offset))).toEqual(Array(40).fill(undefined));
+    expect(adds(new Seeded(2), 40).map(({ offset }) => unread.freshLife(offset))).toEqual(
+      Array(40).fill(undefined),
+    );
   });
 });
 
@@ -169,7 +176,8 @@ describe('a table from a head', () => {
     const all = adds(new Seeded(5), 30);
     const table = followed(5, all);
     const unread = fromHead(table);
-    for (const { offset, length, headerLength } of all.slice(0, 10)) unread.recall(offset, length, headerLength, undefined, false);
+    for (const { offset, length, headerLength } of all.slice(0, 10))
+      unread.recall(offset, length, headerLength, undefined, false);
     expect(knowledge(read(unread, all))).toEqual(knowledge(table));
   });
 });

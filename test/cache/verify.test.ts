@@ -48,7 +48,8 @@ test('a sound queue has nothing to report, while it is in use, too', async () =>
 
 test('it changes nothing in the folder', async () => {
   await manager.close();
-  const contents = (): string[] => specimen.segments().map((file) => readFileSync(specimen.path(file), 'latin1'));
+  const contents = (): string[] =>
+    specimen.segments().map((file) => readFileSync(specimen.path(file), 'latin1'));
   const before = contents();
   specimen.flip(specimen.segments()[0]!, adds(specimen.segments()[0]!)[1]!.end - 2);
   const damaged = contents();
@@ -65,7 +66,14 @@ describe('a changed byte', () => {
     const report = await verify();
     expect(report.sound).toBe(false);
     expect(report.damage).toContainEqual(
-      expect.objectContaining({ file: older, from: victim.start, to: victim.end, kind: 'rot', acknowledged: true, uuid: victim.header['u'] }),
+      expect.objectContaining({
+        file: older,
+        from: victim.start,
+        to: victim.end,
+        kind: 'rot',
+        acknowledged: true,
+        uuid: victim.header['u'],
+      }),
     );
   });
 
@@ -75,7 +83,9 @@ describe('a changed byte', () => {
     specimen.flip(newest, victim.end - 2);
     const { damage, sound } = await verify();
     expect(sound).toBe(false);
-    expect(damage).toContainEqual(expect.objectContaining({ file: newest, from: victim.start, to: victim.end, kind: 'rot' }));
+    expect(damage).toContainEqual(
+      expect.objectContaining({ file: newest, from: victim.start, to: victim.end, kind: 'rot' }),
+    );
   });
 
   test('in a head is reported as one', async () => {
@@ -94,7 +104,13 @@ test('a record that is not there at all is missed, by the numbers of its writer'
   writeFileSync(specimen.path(newest), Buffer.concat([bytes.subarray(0, start), bytes.subarray(end + 1)]));
   const { damage, sound } = await verify();
   expect(sound).toBe(false);
-  expect(damage).toContainEqual(expect.objectContaining({ file: newest, kind: 'missing', detail: expect.stringContaining('1 record') as string }));
+  expect(damage).toContainEqual(
+    expect.objectContaining({
+      file: newest,
+      kind: 'missing',
+      detail: expect.stringContaining('1 record') as string,
+    }),
+  );
 });
 
 test('a segment whose messages are waiting, and that is not there, is missing', async () => {
@@ -111,16 +127,28 @@ test('a head that tells another state than its predecessor leads to is reported'
   const { start, end, header } = specimen.records(newest)[0]!;
   const payload = JSON.stringify((JSON.parse(bytes.toString('utf8', start, end)) as unknown[])[2]);
   const other = written([{ header: { ...header, digest: (header['digest'] as number) + 1 }, payload }]);
-  writeFileSync(specimen.path(newest), Buffer.concat([bytes.subarray(0, start), other, bytes.subarray(end + 1)]));
+  writeFileSync(
+    specimen.path(newest),
+    Buffer.concat([bytes.subarray(0, start), other, bytes.subarray(end + 1)]),
+  );
   const { damage, sound } = await verify();
   expect(sound).toBe(false);
-  expect(damage).toContainEqual(expect.objectContaining({ file: newest, kind: 'head', detail: expect.stringContaining('differs') as string }));
+  expect(damage).toContainEqual(
+    expect.objectContaining({
+      file: newest,
+      kind: 'head',
+      detail: expect.stringContaining('differs') as string,
+    }),
+  );
 });
 
 describe('what was cut off', () => {
   test('by the death of its process is counted, and is no damage', async () => {
     const newest = specimen.segments().at(-1)!;
-    writeFileSync(specimen.path(newest), Buffer.concat([readFileSync(specimen.path(newest)), Buffer.from('\n["12345678:000001ff:')]));
+    writeFileSync(
+      specimen.path(newest),
+      Buffer.concat([readFileSync(specimen.path(newest)), Buffer.from('\n["12345678:000001ff:')]),
+    );
     await manager.addMessage(Q, { data: 7 });
     const { damage, sound, segments, messages } = await verify();
     expect({ damage, sound, messages }).toEqual({ damage: [], sound: true, messages: 7 });
@@ -153,11 +181,32 @@ test('an index that does not match its segment is said to, and can be no reason 
   const bytes = readFileSync(index);
   bytes[bytes.length - 3]! ^= 1;
   writeFileSync(index, bytes);
-  expect((await verify()).damage).toEqual([expect.objectContaining({ kind: 'index', file: older!.replace('journal', 'index') })]);
+  expect((await verify()).damage).toEqual([
+    expect.objectContaining({ kind: 'index', file: older!.replace('journal', 'index') }),
+  ]);
+  manager = await openManager(specimen.root);
+  expect((await manager.claimMessages(Q, { limit: 9 })).map(({ data }) => data)).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test('an index of another segment of that number is ignored, sound as it is', async () => {
+  await manager.close();
+  const other = new Specimen();
+  manager = await openManager(other.root, { segmentBytes: 1000 });
+  await manager.createQueue(Q);
+  for (const data of ['a', 'b']) await manager.addMessage(Q, { data: data.repeat(50) });
+  await rotate(manager, other);
+  await manager.close();
+  const index = specimen.segments()[0]!.replace('journal', 'index');
+  writeFileSync(specimen.path(index), readFileSync(other.path(index)));
+  other.dispose();
+  expect((await verify()).damage).toEqual([expect.objectContaining({ kind: 'index', file: index })]);
   manager = await openManager(specimen.root);
   expect((await manager.claimMessages(Q, { limit: 9 })).map(({ data }) => data)).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
 test('a folder that is none is refused', async () => {
-  await expect(verifyQueue(join(tmpdir(), 'coda-there-is-no-such-folder'))).rejects.toMatchObject({ name: 'QueueError', code: 'QUEUE_NOT_FOUND' });
+  await expect(verifyQueue(join(tmpdir(), 'coda-there-is-no-such-folder'))).rejects.toMatchObject({
+    name: 'QueueError',
+    code: 'QUEUE_NOT_FOUND',
+  });
 });

@@ -27,7 +27,7 @@ export function newestSegment(folder: string): number {
 export function readSegment(folder: string, name: string): Segment {
   const bytes = readFileSync(join(folder, name));
   const segment: Segment = { number: Number.parseInt(name, 10), records: [], bad: [] };
-  for (let offset = 0; offset < bytes.length; ) {
+  for (let offset = 0; offset < bytes.length;) {
     const newline = bytes.indexOf(10, offset);
     const end = newline < 0 ? bytes.length : newline;
     if (end > offset) {

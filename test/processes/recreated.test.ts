@@ -19,7 +19,10 @@ function refusal(promise: Promise<unknown>): Promise<string> {
 }
 
 describe('a manager that had the queue open', () => {
-  test('is told QUEUE_DESTROYED once; then it finds none, then the new one, and nothing of the old', async ({ stage, queue }) => {
+  test('is told QUEUE_DESTROYED once; then it finds none, then the new one, and nothing of the old', async ({
+    stage,
+    queue,
+  }) => {
     const other = await stage.start();
     await using manager = await QueueManager.open({ queueType: 'cache', cacheRoot: stage.cacheRoot });
     await manager.addMessages(Q, [{ data: 'old 1', alias: 'a' }, { data: 'old 2' }]);
@@ -37,7 +40,12 @@ describe('a manager that had the queue open', () => {
     expect(await manager.completeMessage(Q, claim!)).toBe(false);
     expect(await manager.findMessage(Q, { alias: 'a' })).toBeUndefined();
     const status = await manager.queueStatus(Q);
-    expect(status).toMatchObject({ processed: 0, messagesToProcess: 1, paused: false, lastMessageProcessed: null });
+    expect(status).toMatchObject({
+      processed: 0,
+      messagesToProcess: 1,
+      paused: false,
+      lastMessageProcessed: null,
+    });
     expect(await manager.claimMessages(Q, { limit: 10 })).toMatchObject([{ data: 'new', uuid: added!.uuid }]);
   });
 
@@ -103,7 +111,10 @@ describe('a handle on the old queue', () => {
     expect(await other.queue.status()).toMatchObject({ processed: 1, messagesToProcess: 0 });
   });
 
-  test('asleep across several lives of the queue and many rotations, it is refused all the same', async ({ stage, queue }) => {
+  test('asleep across several lives of the queue and many rotations, it is refused all the same', async ({
+    stage,
+    queue,
+  }) => {
     const [asleep, other] = await stage.startAll(2);
     await queue.add(messages('old'));
     expect(await asleep!.queue.claim(1, LEASE)).toHaveLength(1);
@@ -120,7 +131,8 @@ describe('a handle on the old queue', () => {
       numbers.push(newestSegment(stage.queueFolder));
     }
     // Numbers never start again, or a name would mean two things.
-    for (const [i, number] of numbers.entries()) if (i > 0) expect(number).toBeGreaterThan(numbers[i - 1]! + 5);
+    for (const [i, number] of numbers.entries())
+      if (i > 0) expect(number).toBeGreaterThan(numbers[i - 1]! + 5);
     asleep!.resume();
     expect(await refusal(asleep!.queue.add(messages('from the dead')))).toBe('QUEUE_DESTROYED');
     expect(await asleep!.queue.claim(1, LEASE)).toEqual([]);
@@ -129,12 +141,17 @@ describe('a handle on the old queue', () => {
   });
 });
 
-test('of several processes that destroy and create at once, one each does it, and nothing outlives a destroy', async ({ stage, queue }) => {
+test('of several processes that destroy and create at once, one each does it, and nothing outlives a destroy', async ({
+  stage,
+  queue,
+}) => {
   await queue.close();
   const remotes = await stage.startAll(4);
   for (let round = 0; round < 20; round++) {
     const before = newestSegment(stage.queueFolder);
-    const [added] = await remotes[round % 4]!.queue.add(messages(round)).catch(() => remotes[round % 4]!.queue.add(messages(round)));
+    const [added] = await remotes[round % 4]!.queue.add(messages(round)).catch(() =>
+      remotes[round % 4]!.queue.add(messages(round)),
+    );
     expect(added).toMatchObject({ data: round });
     const destroyed = await Promise.all(remotes.map(({ backend }) => backend.destroy(Q)));
     expect(destroyed.filter(Boolean)).toHaveLength(1);
@@ -142,7 +159,9 @@ test('of several processes that destroy and create at once, one each does it, an
     expect(made.filter(Boolean)).toHaveLength(1);
     expect(newestSegment(stage.queueFolder)).toBeGreaterThan(before);
     await until(async () => (await refusal(remotes[0]!.queue.status())) !== 'QUEUE_DESTROYED');
-    const statuses = await Promise.all(remotes.map(({ queue: handle }) => handle.status().catch(() => handle.status())));
+    const statuses = await Promise.all(
+      remotes.map(({ queue: handle }) => handle.status().catch(() => handle.status())),
+    );
     expect(statuses.map(({ counts }) => counts.ready)).toEqual(upTo(4).map(() => 0));
   }
   expect(await stage.complaints()).toEqual([]);

@@ -3,7 +3,7 @@
  * `{ id, target, method, args }`; each is answered by `{ id, value }` or `{ id, error }`, as soon as it is done.
  */
 import { openCache } from './engine.mjs';
-import * as tasks from './tasks.mjs';
+import { tasks } from './tasks.mjs';
 
 const { name, options, become } = JSON.parse(process.argv[2]);
 if (become) {

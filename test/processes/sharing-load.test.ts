@@ -25,7 +25,9 @@ function replay(records: readonly LogRecord[]): { grants: Grant[]; added: number
       added.push(offset);
       holder.set(offset, '');
     } else if (header.op === 'claim') {
-      const free = named(header['c']).map(([, at]) => at).filter((at) => holder.get(at) === '');
+      const free = named(header['c'])
+        .map(([, at]) => at)
+        .filter((at) => holder.get(at) === '');
       const offsets = free.slice(0, header['max'] as number);
       for (const at of offsets) holder.set(at, `${header.w!}.${String(header['k'])}`);
       if (offsets.length > 0) grants.push({ order: grants.length, offsets });
@@ -40,10 +42,15 @@ function replay(records: readonly LogRecord[]): { grants: Grant[]; added: number
   return { grants, added, completed };
 }
 
-test('100,000 messages from four producers reach four workers once each, in order of insertion', async ({ stage, queue }) => {
+test('100,000 messages from four producers reach four workers once each, in order of insertion', async ({
+  stage,
+  queue,
+}) => {
   const [producers, workers] = await Promise.all([stage.startAll(PRODUCERS), stage.startAll(WORKERS)]);
   const consuming = workers.map(({ tasks }) => tasks.consume({ limit: 100, expected: TOTAL }));
-  await Promise.all(producers.map(({ tasks }, producer) => tasks.produce({ producer, count: EACH, chunk: 100 })));
+  await Promise.all(
+    producers.map(({ tasks }, producer) => tasks.produce({ producer, count: EACH, chunk: 100 })),
+  );
   const consumed = await Promise.all(consuming);
 
   expect(await queue.status()).toMatchObject({
@@ -75,7 +82,8 @@ test('100,000 messages from four producers reach four workers once each, in orde
   const next = upTo(PRODUCERS).map(() => 0);
   for (const offset of log.grants.flatMap(({ offsets }) => offsets)) {
     const { producer, n } = byOffset.get(offset)!;
-    if (n !== next[producer]!++) expect.fail(`message ${n} of producer ${producer} was claimed out of its order`);
+    if (n !== next[producer]!++)
+      expect.fail(`message ${n} of producer ${producer} was claimed out of its order`);
   }
 });
 

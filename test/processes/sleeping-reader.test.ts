@@ -45,7 +45,9 @@ async function expectMovedOn(stage: Stage, before: string[]): Promise<void> {
 
 const ROTATIONS = 12;
 
-describe.for<[string, (stage: Stage) => Promise<{ handle: Handle; sleep(): Promise<void>; wake(): void }>]>([
+describe.for<
+  [string, (stage: Stage) => Promise<{ handle: Handle; sleep: () => Promise<void>; wake: () => void }>]
+>([
   [
     'a process stopped with SIGSTOP',
     async (stage) => {
@@ -98,7 +100,11 @@ describe.for<[string, (stage: Stage) => Promise<{ handle: Handle; sleep(): Promi
     await queue.change({ type: 'pause' });
     wake();
     expect(await handle.claim(10, LEASE)).toEqual([]);
-    expect(await handle.status()).toMatchObject({ paused: true, customAttributes: { since: 'asleep' }, counts: { deferred: 1 } });
+    expect(await handle.status()).toMatchObject({
+      paused: true,
+      customAttributes: { since: 'asleep' },
+      counts: { deferred: 1 },
+    });
     await queue.change({ type: 'resume' });
     expect(await queue.update(added!.uuid, { due: null })).toMatchObject({ state: 'ready' });
     await moveOn(stage, queue, ROTATIONS);
@@ -107,31 +113,38 @@ describe.for<[string, (stage: Stage) => Promise<{ handle: Handle; sleep(): Promi
   });
 });
 
-test('a process stopped in the middle of its work, again and again, loses and repeats nothing', async ({ stage, queue }) => {
+test('a process stopped in the middle of its work, again and again, loses and repeats nothing', async ({
+  stage,
+  queue,
+}) => {
   const total = 3000;
   const [sleeper, other, producer] = await stage.startAll(3);
-  let done = false;
+  const progress = { done: false };
   const working = Promise.all([
     sleeper!.tasks.consume({ limit: 5, expected: total }),
     other!.tasks.consume({ limit: 5, expected: total }),
     producer!.tasks.produce({ producer: 0, count: total, chunk: 5, size: 300 }),
-  ]).finally(() => (done = true));
+  ]).finally(() => (progress.done = true));
   let naps = 0;
-  while (!done) {
+  while (!progress.done) {
     await sleeper!.stop();
     naps++;
     const asleepAt = newestSegment(stage.queueFolder);
     // Until the others are well past what it knows, or can go no further without it.
-    const others = until(() => done || newestSegment(stage.queueFolder) >= asleepAt + 3, 300);
+    const others = until(() => progress.done || newestSegment(stage.queueFolder) >= asleepAt + 3, 300);
     await others.catch(() => undefined);
     sleeper!.resume();
     await queue.status();
   }
   const [one, two] = await working;
-  const given = [one!, two!].flatMap(({ claims }) => claims.flat().map(([, , , n]) => n));
+  const given = [one, two].flatMap(({ claims }) => claims.flat().map(([, , , n]) => n));
   expect(given.toSorted((a, b) => a - b)).toEqual(upTo(total));
   expect(one.refused + two.refused).toBe(0);
   expect(naps).toBeGreaterThan(3);
-  expect(await queue.status()).toMatchObject({ processed: total, messagesToProcess: 0, counts: { failed: 0 } });
+  expect(await queue.status()).toMatchObject({
+    processed: total,
+    messagesToProcess: 0,
+    counts: { failed: 0 },
+  });
   expect(await stage.complaints()).toEqual([]);
 });

@@ -29,7 +29,7 @@ const anyMoment = (): Promise<void> => sleep(Math.random() * 150);
 const heavyProducer: Role = {
   async play(stage, notes) {
     const remote = await stage.start({ durability: 'os' });
-    neverEnds(remote.tasks.produceNoting({ notes, batch: 4, size: 300_000, pause: 0, most: 50 }));
+    void remote.tasks.produceNoting({ notes, batch: 4, size: 300_000, pause: 0, most: 50 });
     return remote;
   },
   async moment(folder) {
@@ -41,7 +41,7 @@ const heavyProducer: Role = {
 const lightProducer: Role = {
   async play(stage, notes) {
     const remote = await stage.start();
-    neverEnds(remote.tasks.produceNoting({ notes, batch: 3, size: 200, pause: 10 }));
+    void remote.tasks.produceNoting({ notes, batch: 3, size: 200, pause: 10 });
     return remote;
   },
   moment: anyMoment,
@@ -50,7 +50,7 @@ const lightProducer: Role = {
 const worker: Role = {
   async play(stage, notes) {
     const remote = await stage.start();
-    neverEnds(remote.tasks.workNoting({ notes, limit: 5 }));
+    void remote.tasks.workNoting({ notes, limit: 5 });
     return remote;
   },
   moment: anyMoment,
@@ -75,12 +75,6 @@ function watchForWrite(folder: string): void {
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
-
-/** It ends with its process, and notes any other end itself. */
-function neverEnds(task: Promise<never>): void {
-  task.catch(() => undefined);
-}
-
 
 interface Notes {
   tried: Set<string>;
@@ -150,7 +144,10 @@ function countTorn(folder: string, torn: Set<string>): void {
   }
 }
 
-test('sixty deaths at random moments lose nothing, repeat nothing that was confirmed, and stop nobody', async ({ stage, queue }) => {
+test('sixty deaths at random moments lose nothing, repeat nothing that was confirmed, and stop nobody', async ({
+  stage,
+  queue,
+}) => {
   const folder = join(stage.folder, 'notes');
   mkdirSync(folder);
   let started = 0;
@@ -196,7 +193,7 @@ test('sixty deaths at random moments lose nothing, repeat nothing that was confi
   const counted = status.processed - notes.completed.size - left.length;
   expect(counted).toBeGreaterThanOrEqual(0);
   expect(counted).toBeLessThanOrEqual(silently.length);
-  // Each was added and not lost: what was completed without a word is among what was added.
+  // Enough of everything, or this was no torture.
   expect(notes.added.size).toBeGreaterThan(100);
   expect(notes.completed.size).toBeGreaterThan(100);
   expect(torn.size).toBeGreaterThan(0);

@@ -33,7 +33,9 @@ async function completeAll(queue: Queue): Promise<string[]> {
   }
 }
 
-test('eight processes add the same 500 aliases at once: each is added once, and everybody is told which it is', async ({ stage }) => {
+test('eight processes add the same 500 aliases at once: each is added once, and everybody is told which it is', async ({
+  stage,
+}) => {
   const backend = await stage.open();
   await backend.create(Q, { uniqueAlias: true });
   const queue = await backend.open(Q);
@@ -47,18 +49,22 @@ test('eight processes add the same 500 aliases at once: each is added once, and 
         const begin = (index * ALIASES) / PROCESSES;
         const order = upTo(ALIASES).map((alias) => Math.floor(alias + begin) % ALIASES);
         const added: Added[] = [];
-        for (let i = 0; i < ALIASES; i += 10) added.push(...(await addAliases(remote, order.slice(i, i + 10))));
+        for (let i = 0; i < ALIASES; i += 10)
+          added.push(...(await addAliases(remote, order.slice(i, i + 10))));
         return added;
       }),
     );
     const added = answers.flat();
     expect(added).toHaveLength(PROCESSES * ALIASES);
-    const winners = new Map(added.filter(({ duplicate }) => !duplicate).map((answer) => [answer.alias, answer]));
+    const winners = new Map(
+      added.filter(({ duplicate }) => !duplicate).map((answer) => [answer.alias, answer]),
+    );
     expect(added.filter(({ duplicate }) => !duplicate)).toHaveLength(ALIASES);
     expect(winners.size).toBe(ALIASES);
     for (const { alias, uuid, data } of added) {
       const winner = winners.get(alias)!;
-      if (uuid !== winner.uuid) expect.fail(`${alias} was answered with ${uuid}, but ${winner.uuid} was added`);
+      if (uuid !== winner.uuid)
+        expect.fail(`${alias} was answered with ${uuid}, but ${winner.uuid} was added`);
       expect(data).toEqual(winner.data);
     }
     // Each process was first at something and late at something, or there was no race.
@@ -68,14 +74,20 @@ test('eight processes add the same 500 aliases at once: each is added once, and 
 
     expect(await queue.status()).toMatchObject({ counts: { ready: ALIASES } });
     // Completed, all are free again: the second round finds them so.
-    expect((await completeAll(queue)).sort()).toEqual(upTo(ALIASES).map((alias) => `order/${alias}`).sort());
+    expect((await completeAll(queue)).sort()).toEqual(
+      upTo(ALIASES)
+        .map((alias) => `order/${alias}`)
+        .sort(),
+    );
   }
   expect(await queue.status()).toMatchObject({ processed: 2 * ALIASES, messagesToProcess: 0 });
   expect(newestSegment(stage.queueFolder)).toBeGreaterThan(5);
   expect(await stage.complaints()).toEqual([]);
 });
 
-test('an alias is taken until its message is done: claimed, put off or failed, it is still a duplicate', async ({ stage }) => {
+test('an alias is taken until its message is done: claimed, put off or failed, it is still a duplicate', async ({
+  stage,
+}) => {
   const backend = await stage.open();
   await backend.create(Q, { uniqueAlias: true });
   const queue = await backend.open(Q);

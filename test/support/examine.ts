@@ -161,7 +161,11 @@ async function expectDrained(manager: QueueManager, kept: ReadonlyMap<string, Me
 }
 
 /** Opening it and asking for its messages is refused, in so many words. */
-export async function expectRefused(specimen: Specimen, code: QueueError['code'], text?: RegExp): Promise<QueueError> {
+export async function expectRefused(
+  specimen: Specimen,
+  code: QueueError['code'],
+  text?: RegExp,
+): Promise<QueueError> {
   const manager = await openManager(specimen.root);
   const error = await all(manager).then(
     (found) => expect.fail(`expected ${code}, found ${found.length} messages`),

@@ -58,7 +58,9 @@ export class History {
     const { log, random } = this;
     const { state } = log;
     // As candidates are picked, but perhaps some time ago: some are taken by now.
-    const candidates = live.filter((at) => mayRunAt(state.lifeOf(at)!, log.time) || random.chance(0.1)).slice(0, 6);
+    const candidates = live
+      .filter((at) => mayRunAt(state.lifeOf(at)!, log.time) || random.chance(0.1))
+      .slice(0, 6);
     const c = toWhere(candidates, (at) => dueOf(state, at));
     if (candidates.length === 0) return;
     const k = (++this.#serial).toString(36);
@@ -76,10 +78,19 @@ export class History {
       return its.state === 'claimed' && its.token === k && (other === at || random.chance(0.5));
     });
     const c: Where[] = toWhere(group.length > 0 ? group : [at]);
-    const error = JSON.stringify({ at: new Date(log.time).toISOString(), attempt: 1, name: 'Error', message: `at ${log.time}` });
+    const error = JSON.stringify({
+      at: new Date(log.time).toISOString(),
+      attempt: 1,
+      name: 'Error',
+      message: `at ${log.time}`,
+    });
     const dice = random.below(6);
     if (dice <= 1) log.write({ op: 'done', k, c, u: group.map((other) => `u${other}`), a: [] });
-    else if (dice === 2) log.write({ op: 'fail', k, c, ...(random.chance(0.5) ? { d: log.time + random.below(50) } : {}) }, error);
+    else if (dice === 2)
+      log.write(
+        { op: 'fail', k, c, ...(random.chance(0.5) ? { d: log.time + random.below(50) } : {}) },
+        error,
+      );
     else if (dice === 3) log.write({ op: 'release', k, c });
     else if (dice === 4) log.write({ op: 'renew', k, m: log.time, ms: 500 + random.below(500), c });
     else {
@@ -101,7 +112,14 @@ export class History {
     else {
       const place = log.state.touched.get(at)?.place ?? at;
       const alias = random.pick(ALIASES);
-      const op: Operation = { op: 'update', p, at: toPlace(random.chance(0.9) ? place : at), i: 1, u: `u${at}`, ...schedule };
+      const op: Operation = {
+        op: 'update',
+        p,
+        at: toPlace(random.chance(0.9) ? place : at),
+        i: 1,
+        u: `u${at}`,
+        ...schedule,
+      };
       log.write(alias === '' ? op : { ...op, a: alias }, JSON.stringify({ updated: n }));
     }
   }
@@ -115,7 +133,10 @@ export class History {
         log.write({ op: state.paused ? 'resume' : 'pause' });
         break;
       case 1:
-        log.write({ op: 'attr' }, JSON.stringify({ [random.pick(['k', '__proto__', 'ü'])]: random.chance(0.3) ? null : log.time }));
+        log.write(
+          { op: 'attr' },
+          JSON.stringify({ [random.pick(['k', '__proto__', 'ü'])]: random.chance(0.3) ? null : log.time }),
+        );
         break;
       case 2:
         log.write({ op: 'processed', u: `u${log.time}`, a: '' });
@@ -124,8 +145,14 @@ export class History {
         log.write({ op: 'writer', who, dur: random.pick(['always', 'interval', 'os']) });
         break;
       case 4: {
-        const failed = [...state.touched].filter(([, { life }]) => life.phase.state === 'failed').map(([at]) => at);
-        log.write(failed.length > 0 && random.chance(0.5) ? { op: 'retry', c: toWhere(failed.slice(0, 2)) } : { op: 'retry' });
+        const failed = [...state.touched]
+          .filter(([, { life }]) => life.phase.state === 'failed')
+          .map(([at]) => at);
+        log.write(
+          failed.length > 0 && random.chance(0.5)
+            ? { op: 'retry', c: toWhere(failed.slice(0, 2)) }
+            : { op: 'retry' },
+        );
         break;
       }
       case 5:
@@ -151,12 +178,17 @@ function uuidOf(n: number): string {
   return `00000000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`;
 }
 
+function byKey<T>(entries: [string, T][]): [string, T][] {
+  return entries.sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
 /** Everything that is in the queue, in order. All tables must have been read. */
 export function livePositions(state: QueueState): number[] {
   const live = [...state.touched.keys()];
   for (const table of state.tables.values()) {
     if (!table.read) throw new Error(`the table of segment ${table.segment} is unread`);
-    for (let i = 0; i < table.count; i++) if (table.isFreshAt(i)) live.push(position(table.segment, table.offsetAt(i)));
+    for (let i = 0; i < table.count; i++)
+      if (table.isFreshAt(i)) live.push(position(table.segment, table.offsetAt(i)));
   }
   return live.sort((a, b) => a - b);
 }
@@ -170,7 +202,7 @@ export function observe(state: QueueState, now: number): unknown {
     id: state.id,
     segment: state.segment,
     options: state.options,
-    attributes: Object.entries(state.attributes).sort(),
+    attributes: byKey(Object.entries(state.attributes)),
     created: state.created,
     modified: state.modified,
     paused: state.paused,
@@ -184,7 +216,7 @@ export function observe(state: QueueState, now: number): unknown {
     bytes: state.bytes,
     seal: state.seal,
     successor: state.successor,
-    writers: [...state.writers].sort(),
+    writers: byKey([...state.writers]),
     damage: state.damage,
     outcomes: state.outcomes.slice(-20),
     claimed: [...state.claimed].sort((a, b) => a - b),
@@ -195,7 +227,14 @@ export function observe(state: QueueState, now: number): unknown {
     nextDue: state.line.nextDue(),
     messages: live.map((at) => {
       const touched = state.touched.get(at);
-      return [at, offsetOf(at), state.lifeOf(at), touched?.place ?? at, touched?.lease ?? null, state.aliasOf(at) ?? null];
+      return [
+        at,
+        offsetOf(at),
+        state.lifeOf(at),
+        touched?.place ?? at,
+        touched?.lease ?? null,
+        state.aliasOf(at) ?? null,
+      ];
     }),
   };
 }
@@ -203,6 +242,6 @@ export function observe(state: QueueState, now: number): unknown {
 /** What a handle holds, once it has read all its tables. */
 export async function observeJournal(journal: Journal, now: number): Promise<unknown> {
   await journal.refresh();
-  for (const table of [...journal.state.tables.values()]) await journal.read(table);
+  for (const table of journal.state.tables.values()) await journal.read(table);
   return observe(journal.state, now);
 }

@@ -16,7 +16,7 @@ import type { QueueError } from '../../src/errors.ts';
 import type { SimFileSystem } from './sim-fs.ts';
 
 export const FOLDER = '/srv/q';
-export const KEEP_OUTCOMES = 20;
+const KEEP_OUTCOMES = 20;
 
 export class JournalWriter {
   readonly fs: SimFileSystem;
@@ -36,7 +36,14 @@ export class JournalWriter {
     fs.makeFolder(FOLDER);
     Object.assign(this.state, { id: 'feed', options, created: this.time, boot: ports.processes.self().boot });
     const batch = new Batch();
-    writeHead(batch, 1, { state: this.state, seal: undefined, load: undefined, gone: new Set(), outcomes: true, now: this.time });
+    writeHead(batch, 1, {
+      state: this.state,
+      seal: undefined,
+      load: undefined,
+      gone: new Set(),
+      outcomes: true,
+      now: this.time,
+    });
     this.#begin(1, batch);
   }
 
@@ -56,7 +63,9 @@ export class JournalWriter {
     this.raw(batch.buffer.subarray(0, batch.length));
     const checksum = lineChecksum(batch.buffer, start);
     const length = batch.length - 1 - start;
-    const effect = this.state.apply(header, offset, length, text.length, checksum, () => parsePayload(payload ?? ''));
+    const effect = this.state.apply(header, offset, length, text.length, checksum, () =>
+      parsePayload(payload ?? ''),
+    );
     return { effect, at: position(this.state.segment, offset) };
   }
 
@@ -82,8 +91,21 @@ export class JournalWriter {
     contents.close();
     const batch = new Batch();
     const next = state.segment + 1;
-    writeHead(batch, next, { state, seal: state.seal, load, gone: new Set(), outcomes: true, now: this.time });
-    this.write({ op: 'next', ctl: 1, r: '0123456789abcdef', at: state.seal!.offset, crc: state.seal!.checksum });
+    writeHead(batch, next, {
+      state,
+      seal: state.seal,
+      load,
+      gone: new Set(),
+      outcomes: true,
+      now: this.time,
+    });
+    this.write({
+      op: 'next',
+      ctl: 1,
+      r: '0123456789abcdef',
+      at: state.seal!.offset,
+      crc: state.seal!.checksum,
+    });
     const places = placesOf(batch, carried);
     state.enterSegment(next);
     for (const [i, { at }] of carried.entries()) {
@@ -124,7 +146,10 @@ export class JournalWriter {
 }
 
 /** Where the carried contents stand in a head: the records behind its first one. */
-function placesOf(batch: Batch, carried: readonly unknown[]): { offset: number; length: number; headerLength: number }[] {
+function placesOf(
+  batch: Batch,
+  carried: readonly unknown[],
+): { offset: number; length: number; headerLength: number }[] {
   const places = [];
   let start = batch.buffer.indexOf(10, 1) + 1;
   while (places.length < carried.length) {

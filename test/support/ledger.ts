@@ -86,7 +86,8 @@ export class Ledger {
       if (may !== 'nothing') continue;
       if (entry.ended) wrong.push(`message ${id} is back after its end was acknowledged`);
       const { version } = message.data as unknown as Data;
-      if (version < entry.version) wrong.push(`message ${id} has lost its acknowledged version ${entry.version}`);
+      if (version < entry.version)
+        wrong.push(`message ${id} has lost its acknowledged version ${entry.version}`);
     }
     const missing = [...this.entries.values()].filter(
       ({ id, ackedAt, ending }) => ackedAt !== undefined && !ending && !present.has(id),
@@ -110,7 +111,13 @@ export class Ledger {
       const { id, version } = data as unknown as Data;
       const entry = this.entries.get(id)!;
       // A version that was asked for and is not there cannot come any more, except from a call that is still under way.
-      Object.assign(entry, { ackedAt: entry.ackedAt ?? ++this.#now, version, asked: version, ending: false, ended: false });
+      Object.assign(entry, {
+        ackedAt: entry.ackedAt ?? ++this.#now,
+        version,
+        asked: version,
+        ending: false,
+        ended: false,
+      });
     }
   }
 }

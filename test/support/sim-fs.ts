@@ -20,7 +20,6 @@ import type { Seeded } from './seeded.ts';
  * - `zero`: the file has its length, but zeros where the data should be. - `pages`: some pages are written, others not.
  */
 export type Loss = 'drop' | 'cut' | 'zero' | 'pages';
-export const LOSSES: readonly Loss[] = ['drop', 'cut', 'zero', 'pages'];
 
 const PAGE = 4096;
 
@@ -389,12 +388,12 @@ export class SimFileSystem implements FileSystem {
     if (!this.#on) throw errno('EIO', `${path} (the power is off)`);
   }
 
-  #attempt(run: () => void): unknown {
+  #attempt(run: () => void): Error | undefined {
     try {
       run();
       return undefined;
     } catch (error) {
-      return error;
+      return error as Error;
     }
   }
 
@@ -468,7 +467,7 @@ function survivor(file: File, loss: Loss, random: Seeded): File {
   }
   if (loss !== 'pages') return after;
   for (const { from, to } of dirty) {
-    for (let at = from; at < Math.min(to, after.cache.size); ) {
+    for (let at = from; at < Math.min(to, after.cache.size);) {
       const end = Math.min(to, after.cache.size, (Math.floor(at / PAGE) + 1) * PAGE);
       if (random.chance(0.5)) put(at, cache.get(at, end));
       at = end;

@@ -91,7 +91,11 @@ export function recordsIn(bytes: Buffer): RecordAt[] {
   const records: RecordAt[] = [];
   scanLines(bytes, 0, bytes.length, {
     record(buffer, start, end, headerLength) {
-      records.push({ start, end, header: JSON.parse(headerText(buffer, start, headerLength)) as RecordAt['header'] });
+      records.push({
+        start,
+        end,
+        header: JSON.parse(headerText(buffer, start, headerLength)) as RecordAt['header'],
+      });
     },
     bad() {},
   });
@@ -121,9 +125,17 @@ export async function everyOperation(root: string): Promise<void> {
   await manager.purgeQueue(Q);
   const added = await manager.addMessages(
     Q,
-    Array.from({ length: 24 }, (_, n) => ({ data: { n, text: '·'.repeat(n) }, alias: n % 3 ? '' : `alias-${n}`, retries: n % 4 })),
+    Array.from({ length: 24 }, (_, n) => ({
+      data: { n, text: '·'.repeat(n) },
+      alias: n % 3 ? '' : `alias-${n}`,
+      retries: n % 4,
+    })),
   );
-  await manager.addMessage(Q, { data: { n: 100 }, dateTimeDeferredExecution: new Date(Date.now() + 3_600_000), username: 'me' });
+  await manager.addMessage(Q, {
+    data: { n: 100 },
+    dateTimeDeferredExecution: new Date(Date.now() + 3_600_000),
+    username: 'me',
+  });
   await manager.addMessage(Q, { data: { n: 101 }, disabled: true });
   // Alone in its record.
   await manager.addMessage(Q, { data: { n: 102 } });
@@ -139,7 +151,10 @@ export async function everyOperation(root: string): Promise<void> {
   await manager.retryMessages(Q, [claims[4]!.uuid]);
   const [one, two, three] = added.slice(-3) as Message[];
   await manager.updateMessage(Q, one!.uuid, { data: { n: 'updated' } });
-  await manager.updateMessage(Q, two!.uuid, { dateTimeDeferredExecution: new Date(Date.now() + 7_200_000), disabled: true });
+  await manager.updateMessage(Q, two!.uuid, {
+    dateTimeDeferredExecution: new Date(Date.now() + 7_200_000),
+    disabled: true,
+  });
   await manager.removeMessage(Q, three!.uuid);
   await manager.setCustomAttributes(Q, { color: 'blue' });
   await manager.updateLastMessageProcessed(Q, { uuid: one!.uuid });
@@ -155,13 +170,24 @@ export async function everyOperation(root: string): Promise<void> {
 async function lapse(manager: QueueManager): Promise<void> {
   const { counts } = await manager.queueStatus(Q);
   const [claim] = await manager.claimMessages(Q, { limit: 1, lease: 1 });
-  while ((await manager.queueStatus(Q)).counts.ready < counts.ready) await manager.waitForMessage(Q, { timeout: 50 });
+  while ((await manager.queueStatus(Q)).counts.ready < counts.ready)
+    await manager.waitForMessage(Q, { timeout: 50 });
   // It would be claimed alone from now on.
   await manager.updateMessage(Q, claim!.uuid, { disabled: true });
 }
 
 /** The kinds of records that a head has. */
-export const HEAD_RECORDS = ['head', 'segment', 'runs', 'touched', 'carry', 'registered', 'outcomes', 'damage', 'ready'];
+export const HEAD_RECORDS = [
+  'head',
+  'segment',
+  'runs',
+  'touched',
+  'carry',
+  'registered',
+  'outcomes',
+  'damage',
+  'ready',
+];
 
 /** Every kind of record that a head has, in the newest head. Something in an older segment has rotted: heads say that, too. */
 export async function everyHeadRecord(specimen: Specimen): Promise<void> {
@@ -187,5 +213,6 @@ export async function everyHeadRecord(specimen: Specimen): Promise<void> {
   await manager.addMessage(Q, { data: { n: 105 } });
   await manager.close();
   const head = specimen.records(specimen.segments().at(-1)!);
-  for (const op of HEAD_RECORDS) if (!head.some(({ header }) => header.op === op)) throw new Error(`no record ${op}`);
+  for (const op of HEAD_RECORDS)
+    if (!head.some(({ header }) => header.op === op)) throw new Error(`no record ${op}`);
 }
