@@ -1,7 +1,7 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
 import { QueueError } from '../errors.ts';
 import type { FileSystem } from './ports.ts';
-import { checkLine, scanLines, type LineVisitor } from './record.ts';
+import { scanLines, type LineVisitor } from './record.ts';
 
 const SEGMENT = /^(\d{8})\.journal$/;
 const TEMPORARY = /^tmp-(\d{8})-([0-9a-f]{16})$/;
@@ -108,8 +108,8 @@ export class FileScanner {
   }
 
   /**
-   * Like `chunk`, but visits only sound lines that hold one of `needles`, and looks at nothing else: several
-   * gigabytes a second.
+   * Like `chunk`, but visits only the sound records of lines that hold one of `needles`, and looks at nothing else:
+   * several gigabytes a second.
    */
   sift(
     fd: number,
@@ -136,9 +136,11 @@ export class FileScanner {
         }
       }
       for (const start of [...starts].sort((a, b) => a - b)) {
-        const lineEnd = text.indexOf(NEWLINE, start);
-        const headerLength = checkLine(text, start, lineEnd);
-        if (headerLength >= 0) visitor.record(text, start, lineEnd, headerLength, from + start);
+        scanLines(text, start, text.indexOf(NEWLINE, start) + 1, {
+          record: (buffer, recordStart, recordEnd, headerLength) =>
+            visitor.record(buffer, recordStart, recordEnd, headerLength, from + recordStart),
+          bad() {},
+        });
       }
       return from + end;
     }

@@ -57,7 +57,8 @@ export class Messages {
   /** Messages that have outlived a process that worked on them. */
   readonly crashed = new Set<number>();
   readonly line = new Line(this);
-  readonly #aliases = new Map<string, number>();
+  /** Of a queue with unique aliases. Several hold one only where a hole in the log let a second one in. */
+  readonly #holders = new Map<string, number | Set<number>>();
   readonly #aliasOf = new Map<number, string>();
   #table: SegmentTable;
 
@@ -91,9 +92,10 @@ export class Messages {
     this.tables.set(segment, this.#table);
   }
 
-  /** The waiting or failed message of a queue with unique aliases that has this one. */
+  /** The waiting or failed message of a queue with unique aliases that has this one; of several the first in line. */
   holderOf(alias: string): number | undefined {
-    return this.#aliases.get(alias);
+    const holders = this.#holders.get(alias);
+    return holders instanceof Set ? Math.min(...holders) : holders;
   }
 
   lifeOf(at: number): Life | undefined {
@@ -102,7 +104,10 @@ export class Messages {
 
   /** Notes the alias of a waiting message of a queue with unique aliases, found while loading. */
   noteAlias(at: number, alias: string): void {
-    this.#aliases.set(alias, at);
+    const holders = this.#holders.get(alias);
+    if (holders === undefined || holders === at) this.#holders.set(alias, at);
+    else if (holders instanceof Set) holders.add(at);
+    else this.#holders.set(alias, new Set([holders, at]));
     this.#aliasOf.set(at, alias);
   }
 
@@ -279,7 +284,11 @@ export class Messages {
     const alias = this.#aliasOf.get(at);
     if (alias === undefined) return;
     this.#aliasOf.delete(at);
-    if (this.#aliases.get(alias) === at) this.#aliases.delete(alias);
+    const holders = this.#holders.get(alias);
+    if (holders === at) this.#holders.delete(alias);
+    else if (holders instanceof Set && holders.delete(at) && holders.size === 1) {
+      this.#holders.set(alias, Math.min(...holders));
+    }
   }
 
   #bytesOf(at: number): number {

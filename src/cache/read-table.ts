@@ -68,6 +68,7 @@ async function readSegment({
   const { uniqueAlias } = state.options;
   const damage: [number, number][] = [];
   const found: { seal?: SealName } = {};
+  const aliases = new Map<number, string>();
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
       // What stands behind the seal has never been a message.
@@ -78,6 +79,7 @@ async function readSegment({
       // Most messages are plain: nothing in their header concerns the table.
       const plain = !uniqueAlias && !text.includes('"d":') && !text.includes('"x":');
       const h = plain ? undefined : (JSON.parse(text) as Operation & { op: 'add' });
+      if (h?.a !== undefined && uniqueAlias) aliases.set(position(table.segment, offset), h.a);
       recall(state, table, {
         offset,
         length: end - start,
@@ -101,7 +103,8 @@ async function readSegment({
       await clock.yield();
     }
     if (writes && found.seal && damage.length === 0) {
-      writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => state.aliasOf(at));
+      // Of all adds, not only of those that are live now: a head that has to be made again may know more of them.
+      writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => aliases.get(at));
     }
   } finally {
     fs.close(fd);

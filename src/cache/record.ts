@@ -225,7 +225,8 @@ function visitLine(
   if (first >= 0) {
     visitor.record(buffer, start, cut, first);
     visitor.bad(buffer, cut, cut + 1, 'rot');
-    return cut + 1 < end ? visitLine(buffer, cut + 1, end, to, behind, visitor) : end;
+    // What follows is a line of its own.
+    return cut;
   }
   const kind = damageKind(buffer, start, end);
   if (kind === 'torn' && length > 0) {

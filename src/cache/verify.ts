@@ -355,7 +355,11 @@ class Verification {
           parsePayload(payloadText(buffer, start, end, headerLength)),
         );
       },
-      bad() {},
+      // Behind a hole the rules are lenient.
+      bad(_buffer, start, end, kind, offset) {
+        if (kind === 'rot')
+          state.damage.push({ segment: state.segment, from: offset, to: offset + end - start });
+      },
     };
     const { size } = this.#ports.fs.stat(fd);
     for (let at = head.end; at < size;) {

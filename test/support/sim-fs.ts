@@ -366,6 +366,13 @@ export class SimFileSystem implements FileSystem {
     return Buffer.from(node.cache.get(0, node.cache.size));
   }
 
+  /** Bytes of the file that are not on the device. */
+  unsynced(path: string): number {
+    const node = this.#find(path);
+    if (node?.kind !== 'file') throw errno('ENOENT', path);
+    return node.dirty.reduce((sum, { from, to }) => sum + to - from, 0);
+  }
+
   /** Changes what is on the device and what is read, as rot does. */
   corrupt(path: string, at: number, bytes: Uint8Array): void {
     const node = this.#find(path);
