@@ -62,6 +62,8 @@ class CacheBackend implements Backend {
       // Its maker may not have come to this yet.
       await this.#ports.fs.syncFolder(this.#root);
       return this.#withJournal(name, async (journal) => {
+        // The control records say so: no need to read the rest.
+        if (journal.state.id !== '' && !journal.state.seal) return false;
         const lost = await this.#rottenCreation(name, journal);
         if (lost) throw lost;
         return this.#createAnew(journal, options);

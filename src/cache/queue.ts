@@ -55,7 +55,7 @@ export class CacheQueue implements Queue {
     this.#liveness = new Liveness(journal.options.ports, crashLimit);
     this.#search = new Search(journal);
     this.#waiting = new Waiting(journal, {
-      judge: () => this.#judge(true),
+      judge: (now) => this.#judge(now),
       blocked: () => this.#isolated(journal.state) === 'wait',
       liveness: this.#liveness,
     });

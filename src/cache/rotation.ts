@@ -372,6 +372,8 @@ export class Rotation {
       this.#writeAll(temporary.fd, batch);
       await fs.sync(temporary.fd);
       await fs.syncFolder(folder);
+      // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.
+      await log.synced();
     } catch (error) {
       // Not to be tried again with the same file: after a failed flush its pages may be gone.
       this.#abandonPrepared(undefined);

@@ -13,8 +13,8 @@ const JUDGE_MS = 400;
 const STALL_MS = 2000;
 
 export interface WaitingHooks {
-  /** Writes down which claims are over. */
-  judge: () => void;
+  /** Writes down which claims are over; if not `now`, only when that has not been looked at for a while. */
+  judge: (now: boolean) => void;
   /** Whether this process may claim nothing until it has settled what it holds. */
   blocked: () => boolean;
   liveness: Liveness;
@@ -41,6 +41,7 @@ export class Waiting {
     const deadline = timeout === undefined ? Infinity : clock.monotonic() + timeout;
     let stopWatching: (() => void) | undefined;
     let changed = false;
+    let timedOut = false;
     let wakeUp = (): void => {};
     const onChange = (): void => {
       changed = true;
@@ -51,7 +52,7 @@ export class Waiting {
     try {
       for (;;) {
         changed = false;
-        this.#hooks.judge();
+        this.#hooks.judge(timedOut);
         await this.#journal.refresh();
         if (this.#claimable()) return true;
         if (signal?.aborted || clock.monotonic() >= deadline) return false;
@@ -73,7 +74,8 @@ export class Waiting {
         });
         wakeUp = () => {};
         if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
-        if (!changed) await this.#journal.tidy();
+        timedOut = !changed;
+        if (timedOut) await this.#journal.tidy();
       }
     } finally {
       stopWatching?.();
