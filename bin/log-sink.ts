@@ -1,4 +1,5 @@
 /** Log lines of workers, and their wording: to stderr, for people on a terminal, as JSON elsewhere, as [log] says. */
+import { toTryError } from '../src/try-error.ts';
 import type { Config } from '../src/config.ts';
 import type { LogSink } from '../src/worker/log.ts';
 import type { WorkerEvent } from '../src/worker/pool.ts';
@@ -59,5 +60,6 @@ export function logEvent(log: LogSink, queue: string, event: WorkerEvent): void 
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  // Handlers throw anything; this survives all of it.
+  return toTryError(error, 1, Date.now()).message;
 }

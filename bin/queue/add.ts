@@ -27,7 +27,7 @@ it does not say is taken from the options. When one line is bad, nothing is adde
 Examples:
   queue add invoices '{"id": 17, "total": 99.5}' --create --retries 3
   queue add invoices '{"id": 18}' --alias invoice-18 --defer 10m
-  jq -c '{alias: .id, data: .}' orders.ndjson | queue add invoices --ndjson -`;
+  jq -c '{alias: (.id | tostring), data: .}' orders.ndjson | queue add invoices --ndjson -`;
 
 export function addCommand(program: Command): void {
   program

@@ -15,8 +15,10 @@ import { SegmentTable } from './table.ts';
 
 /** Offsets have 32 bits: adds are refused beyond this, should nobody be allowed to seal. */
 const LARGEST_SEGMENT = 3 * 2 ** 30;
-/** Spent space that is worth a seal by itself. */
-const IDLE_BYTES = 1024 * 1024;
+/** Spent space that is worth a seal by itself: this part of a segment. */
+const IDLE_PART = 8;
+/** Before so much is written it is worth a look whether the segment has been sealed: then it would be in vain. */
+const LARGE_BYTES = 64 * 1024;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
 
@@ -70,6 +72,8 @@ export class Journal {
   #short = false;
   /** Others have moved on and deleted what this handle was about to read. */
   #behind = false;
+  /** Answers to those whose flush has failed. */
+  #doomed: (() => void)[] = [];
   #idle: (() => void)[] = [];
 
   private constructor(options: LogOptions) {
@@ -143,7 +147,8 @@ export class Journal {
   tidy(): Promise<void> {
     return new Promise((resolve, failed) => {
       const draft = (): Obstacle | undefined => {
-        if (this.#rotation.reclaims(IDLE_BYTES)) return () => this.#rotation.seal('idle');
+        if (this.#rotation.reclaims(this.options.segmentBytes / IDLE_PART))
+          return () => this.#rotation.seal('idle');
         resolve();
         return undefined;
       };
@@ -184,7 +189,7 @@ export class Journal {
     this.#scheduled = false;
     if (this.#pumping) return;
     this.#pumping = true;
-    while (this.#pending.length > 0) {
+    while (this.#pending.length > 0 || this.#doomed.length > 0) {
       try {
         const obstacle = this.#turn();
         if (obstacle) await obstacle();
@@ -202,6 +207,8 @@ export class Journal {
     const { log } = this;
     const rotation = this.#rotation;
     if (log.syncer.failed) return () => this.#giveUp();
+    // The flush that failed was of a segment that this handle has left meanwhile.
+    this.#failDoomed();
     if (this.#behind) {
       this.#behind = false;
       return () => rotation.reload();
@@ -209,7 +216,7 @@ export class Journal {
     if (log.suspicious) return async () => void (await rotation.checkForSuccessor());
     if (!log.whole && this.#pending.some((submission) => !submission.light)) return () => makeWhole(log);
     if (log.state.seal) return () => rotation.follow();
-    if (this.#short || this.#pending.some((submission) => submission.current)) {
+    if (this.#short || this.#pending.some(({ current, size = 0 }) => current || size > LARGE_BYTES)) {
       if (!log.step()) return () => log.catchUp();
       if (log.state.seal || log.suspicious) return undefined;
     }
@@ -320,11 +327,17 @@ export class Journal {
   #answerWhenSynced(records: readonly InFlight<Submission>[]): void {
     const { log } = this;
     log.syncer.wait(log.applied, (error) => {
-      for (const { tag, effect, header, index } of records) {
-        if (error === undefined) tag!.done(effect!, header.t, index);
-        else tag!.failed(this.#typed(error, 'flushing the journal to the device'));
+      if (error === undefined) {
+        for (const { tag, effect, header, index } of records) tag!.done(effect!, header.t, index);
+        return;
       }
-      if (error !== undefined) this.submit(this.#wakeUp());
+      const fail = (): void => {
+        for (const { tag } of records) tag!.failed(this.#typed(error, 'flushing the journal to the device'));
+      };
+      if (this.dead) return fail();
+      // Not before the log says so: who tries again at once must not work on pages that may be gone.
+      this.#doomed.push(fail);
+      this.submit(this.#wakeUp());
     });
   }
 
@@ -376,12 +389,18 @@ export class Journal {
       path: this.log.path,
     });
     try {
-      if (!this.state.seal) await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' });
+      if (this.state.seal) await this.log.appendNow({ op: 'unsound', ctl: 1 });
+      else await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' });
     } catch (error) {
       this.options.report(this.#typed(error, 'sealing the journal after a failed flush'));
     }
     this.options.report(dead);
     this.#failAll(dead, true);
+    this.#failDoomed();
+  }
+
+  #failDoomed(): void {
+    for (const fail of this.#doomed.splice(0)) fail();
   }
 
   #failAll(error: QueueError, forEver = false): void {

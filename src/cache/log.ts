@@ -158,7 +158,9 @@ export class Log<Tag = unknown> implements FileVisitor {
   begin(): void {
     this.#batch.clear();
     this.flight = [];
-    this.#time = this.options.ports.clock.now();
+    const now = this.options.ports.clock.now();
+    // A clock that has been tampered with must not make a record that nobody can read.
+    this.#time = Number.isFinite(now) ? now : 0;
   }
 
   /** Adds a record to the batch. */

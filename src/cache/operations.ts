@@ -75,6 +75,8 @@ export type Operation =
   /** A queue begins where there was none. Payload: its options. */
   | { op: 'create'; ctl: 1; id: string }
   | { op: 'seal'; ctl: 1; why: SealReason }
+  /** Behind a seal: a flush of the sealed segment has failed, as if it had been sealed for that. */
+  | { op: 'unsound'; ctl: 1 }
   /** The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. */
   | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
 

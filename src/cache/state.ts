@@ -142,6 +142,7 @@ export class QueueState extends Messages {
   }
 
   #afterSeal(h: Header): void {
+    if (h.op === 'unsound' && this.seal!.why !== 'destroy') this.seal = { ...this.seal!, why: 'sync' };
     if (h.op !== 'next' || this.successor !== undefined) return;
     if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;
   }
@@ -241,6 +242,7 @@ export class QueueState extends Messages {
         this.seal = { offset, checksum, why: h.why };
         return NONE;
       case 'next':
+      case 'unsound':
         return NONE;
       default:
         throw new QueueError(

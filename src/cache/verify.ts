@@ -54,7 +54,7 @@ interface DamageReport {
 
 export interface VerifyReport {
   queue: string;
-  /** No damage but what a power cut may take under the chosen durability. */
+  /** No damage but what a power cut may take under the chosen durability, and to indexes. */
   sound: boolean;
   segments: SegmentReport[];
   damage: DamageReport[];
@@ -138,7 +138,8 @@ class Verification {
       );
     }
     await this.#verifyIndexes(segments);
-    this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn');
+    // An index is never synced, so a power cut may well cost it; it is ignored and made anew.
+    this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn' || kind === 'index');
     return this.#report;
   }
 
@@ -246,6 +247,7 @@ class Verification {
         writers.set(header.w, { n: header.n, end: offset + end - start });
         if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
         if (header.op === 'seal' && header.why === 'sync' && !survey.report.sealed) survey.failedSync = true;
+        if (header.op === 'unsound') survey.failedSync = true;
         if (header.op === 'seal') survey.report.sealed = true;
         if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
       },

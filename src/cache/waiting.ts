@@ -54,8 +54,9 @@ export class Waiting {
         changed = false;
         this.#hooks.judge(timedOut);
         await this.#journal.refresh();
+        if (signal?.aborted) return false;
         if (this.#claimable()) return true;
-        if (signal?.aborted || clock.monotonic() >= deadline) return false;
+        if (clock.monotonic() >= deadline) return false;
         if (!stopWatching) {
           stopWatching = this.#watch(fs, onChange);
           // Look once more: what came before the watch was armed raised no event.

@@ -90,7 +90,7 @@ async function find(type: string, workersDir: string): Promise<string> {
   const found = known.length > 0 ? `found ${known.map((name) => quote(name)).join(', ')}` : 'found none';
   throw new QueueError(
     'UNKNOWN_WORKER_TYPE',
-    `no worker of type ${quote(type)}${near === undefined ? '' : `; did you mean ${near}?`}` +
+    `no worker of type ${quote(type)}${near === undefined ? '.' : `; did you mean ${near}?`}` +
       ` Looked for ${type}.ts, .js and .mjs in ${quote(workersDir, 300)}${own ? '' : ' (no such folder)'}` +
       ` and in ${quote(SHIPPED, 300)}; ${found}`,
     { path: workersDir },

@@ -127,7 +127,8 @@ export class Pool {
   async #handle(task: Task): Promise<void> {
     let thrown: { error: unknown } | undefined;
     try {
-      await this.#options.worker.process(task.claim, task.context);
+      // A copy: what the handler does to its message must not stand in the way of settling it.
+      await this.#options.worker.process({ ...task.claim }, task.context);
     } catch (error) {
       thrown = { error };
     }

@@ -73,9 +73,14 @@ export class RetryAt extends Error {
 /** What a thrown value asks for beyond "this try has failed". A RetryAt without a valid date asks for nothing. */
 export function wishOf(thrown: unknown): { final?: true; retryAt?: Date } {
   if (typeof thrown !== 'object' || thrown === null) return {};
-  if (FINAL in thrown) return { final: true };
-  const date = RETRY_AT in thrown ? thrown[RETRY_AT] : undefined;
-  return date instanceof Date && !Number.isNaN(date.getTime()) ? { retryAt: date } : {};
+  try {
+    if (FINAL in thrown) return { final: true };
+    const date = RETRY_AT in thrown ? thrown[RETRY_AT] : undefined;
+    return date instanceof Date && !Number.isNaN(date.getTime()) ? { retryAt: date } : {};
+  } catch {
+    // A proxy that does not like to be looked at.
+    return {};
+  }
 }
 
 function inWords(date: Date): string {

@@ -149,10 +149,12 @@ async function restart(run: Run, loss: Loss): Promise<void> {
   const may = run.durability === 'always' ? 'nothing' : loss === 'pages' ? 'anything' : 'a suffix';
   const backend = await open(run);
   const queue = await backend.open(Q);
-  // It works on. A record that lacks nothing but its newline counts as soon as something is written behind it.
-  await add(run, queue, 99, 2);
+  // A record that lacks nothing but its newline counts as soon as something is written behind it.
+  await queue.change({ type: 'attributes', patch: { restarted: true } });
   const found = await all(queue.find({}));
   expect(run.ledger.settle(found, may)).toEqual([]);
+  // It works on.
+  await add(run, queue, 99, 2);
   const report = await verifyQueue(`${ROOT}/${Q}`, run.machine.process());
   const { length } = await all(queue.find({}));
   await backend.close();
@@ -348,4 +350,9 @@ describe.each(LOST)('%s: when %s', (loss) => {
 
   test('under `os`, the queue goes on without the last messages', () =>
     trials(4000, 10, { durability: 'os', loss }));
+});
+
+describe('found before', () => {
+  test('seed 2191: the flush of a sealed segment fails, and another handle makes its head from what is in memory', () =>
+    trials(2191, 1, { durability: 'always', loss: 'drop', faulty: true }));
 });
