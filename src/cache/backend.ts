@@ -166,7 +166,7 @@ class CacheBackend implements Backend {
   async #openJournal(name: string): Promise<Journal> {
     const { durability, syncInterval, keepOutcomes, segmentBytes = SEGMENT_BYTES } = this.#options;
     const folder = this.#folder(name);
-    checkFileSystem(this.#ports.fs, folder);
+    checkFileSystem(this.#ports.fs, folder, name);
     const report = (error: QueueError): void => void (this.#lastError = error);
     const options = {
       ports: this.#ports,

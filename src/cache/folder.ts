@@ -49,12 +49,12 @@ export async function openRoot(ports: Ports, path: string): Promise<string> {
 }
 
 /** Errors: STORAGE_UNSUPPORTED. */
-export function checkFileSystem(fs: FileSystem, path: string): void {
+export function checkFileSystem(fs: FileSystem, path: string, queue?: string): void {
   const { type } = fs.space(path);
   const name = UNSUPPORTED.get(type >>> 0);
   if (name === undefined) return;
   const text = `queues need a local file system (ext4, XFS, btrfs, APFS, NTFS, tmpfs, …); this folder is on ${name}`;
-  throw new QueueError('STORAGE_UNSUPPORTED', text, { path });
+  throw new QueueError('STORAGE_UNSUPPORTED', text, queue === undefined ? { path } : { path, queue });
 }
 
 /** Tries out what everything rests on: appends of two handles in order, and a rename. Errors: STORAGE_UNSUPPORTED. */
