@@ -202,7 +202,8 @@ async function readConfigFile(
 async function parseFile(file: string, text: string): Promise<Map<string, string>> {
   for (const [index, line] of text.split(/\r\n|\r|\n/).entries()) {
     // The parser drops these silently; a value that does nothing would be a trap.
-    if (/^\s*=/.test(line) || /^\s*[^;#]*__proto__/.test(line)) {
+    // Without a = the parser takes the key to be true.
+    if (/^\s*=/.test(line) || /^\s*[^;#]*__proto__/.test(line) || /^\s*[^\s;#[][^=]*$/.test(line)) {
       throw invalid(file, `line ${index + 1}: expected key = value or [section], received ${quote(line)}`);
     }
   }

@@ -138,6 +138,7 @@ describe('what is refused', () => {
     ['[worker]\nlease[] = 1s\n', 'unknown key "lease[]"'],
     ['[__proto__]\nlease = 1s\n', 'line 1'],
     ['[worker]\n__proto__ = 1\n', 'line 2'],
+    ['[queue]\ncacheRoot\n', 'line 2'],
     ['[constructor]\nname = x\n', 'unknown section "constructor"'],
     ['[worker]\ntoString = x\n', 'unknown key "toString"'],
     ['[worker]\n= 1\n', 'line 2'],
