@@ -142,7 +142,7 @@ describe('what is refused', () => {
     ['[constructor]\nname = x\n', 'unknown section "constructor"'],
     ['[worker]\ntoString = x\n', 'unknown key "toString"'],
     ['[worker]\n= 1\n', 'line 2'],
-    ['[worker]\nlease\n', 'received "true"'],
+    ['[worker]\nlease\n', 'received "lease"'],
     ['[worker]\nlease = 30\n', 'with its unit'],
     ['[worker]\nlease = -1s\n', 'expected a duration'],
     ['[worker]\nlease = 2d\n', '100ms to 1d'],
