@@ -8,6 +8,7 @@ import { QueueError } from '../errors.ts';
 import {
   errorCode,
   isFull,
+  isGone,
   listSegments,
   newestSegment,
   parseIndexName,
@@ -101,8 +102,8 @@ export class Rotation {
   }
 
   /**
-   * Whether sealing would let files go: something that no live message stands in is larger than a head and `worth`. Two or three
-   * seals free it, because a segment is kept until two heads do without it.
+   * Whether sealing would let files go: something that no live message stands in is larger than a head and `worth`.
+   * Two or three seals free it, because a segment is kept until two heads do without it.
    */
   reclaims(worth = WORTH_BYTES): boolean {
     const { state, options, headEnd, applied } = this.#log;
@@ -133,7 +134,7 @@ export class Rotation {
       fs.close(fd);
       return size;
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') return 0;
+      if (isGone(error)) return 0;
       throw error;
     }
   }

@@ -76,7 +76,8 @@ export class Waiting {
         wakeUp = () => {};
         if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
         timedOut = !changed;
-        if (timedOut) await this.#journal.tidy();
+        // Housekeeping that fails is reported; it is no reason to stop waiting.
+        if (timedOut) await this.#journal.tidy().catch(this.#journal.options.report);
       }
     } finally {
       stopWatching?.();

@@ -73,7 +73,11 @@ export function waiting(test: ContractTest): void {
       expect(await waiting).toBe(false);
     });
 
-    test('answers false when its signal has fired before', async ({ manager }) => {
+    test('answers false when its signal has fired before, also where a message waits', async ({
+      manager,
+    }) => {
+      expect(await manager.waitForMessage(Q, { signal: AbortSignal.abort(), timeout: LONG })).toBe(false);
+      await add(manager, 1);
       expect(await manager.waitForMessage(Q, { signal: AbortSignal.abort(), timeout: LONG })).toBe(false);
     });
 

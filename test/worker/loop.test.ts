@@ -652,3 +652,39 @@ test('each line that a handler logs names its message', async () => {
   );
   expect(lines).toEqual([['WARN', 'odd', { queue: QUEUE, uuid, alias: 'B-17', attempt: 1, plate: 'X' }]]);
 });
+
+describe('a handler that does strange things', () => {
+  const hostile = (): unknown =>
+    new Proxy(
+      {},
+      {
+        get: () => {
+          throw new Error('no look');
+        },
+        has: () => {
+          throw new Error('no look');
+        },
+      },
+    );
+
+  test.each([
+    ['nothing', (): unknown => undefined],
+    ['an object without a prototype', (): unknown => Object.create(null)],
+    ['what throws when it is looked at', hostile],
+  ])('throws %s: that is one failed try, and the worker goes on', async (_, thrown) => {
+    await manager.addMessages(QUEUE, [{ data: 1 }, { data: 2 }]);
+    const report = await drain(({ data }) => {
+      if (data === 1) throw thrown();
+    });
+    expect(report).toMatchObject({ completed: 1 });
+    expect((await manager.queueStatus(QUEUE)).counts).toMatchObject({ failed: 1, ready: 0, claimed: 0 });
+  });
+
+  test('changes its message, token and all: it is settled like any other', async () => {
+    await manager.addMessage(QUEUE, { data: 1 });
+    await drain((message) => {
+      Object.assign(message, { token: 5, uuid: 'mine', alias: 7, attempts: 'many', retries: -1 });
+    });
+    expect(await manager.queueStatus(QUEUE)).toMatchObject({ processed: 1, messagesToProcess: 0 });
+  });
+});
