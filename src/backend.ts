@@ -3,7 +3,7 @@
  * later others. Arguments arrive validated (`validate.ts`) and frozen in shape; a backend checks only what
  * depends on its state. Errors are `QueueError`s with the codes named here.
  */
-import type { Claim, Json, Message, TryError } from './message.ts';
+import type { Claim, Json, Message, Outcome, TryError } from './message.ts';
 import type { QueueError } from './errors.ts';
 
 /** `always`: survives a power cut when answered. `interval`, `os`: survives the death of any process. */
@@ -49,7 +49,7 @@ export type Settlement =
   /** Back in line at its place, the try refunded. */
   | { type: 'release' }
   /** Not an end: the lease begins anew, `lease` milliseconds long. */
-  | { type: 'renew'; lease: number };
+  | { type: 'renew'; lease: number; progress?: { percent: number; text: string } };
 
 export interface MessagePatch {
   json?: string;
@@ -67,6 +67,55 @@ export interface MessageFilter {
   state?: Message['state'];
   disabled?: boolean;
   username?: string;
+}
+
+/** Why a claim is no longer held by who made it. `cancelled`: the message was cancelled or removed. */
+export type Loss = 'cancelled' | 'lapsed';
+
+/** What has become of a message that nobody will work on any more, unless it is retried. */
+export interface Ending {
+  uuid: string;
+  /** '' when there was none, or it is not known. */
+  alias: string;
+  /** `unknown`: it is not in the queue, and how it ended is no longer remembered; or it never was there. */
+  outcome: Outcome | 'failed' | 'unknown';
+  /** Absent where it is not known. */
+  at?: Date;
+}
+
+/** One thing that happened to a message. */
+export interface HistoryEvent {
+  at: Date;
+  event:
+    | 'added'
+    | 'updated'
+    | 'claimed'
+    | 'completed'
+    | 'failed'
+    | 'released'
+    | 'lapsed'
+    | 'cancelled'
+    | 'retried'
+    | 'removed'
+    | 'purged';
+  /** The process that did it; absent where the backend has none, or it is not known. */
+  pid?: number;
+  /** Of `failed`, `lapsed` and `cancelled`. */
+  error?: TryError;
+  /** When it may run again, or first. */
+  due?: Date;
+}
+
+/** All that is known of one message. */
+export interface Inspection {
+  /** As it stands now; absent when it has ended. */
+  message?: Message;
+  /** Set when it has ended or failed. */
+  ending?: Ending;
+  /** Oldest first, as far back as the store remembers. */
+  history: HistoryEvent[];
+  /** Whether the history goes back to the add. */
+  complete: boolean;
 }
 
 export interface Mark {
@@ -111,6 +160,15 @@ export interface Queue {
   take(): Promise<Message | undefined>;
   /** False: the claim had ended meanwhile, nothing changed. */
   settle(claim: ClaimRef, settlement: Settlement): Promise<boolean>;
+  /** Why each of these claims that has ended did; by token. What is still held is not in it. */
+  losses(claims: readonly ClaimRef[]): Promise<ReadonlyMap<string, Loss>>;
+  /**
+   * One ending for each of these messages, as they come; first those that have ended or failed already. Done when all
+   * have been told or the signal fires.
+   */
+  endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncIterable<Ending>;
+  /** Undefined: there is nothing to be known of it. */
+  inspect(target: { uuid: string } | { alias: string }): Promise<Inspection | undefined>;
   /** In order of position. A message added, changed or ended during the iteration may or may not be seen. */
   find(filter: MessageFilter): AsyncIterable<Message>;
   /** The message after the change; undefined when there is none with that uuid. */
@@ -125,6 +183,10 @@ export interface Queue {
 
 export type QueueChange =
   | { type: 'remove'; uuid: string }
+  /** A message that has not failed stands as failed with this error, and a claim on it has ended. */
+  | { type: 'cancel'; uuid: string; error: TryError }
+  /** The claims of a process that has ended lapse, with what is known of its death. */
+  | { type: 'died'; pid: number; error: TryError }
   /** Failed messages back in line, tries and crashes counted anew. */
   | { type: 'retry'; uuids: readonly string[] | 'all' }
   /** Ends every message that is not claimed. */

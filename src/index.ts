@@ -9,12 +9,23 @@ export type { MessageChanges, MessageInput } from './validate.ts';
 export { QueueError } from './errors.ts';
 export type { QueueErrorCode } from './errors.ts';
 
-export type { Claim, Json, Message, State, TryError } from './message.ts';
-export type { Backend, Durability, Mark, MessageFilter, QueueOptions, QueueStatus } from './backend.ts';
+export type { Claim, Holder, Json, Message, Outcome, Progress, State, TryError } from './message.ts';
+export type {
+  Backend,
+  Durability,
+  Ending,
+  HistoryEvent,
+  Inspection,
+  Loss,
+  Mark,
+  MessageFilter,
+  QueueOptions,
+  QueueStatus,
+} from './backend.ts';
 
 export { openMemory } from './memory/backend.ts';
 export type { MemoryOptions, MemoryStore } from './memory/backend.ts';
 
 export { FinalError, HandlerAborted, RetryAt, Worker } from './worker/worker.ts';
-export type { AbortCode, WorkerContext } from './worker/worker.ts';
+export type { AbortCode, StartContext, WorkerContext } from './worker/worker.ts';
 export type { Log, LogFields } from './worker/log.ts';

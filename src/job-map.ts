@@ -26,6 +26,7 @@ export type ManagerEvents<Jobs extends object = AnyJobs> = {
   released: OfMessage<Jobs>;
   taken: WithMessage<Jobs>;
   updated: WithMessage<Jobs>;
+  cancelled: OfMessage<Jobs>;
   removed: OfMessage<Jobs>;
   purged: OfQueue<Jobs> & { count: number };
   paused: OfQueue<Jobs>;

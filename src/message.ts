@@ -5,6 +5,7 @@
  * - *manager*: what a program opens to work with queues. *backend*: where queues are kept.
  * - *worker*: code that processes messages of one type. *claim*: a lease on a message, held by one worker.
  * - *settle*: end a claim (complete, fail, release). *lapse*: a claim ended by its holder's death or its lease.
+ * - *cancel*: have nobody work on a message; it stands as failed, and the handler that has it is told to end.
  * - *life*: what has become of a message since it was added. *due*: the time before which it must not run.
  * - *journal*: a queue's append-only log. *segment*: one file of it.
  * - *position*: segment number and byte offset of the record that added a message; its address, its place in line.
@@ -40,6 +41,24 @@ export interface TryError {
   stack?: string;
 }
 
+/** How far a handler says it has come. */
+export interface Progress {
+  /** 0 to 100. */
+  percent: number;
+  /** '' when it said nothing. */
+  text: string;
+  at: Date;
+}
+
+/** Who works on a claimed message. */
+export interface Holder {
+  /** Of the process; absent where the backend has none. */
+  pid?: number;
+  /** When the claim was made. */
+  since: Date;
+  progress?: Progress;
+}
+
 export interface Message<T = Json> {
   /** Given by the system; a UUID of version 7. */
   uuid: string;
@@ -63,6 +82,8 @@ export interface Message<T = Json> {
   crashes: number;
   /** The last few, oldest first. */
   errors: TryError[];
+  /** While it is claimed. */
+  holder?: Holder;
 }
 
 /** A message under lease. The token proves the claim to complete, fail, release and renew. */
@@ -122,6 +143,8 @@ export type Happening =
       readonly disabled?: boolean | undefined;
       readonly due?: number | null | undefined;
     }
+  /** Nobody is to work on it: it stands as failed, whoever held it. */
+  | { readonly type: 'cancel'; readonly error: TryError }
   | { readonly type: 'remove' }
   | { readonly type: 'purge' };
 
@@ -168,7 +191,7 @@ export function transition(life: Life, event: Happening): Life | Outcome | undef
       return {
         ...life,
         phase: event.due === undefined ? FAILED : { state: 'deferred', due: event.due },
-        errors: [...life.errors, event.error].slice(-KEPT_ERRORS),
+        errors: withError(life, event.error),
       };
     case 'release':
       if (phase.state !== 'claimed' || phase.token !== event.token) return undefined;
@@ -181,8 +204,11 @@ export function transition(life: Life, event: Happening): Life | Outcome | undef
         phase: event.final ? FAILED : READY,
         attempts: life.attempts - 1,
         crashes: life.crashes + 1,
-        errors: [...life.errors, event.error].slice(-KEPT_ERRORS),
+        errors: withError(life, event.error),
       };
+    case 'cancel':
+      if (phase.state === 'failed') return undefined;
+      return { ...life, phase: FAILED, errors: withError(life, event.error) };
     case 'retry':
       if (phase.state !== 'failed') return undefined;
       return { ...life, phase: READY, attempts: 0, crashes: 0 };
@@ -193,6 +219,10 @@ export function transition(life: Life, event: Happening): Life | Outcome | undef
     case 'purge':
       return phase.state === 'claimed' ? undefined : 'purged';
   }
+}
+
+function withError(life: Life, error: TryError): readonly TryError[] {
+  return [...life.errors, error].slice(-KEPT_ERRORS);
 }
 
 function mayRun(life: Life, due: number | undefined): boolean {

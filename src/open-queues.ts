@@ -3,9 +3,8 @@
  * it fails, refused once the manager is closed. A handle whose queue has been destroyed, or whose storage has failed, is
  * forgotten with the call that found out, so that the next call opens what now has the name.
  */
-import type { Backend, MessageFilter, Queue } from './backend.ts';
+import type { Backend, Queue } from './backend.ts';
 import { QueueError, quote } from './errors.ts';
-import type { Message } from './message.ts';
 import { checkQueueName } from './validate.ts';
 
 /** What a handle does not recover from. */
@@ -50,14 +49,13 @@ export class OpenQueues {
     }
   }
 
-  /** @typeParam M what the caller knows its messages to be. */
-  async *find<M extends Message<unknown>>(queue: string, prepare: () => MessageFilter): AsyncGenerator<M> {
+  /** As `ask`, for what comes one by one. */
+  async *each<T>(queue: string, prepare: () => (open: Queue) => AsyncIterable<T>): AsyncGenerator<T> {
     let handle: Handle | undefined;
     try {
-      const filter = this.#checked(queue, prepare);
+      const question = this.#checked(queue, prepare);
       handle = this.#handles.get(queue) ?? this.#open(queue);
-      const open = handle.queue ?? (await handle.opening);
-      for await (const message of open.find(filter)) yield message as Message<unknown> as M;
+      yield* question(handle.queue ?? (await handle.opening));
     } catch (error) {
       handle?.refused(error);
       throw this.#noted(error);

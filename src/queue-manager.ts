@@ -7,7 +7,17 @@
  * had open is gone; the next call finds the new one of that name, if there is one), STORAGE_FAILED and CLOSED; its own
  * docstring names what else. Dates are `Date`s, durations milliseconds.
  */
-import type { Backend, ClaimRef, MessageFilter, QueueChange, QueueOptions, QueueStatus } from './backend.ts';
+import type {
+  Backend,
+  ClaimRef,
+  Ending,
+  Inspection,
+  Loss,
+  MessageFilter,
+  QueueChange,
+  QueueOptions,
+  QueueStatus,
+} from './backend.ts';
 import { openBackend } from './backends.ts';
 import { backoffDelay } from './backoff.ts';
 import type { Config } from './config.ts';
@@ -28,12 +38,16 @@ import {
   checkDate,
   checkFilter,
   checkFlag,
+  checkLabel,
   checkMessage,
   checkMessages,
+  checkPercent,
   checkQueueName,
   checkQueueOptions,
+  checkSignal,
   checkTarget,
   checkText,
+  checkUuidList,
   checkUuids,
   checkWhole,
 } from './validate.ts';
@@ -241,13 +255,70 @@ export class QueueManager<Jobs extends object = AnyJobs> {
     );
   }
 
+  /**
+   * Says how far the work on a claimed message has come, in percent (cut to 0 … 100) and words (up to 1 KiB), for
+   * `findMessages` and those who watch, and begins the lease anew. False: the claim had ended. Errors: INVALID_ARGUMENT.
+   */
+  reportProgress(
+    queue: QueueName<Jobs>,
+    claim: ClaimProof,
+    progress: { percent: number; text?: string | undefined; lease?: number | undefined },
+  ): Promise<boolean> {
+    return this.#queues.ask(
+      queue,
+      () => {
+        const ref = checkClaim(claim, queue);
+        const { percent, text = '', lease } = checkCallOptions(progress, ['percent', 'text', 'lease'], queue);
+        const report = { percent: checkPercent(percent, queue), text: checkLabel('text', text, queue) };
+        const milliseconds = this.#lease(lease, queue);
+        return (open) => open.settle(ref, { type: 'renew', lease: milliseconds, progress: report });
+      },
+      same,
+    );
+  }
+
+  /**
+   * Why those of these claims that have ended did, by token; a claim that is still held is not in it. `cancelled`: the
+   * message was cancelled or removed; `lapsed`: anything else. Writes nothing. Errors: INVALID_ARGUMENT.
+   */
+  lostClaims(queue: QueueName<Jobs>, claims: readonly ClaimProof[]): Promise<ReadonlyMap<string, Loss>> {
+    return this.#queues.ask(
+      queue,
+      () => {
+        const refs = claims.map((claim) => checkClaim(claim, queue));
+        return (open) => open.losses(refs);
+      },
+      same,
+    );
+  }
+
+  /**
+   * Ends the claims of a process of this machine that has died, with what is known of its death, which stays with its
+   * messages: each has crashed a worker once more. Resolves with their number: none when it still lives, or its claims
+   * have been ended by others. Errors: INVALID_ARGUMENT.
+   */
+  reportDeath(queue: QueueName<Jobs>, pid: number, evidence: unknown): Promise<number> {
+    return this.#change(
+      queue,
+      () => ({
+        type: 'died',
+        pid: checkWhole('pid', pid, 1, Number.MAX_SAFE_INTEGER, queue),
+        error: toTryError(evidence, 0, Date.now()),
+      }),
+      same,
+    );
+  }
+
   /** The first in line with that uuid or alias, as it stands now. Errors: INVALID_ARGUMENT. */
   async findMessage<Q extends QueueName<Jobs>>(
     queue: Q,
     target: { uuid: string } | { alias: string },
   ): Promise<Message<Jobs[Q]> | undefined> {
-    const found = this.#queues.find<Message<Jobs[Q]>>(queue, () => checkTarget(target, queue));
-    for await (const message of found) return message;
+    const found = this.#queues.each(queue, () => {
+      const filter = checkTarget(target, queue);
+      return (open) => open.find(filter);
+    });
+    for await (const message of found) return message as Message<Jobs[Q]>;
     return undefined;
   }
 
@@ -260,7 +331,46 @@ export class QueueManager<Jobs extends object = AnyJobs> {
     queue: Q,
     filter: MessageFilter = {},
   ): AsyncIterable<Message<Jobs[Q]>> {
-    return this.#queues.find(queue, () => checkFilter(filter, queue));
+    return this.#queues.each(queue, () => {
+      const checked = checkFilter(filter, queue);
+      return (open) => open.find(checked) as AsyncIterable<Message<Jobs[Q]>>;
+    });
+  }
+
+  /**
+   * All that is known of a message, one that has ended too while its queue remembers it: how it stands, what happened
+   * to it, how it ended. Costs a look at all bytes of the queue's files. Errors: INVALID_ARGUMENT.
+   */
+  inspectMessage(
+    queue: QueueName<Jobs>,
+    target: { uuid: string } | { alias: string },
+  ): Promise<Inspection | undefined> {
+    return this.#queues.ask(
+      queue,
+      () => {
+        const { uuid, alias = '' } = checkTarget(target, queue);
+        return (open) => open.inspect(uuid === undefined ? { alias } : { uuid });
+      },
+      same,
+    );
+  }
+
+  /**
+   * Tells of each of these messages, once, that it has ended or failed: at once when it has already, else when it does.
+   * Done when all have been told, or when the signal fires. A failed message may be retried afterwards.
+   * Errors: INVALID_ARGUMENT.
+   */
+  waitForEndings(
+    queue: QueueName<Jobs>,
+    uuids: readonly string[],
+    options: { signal?: AbortSignal | undefined } = {},
+  ): AsyncIterable<Ending> {
+    return this.#queues.each(queue, () => {
+      const wanted = checkUuidList(uuids, queue);
+      const { signal } = checkCallOptions(options, ['signal'], queue);
+      const checked = checkSignal(signal, queue);
+      return (open) => open.endings(wanted, checked);
+    });
   }
 
   /**
@@ -303,6 +413,32 @@ export class QueueManager<Jobs extends object = AnyJobs> {
       () => ({ type: 'remove', uuid: checkText('uuid', uuid, queue) }),
       (count) => {
         if (count > 0) this.#events.tell('removed', () => ({ queue, uuid }));
+        return count > 0;
+      },
+    );
+  }
+
+  /**
+   * Has nobody work on a message any more: it stands as failed, with `reason`, and a claim on it has ended; the worker
+   * that held it tells its handler within a second. `retryMessages` brings it back. False: there was none, or it had
+   * failed already. Errors: INVALID_ARGUMENT.
+   */
+  cancelMessage(queue: QueueName<Jobs>, uuid: string, reason = 'cancelled'): Promise<boolean> {
+    return this.#change(
+      queue,
+      () => {
+        const message = checkLabel('reason', reason, queue);
+        const error = {
+          at: new Date().toISOString(),
+          attempt: 0,
+          name: 'Cancelled',
+          message,
+          code: 'CANCELLED',
+        };
+        return { type: 'cancel', uuid: checkText('uuid', uuid, queue), error };
+      },
+      (count) => {
+        if (count > 0) this.#events.tell('cancelled', () => ({ queue, uuid }));
         return count > 0;
       },
     );
@@ -406,10 +542,8 @@ export class QueueManager<Jobs extends object = AnyJobs> {
         const { timeout, signal } = checkCallOptions(options, ['signal', 'timeout'], queue);
         const milliseconds =
           timeout === undefined ? undefined : checkWhole('timeout', timeout, 0, LONGEST_WAIT, queue);
-        if (signal !== undefined && !(signal instanceof AbortSignal)) {
-          throw new QueueError('INVALID_ARGUMENT', 'signal: expected an AbortSignal', { queue });
-        }
-        return (open) => open.wait(milliseconds, signal);
+        const checked = checkSignal(signal, queue);
+        return (open) => open.wait(milliseconds, checked);
       },
       same,
     );

@@ -160,10 +160,29 @@ export function checkText(name: string, value: unknown, queue: string): string {
 
 /** Errors: INVALID_ARGUMENT. */
 export function checkUuids(uuids: unknown, queue: string): readonly string[] | 'all' {
-  if (uuids === 'all') return uuids;
-  if (!Array.isArray(uuids))
-    throw invalid(`expected an array of uuids or 'all', received ${quote(uuids)}`, queue);
+  return uuids === 'all' ? uuids : checkUuidList(uuids, queue, "an array of uuids or 'all'");
+}
+
+/** Errors: INVALID_ARGUMENT. */
+export function checkUuidList(
+  uuids: unknown,
+  queue: string,
+  expected = 'an array of uuids',
+): readonly string[] {
+  if (!Array.isArray(uuids)) throw invalid(`expected ${expected}, received ${quote(uuids)}`, queue);
   return Array.from(uuids, (uuid) => checkText('uuid', uuid, queue));
+}
+
+/** Errors: INVALID_ARGUMENT. */
+export function checkSignal(signal: unknown, queue: string): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  throw invalid(`signal: expected an AbortSignal, received ${quote(signal)}`, queue);
+}
+
+/** Cut to 0 … 100. Errors: INVALID_ARGUMENT. */
+export function checkPercent(value: unknown, queue: string): number {
+  if (typeof value === 'number' && !Number.isNaN(value)) return Math.min(100, Math.max(0, value));
+  throw invalid(`percent: expected a number from 0 to 100, received ${quote(value)}`, queue);
 }
 
 /** Errors: INVALID_ARGUMENT. */
@@ -275,17 +294,25 @@ function invalid(message: string, queue: string): QueueError {
   return new QueueError('INVALID_ARGUMENT', message, { queue });
 }
 
-function label(name: string, value: unknown, queue: string): string {
+/** Text of up to 1 KiB of UTF-8. Errors: INVALID_ARGUMENT. */
+export function checkLabel(name: string, value: unknown, queue: string): string {
+  return label(name, value, queue, 'INVALID_ARGUMENT');
+}
+
+function label(
+  name: string,
+  value: unknown,
+  queue: string,
+  code: QueueErrorCode = 'INVALID_MESSAGE',
+): string {
   if (typeof value !== 'string') {
-    throw new QueueError('INVALID_MESSAGE', `${name}: expected a string, received ${quote(value)}`, {
-      queue,
-    });
+    throw new QueueError(code, `${name}: expected a string, received ${quote(value)}`, { queue });
   }
   // UTF-8 takes at most three bytes for each unit of UTF-16.
   if (value.length * 3 > LONGEST_LABEL && Buffer.byteLength(value) > LONGEST_LABEL) {
     const bytes = Buffer.byteLength(value);
     throw new QueueError(
-      'INVALID_MESSAGE',
+      code,
       `${name}: expected at most ${LONGEST_LABEL} bytes of UTF-8, received ${bytes}`,
       { queue },
     );

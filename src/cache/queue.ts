@@ -2,6 +2,9 @@
 import type {
   Added,
   ClaimRef,
+  Ending,
+  Inspection,
+  Loss,
   MessageFilter,
   MessagePatch,
   NewMessage,
@@ -341,6 +344,9 @@ export class CacheQueue implements Queue {
         const op: Operation = { op: 'remove', p: toPlace(stored.at), u, ...(a === undefined ? {} : { a }) };
         return this.#write('settle', { op }, true, count);
       }
+      case 'cancel':
+      case 'died':
+        throw new Error('under way');
       case 'retry': {
         if (change.uuids === 'all') return this.#write('other', { op: { op: 'retry' } }, true, count);
         await this.#journal.refresh();
@@ -363,6 +369,19 @@ export class CacheQueue implements Queue {
           count,
         );
     }
+  }
+
+  async losses(_claims: readonly ClaimRef[]): Promise<ReadonlyMap<string, Loss>> {
+    throw new Error('under way');
+  }
+
+  // oxlint-disable-next-line require-yield
+  async *endings(_uuids: readonly string[], _signal: AbortSignal | undefined): AsyncIterable<Ending> {
+    throw new Error('under way');
+  }
+
+  async inspect(_target: { uuid: string } | { alias: string }): Promise<Inspection | undefined> {
+    throw new Error('under way');
   }
 
   async status(): Promise<QueueStatus> {

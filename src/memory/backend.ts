@@ -2,7 +2,7 @@
  * The in-memory backend: for tests of programs that use queues, and the specification that other backends are held
  * against. Several backends may open one store, as several processes open one folder. Nothing outlives the store.
  */
-import type { Backend, Queue } from '../backend.ts';
+import type { Backend, Ending, Queue } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
 import { MemoryQueue } from './queue.ts';
 
@@ -14,6 +14,8 @@ export interface MemoryOptions {
   store?: MemoryStore;
   /** Claims that may lapse before their message counts as failed; default 3. */
   crashLimit?: number;
+  /** Ended messages that a queue remembers; default 1000. */
+  keepOutcomes?: number;
   /** Epoch milliseconds, for leases and due times; default: `Date.now`. */
   now?: () => number;
 }
@@ -25,7 +27,7 @@ export function openMemory(options: MemoryOptions = {}): Backend {
   const store = options.store ?? new Map<string, MemoryQueue>();
   // Looked up at each call, so that a test's fake timers are seen.
   const now = options.now ?? (() => Date.now());
-  const settings = { crashLimit: options.crashLimit ?? 3, now };
+  const settings = { crashLimit: options.crashLimit ?? 3, keepOutcomes: options.keepOutcomes ?? 1000, now };
   const open = new Set<MemoryHandle>();
   return {
     async create(name, queueOptions) {
@@ -100,6 +102,38 @@ class MemoryHandle implements Queue {
     for (const message of this.#live().find(...args)) {
       yield message;
       this.#live();
+    }
+  }
+
+  async losses(...args: Parameters<Queue['losses']>): ReturnType<Queue['losses']> {
+    return this.#live().losses(...args);
+  }
+  async inspect(...args: Parameters<Queue['inspect']>): ReturnType<Queue['inspect']> {
+    return this.#live().inspect(...args);
+  }
+
+  async *endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncGenerator<Ending> {
+    const open = new Set(uuids);
+    let wake = (): void => {};
+    const look = (): void => wake();
+    const unwatch = this.#queue.watch(look);
+    this.#waits.add(look);
+    signal?.addEventListener('abort', look);
+    try {
+      while (open.size > 0 && signal?.aborted !== true) {
+        const changed = new Promise<void>((resolve) => (wake = resolve));
+        for (const uuid of open) {
+          const ending = this.#live().endingOf(uuid);
+          if (!ending) continue;
+          open.delete(uuid);
+          yield ending;
+        }
+        if (open.size > 0) await changed;
+      }
+    } finally {
+      unwatch();
+      this.#waits.delete(look);
+      signal?.removeEventListener('abort', look);
     }
   }
 

@@ -1,6 +1,6 @@
 /** A message as the memory holds it, and as it is shown: every showing is a copy, so no two callers share an object. */
-import type { MessageFilter } from '../backend.ts';
-import type { Json, Life, Message, State } from '../message.ts';
+import type { HistoryEvent, MessageFilter } from '../backend.ts';
+import type { Holder, Json, Life, Message, State } from '../message.ts';
 
 export interface Entry {
   readonly uuid: string;
@@ -11,6 +11,9 @@ export interface Entry {
   retries: number;
   username: string;
   life: Life;
+  readonly history: HistoryEvent[];
+  /** While it is claimed. */
+  holder: Holder | undefined;
 }
 
 export function dueOf({ life: { phase } }: Entry): number | undefined {
@@ -44,6 +47,7 @@ export function toMessage(entry: Entry, now: number): Message {
     attempts: life.attempts,
     crashes: life.crashes,
     errors: life.errors.map((error) => ({ ...error })),
+    ...(entry.holder === undefined ? {} : { holder: structuredClone(entry.holder) }),
   };
 }
 

@@ -7,6 +7,10 @@ import { randomUUID } from 'node:crypto';
 import type {
   Added,
   ClaimRef,
+  Ending,
+  HistoryEvent,
+  Inspection,
+  Loss,
   Mark,
   MessageFilter,
   MessagePatch,
@@ -39,6 +43,8 @@ interface Lease {
 export interface QueueSettings {
   /** Claims that may lapse before their message counts as failed. */
   readonly crashLimit: number;
+  /** Ended messages that are remembered. */
+  readonly keepOutcomes: number;
   /** Epoch milliseconds; leases and due times are measured by it. */
   readonly now: () => number;
 }
@@ -51,6 +57,8 @@ export class MemoryQueue {
   /** In order of insertion, which is the order of position. */
   readonly #entries = new Map<string, Entry>();
   readonly #leases = new Map<string, Lease>();
+  /** The last ended ones, oldest first. */
+  readonly #ended = new Map<string, { ending: Ending; history: HistoryEvent[] }>();
   readonly #attributes = new Map<string, string>();
   readonly #watchers = new Set<() => void>();
   #destroyed = false;
@@ -106,7 +114,10 @@ export class MemoryQueue {
       retries: message.retries,
       username: message.username,
       life: born(message.due, message.disabled),
+      history: [],
+      holder: undefined,
     };
+    this.#note(entry, 'added', message.due === undefined ? {} : { due: new Date(message.due) });
     this.#entries.set(entry.uuid, entry);
     this.#lastInserted = this.#mark(entry.uuid, entry.alias);
     this.#changed();
@@ -158,6 +169,9 @@ export class MemoryQueue {
     const lease = this.#leases.get(uuid);
     if (!entry || !this.#apply(entry, { ...settlement, token }, alias)) return false;
     if (settlement.type === 'renew' && lease) {
+      const { progress } = settlement;
+      if (progress && entry.holder)
+        entry.holder.progress = { ...progress, at: new Date(this.#settings.now()) };
       lease.renewal++;
       lease.length = settlement.lease;
       lease.end = this.#settings.now() + settlement.lease;
@@ -243,6 +257,13 @@ export class MemoryQueue {
     switch (change.type) {
       case 'remove':
         return this.#applyToAll([change.uuid], { type: 'remove' });
+      case 'cancel': {
+        const attempt = this.#entries.get(change.uuid)?.life.attempts ?? 0;
+        return this.#applyToAll([change.uuid], { type: 'cancel', error: { ...change.error, attempt } });
+      }
+      case 'died':
+        // All are of this process, and it lives.
+        return 0;
       case 'retry':
         return this.#applyToAll(change.uuids === 'all' ? this.#entries.keys() : change.uuids, {
           type: 'retry',
@@ -266,6 +287,46 @@ export class MemoryQueue {
     }
     this.#changed();
     return 0;
+  }
+
+  losses(claims: readonly ClaimRef[]): Map<string, Loss> {
+    const losses = new Map<string, Loss>();
+    for (const { uuid, token } of claims) {
+      if (this.#leases.get(uuid)?.token === token) continue;
+      const life = this.#entries.get(uuid)?.life;
+      const cancelled = life
+        ? life.phase.state === 'failed' && life.errors.at(-1)?.code === 'CANCELLED'
+        : this.#ended.get(uuid)?.ending.outcome === 'removed';
+      losses.set(token, cancelled ? 'cancelled' : 'lapsed');
+    }
+    return losses;
+  }
+
+  /** Undefined while there is more to come. */
+  endingOf(uuid: string): Ending | undefined {
+    const entry = this.#entries.get(uuid);
+    if (!entry) return this.#ended.get(uuid)?.ending ?? { uuid, alias: '', outcome: 'unknown' };
+    if (entry.life.phase.state !== 'failed') return undefined;
+    const at = entry.history.findLast(({ error }) => error !== undefined)?.at;
+    return { uuid, alias: entry.alias, outcome: 'failed', ...(at === undefined ? {} : { at }) };
+  }
+
+  inspect({ uuid, alias }: { uuid?: string; alias?: string }): Inspection | undefined {
+    const wanted = (one: { uuid: string; alias: string }): boolean =>
+      uuid === undefined ? one.alias === alias : one.uuid === uuid;
+    const entry = this.#first(wanted);
+    if (entry) {
+      const ending = this.endingOf(entry.uuid);
+      const history = structuredClone(entry.history);
+      return {
+        message: this.#show(entry),
+        ...(ending === undefined ? {} : { ending }),
+        history,
+        complete: true,
+      };
+    }
+    const ended = [...this.#ended.values()].findLast(({ ending }) => wanted(ending));
+    return ended && { ...structuredClone(ended), complete: true };
   }
 
   status(): QueueStatus {
@@ -301,18 +362,28 @@ export class MemoryQueue {
    * The one place where a message's life changes. False: the event did not apply.
    * @param alias as it was claimed, where it has been changed since.
    */
-  #apply(entry: Entry, event: Happening, alias = entry.alias): boolean {
-    const after = transition(entry.life, event);
+  #apply(entry: Entry, happening: Happening, alias = entry.alias): boolean {
+    const after = transition(entry.life, happening);
     if (after === undefined) return false;
-    if (typeof after === 'string') this.#end(entry.uuid, alias, after);
-    else entry.life = after;
-    if (typeof after === 'string' || after.phase.state !== 'claimed') this.#leases.delete(entry.uuid);
+    const event = NAMES[happening.type];
+    if (event) this.#note(entry, event, detailsOf(happening));
+    if (typeof after !== 'string') entry.life = after;
+    if (typeof after === 'string' || after.phase.state !== 'claimed') {
+      this.#leases.delete(entry.uuid);
+      entry.holder = undefined;
+    } else if (happening.type === 'claim') entry.holder = { since: new Date(this.#settings.now()) };
+    if (typeof after === 'string') this.#end(entry, alias, after);
     this.#changed();
     return true;
   }
 
-  #end(uuid: string, alias: string, outcome: Outcome): void {
+  #end({ uuid, history }: Entry, alias: string, outcome: Outcome): void {
     this.#entries.delete(uuid);
+    this.#ended.set(uuid, { ending: { uuid, alias, outcome, at: new Date(this.#settings.now()) }, history });
+    for (const oldest of this.#ended.keys()) {
+      if (this.#ended.size <= this.#settings.keepOutcomes) break;
+      this.#ended.delete(oldest);
+    }
     if (outcome !== 'completed') return;
     this.#processed++;
     this.#lastProcessed = this.#mark(uuid, alias);
@@ -325,6 +396,10 @@ export class MemoryQueue {
       if (entry && this.#apply(entry, event)) changed++;
     }
     return changed;
+  }
+
+  #note(entry: Entry, event: HistoryEvent['event'], details: Partial<HistoryEvent> = {}): void {
+    entry.history.push({ at: new Date(this.#settings.now()), event, ...details });
   }
 
   #changed(): void {
@@ -373,4 +448,27 @@ export class MemoryQueue {
   #show(entry: Entry): Message {
     return toMessage(entry, this.#settings.now());
   }
+}
+
+/** A renewal is no event of its own: there may be thousands. */
+const NAMES: Readonly<Record<Happening['type'], HistoryEvent['event'] | undefined>> = {
+  claim: 'claimed',
+  renew: undefined,
+  complete: 'completed',
+  fail: 'failed',
+  release: 'released',
+  lapse: 'lapsed',
+  cancel: 'cancelled',
+  retry: 'retried',
+  update: 'updated',
+  remove: 'removed',
+  purge: 'purged',
+};
+
+function detailsOf(happening: Happening): Partial<HistoryEvent> {
+  const details: Partial<HistoryEvent> = {};
+  if ('error' in happening) details.error = happening.error;
+  const due = happening.type === 'fail' || happening.type === 'update' ? happening.due : undefined;
+  if (typeof due === 'number') details.due = new Date(due);
+  return details;
 }

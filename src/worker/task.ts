@@ -67,6 +67,8 @@ class Context implements WorkerContext {
     return this.#task.claim.attempts;
   }
 
+  readonly progress = (_percent: number, _text?: string): void => {};
+
   get log(): Log {
     const { uuid, alias, attempts } = this.#task.claim;
     this.#log ??= logAbout(this.#sink, {

@@ -1,5 +1,6 @@
 /** What the author of a worker sees: the class to extend, the context of one try, and the errors with a meaning. */
 import type { Json, Message } from '../message.ts';
+import type { Config } from '../config.ts';
 import type { Log } from './log.ts';
 
 /**
@@ -7,12 +8,36 @@ import type { Log } from './log.ts';
  * several `process` calls at once.
  */
 export abstract class Worker<T = Json> {
+  /** Milliseconds between a first failed try and the next, doubled with each further one; instead of the configuration's. */
+  readonly backoff?: number;
+  /** Milliseconds that no such wait exceeds; instead of the configuration's. */
+  readonly backoffMax?: number;
+
+  /** Called once before the first message; when it throws, the worker process ends with that error. */
+  start?(context: StartContext): Promise<void> | void;
+
+  /** Called once when no handler runs any more and no claim is held, however the work ended, if `start` had succeeded. */
+  stop?(): Promise<void> | void;
+
+  /** Called after a try has failed and that is recorded; `message` as it was when claimed. What it throws is logged. */
+  failed?(message: Message<T>, error: unknown, fate: { final: boolean }): Promise<void> | void;
+
   /**
    * Handles one message. When it resolves, the message is completed and gone; when it throws, the try has failed and
    * the message is tried again after a growing wait, up to `message.retries` more times, then kept as failed.
    * A message may be delivered again after a crash, so processing one twice must do no harm.
    */
   abstract process(message: Message<T>, context: WorkerContext): Promise<void> | void;
+}
+
+/** What a worker is given before its first message. */
+export interface StartContext {
+  readonly queue: string;
+  /** The configuration in force, frozen. */
+  readonly config: Config;
+  readonly log: Log;
+  /** Fires when the worker is to stop. */
+  readonly signal: AbortSignal;
 }
 
 /** What belongs to one try of one message. */
@@ -29,14 +54,23 @@ export interface WorkerContext {
    * be with another worker, and what this try results in is discarded. Errors: STORAGE_FAILED.
    */
   readonly renew: () => Promise<boolean>;
+  /**
+   * Says how far this try has come, for `queue show` and `queue watch`: percent (cut to 0 … 100), and words of up to
+   * 1 KiB (more are cut). Call it as often as you like: it returns at once, and the last word of each half second is written.
+   */
+  readonly progress: (percent: number, text?: string) => void;
 }
 
 /** Why a handler was told to end. */
 export type AbortCode =
-  /** The claim has ended: its lease ran out, or the message was removed. Whatever the handler does now is discarded. */
+  /** The claim has ended: its lease ran out. Whatever the handler does now is discarded. */
   | 'LEASE_LOST'
   /** The worker is stopping and its deadline has passed; the message goes back in line, its try refunded. */
-  | 'STOPPING';
+  | 'STOPPING'
+  /** The try has taken longer than the worker's timeout; it has failed unless the handler still succeeds. */
+  | 'TIMEOUT'
+  /** The message was cancelled or removed. Whatever the handler does now is discarded. */
+  | 'CANCELLED';
 
 /** The reason of the signal in a handler's context. */
 export class HandlerAborted extends Error {
