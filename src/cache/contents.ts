@@ -1,8 +1,9 @@
 /**
  * Reads what messages hold, from the record that added, updated or carried them. Nothing unverified is ever returned.
  */
-import type { Message } from '../message.ts';
+import type { Holder, Message } from '../message.ts';
 import { isGone, segmentName } from './files.ts';
+import type { Lease } from './messages.ts';
 import type { Content, Operation, Written } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
@@ -200,6 +201,18 @@ export function toMessage(stored: StoredMessage, state: QueueState, now: number)
     crashes,
     errors: [...errors],
   };
+  if (phase.state === 'claimed') message.holder = holderOf(state, state.touched.get(stored.at)?.lease);
   if (due !== undefined) message.dateTimeDeferredExecution = new Date(due);
   return message;
+}
+
+function holderOf(state: QueueState, lease: Lease | undefined): Holder {
+  const holder: Holder = { since: new Date(lease?.since ?? 0) };
+  const pid = lease && state.writers.get(lease.writer)?.who.pid;
+  if (pid !== undefined) holder.pid = pid;
+  if (lease?.progress) {
+    const { percent, text, t } = lease.progress;
+    holder.progress = { percent, text, at: new Date(t) };
+  }
+  return holder;
 }

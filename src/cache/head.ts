@@ -6,6 +6,7 @@ import type { Json, Life, Phase, TryError } from '../message.ts';
 import { QueueError } from '../errors.ts';
 import type { Contents } from './contents.ts';
 import { FileScanner } from './files.ts';
+import type { Lease } from './messages.ts';
 import {
   FORMAT,
   RULES,
@@ -137,7 +138,7 @@ function touchedRecord(
   at: number,
   { place, length, headerLength }: { place: number; length: number; headerLength: number },
   { phase, disabled, attempts, crashes }: Life,
-  lease: { began: number; length: number } | undefined,
+  lease: Lease | undefined,
   alias: string | undefined,
 ): TouchedRecord {
   const plain = {
@@ -160,6 +161,8 @@ function touchedRecord(
     r: phase.renewal,
     m: lease!.began,
     ms: lease!.length,
+    ct: lease!.since,
+    ...(lease!.progress && { pr: lease!.progress }),
   };
 }
 
@@ -342,9 +345,10 @@ function phaseOf(h: TouchedRecord): Phase {
   }
 }
 
-function leaseOf(h: TouchedRecord): { writer: string; began: number; length: number } | undefined {
+function leaseOf(h: TouchedRecord): Lease | undefined {
   if (h.state !== 'claimed') return undefined;
-  return { writer: h.k!.slice(0, h.k!.indexOf('.')), began: h.m!, length: h.ms! };
+  const writer = h.k!.slice(0, h.k!.indexOf('.'));
+  return { writer, began: h.m!, length: h.ms!, since: h.ct ?? 0, ...(h.pr && { progress: h.pr }) };
 }
 
 /** A segment is worth emptying when what lives there is this little: this part of a segment's size, so many messages. */

@@ -4,7 +4,7 @@
  * whole lease go by without a renewal. The finding names the token and the last renewal seen, so that a renewal that
  * comes first in the log wins.
  */
-import type { TryError } from '../message.ts';
+import type { Life, TryError } from '../message.ts';
 import type { Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
 import type { QueueState } from './state.ts';
@@ -44,7 +44,7 @@ export class Liveness {
     const now = this.#ports.clock.monotonic();
     const watched = new Map<string, number>();
     const dead = new Map<string, boolean>();
-    const groups = new Map<string, { finding: Finding; positions: number[] }>();
+    const groups = new Groups();
     for (const at of state.claimed) {
       const touched = state.touched.get(at);
       if (!touched?.lease || touched.life.phase.state !== 'claimed') continue;
@@ -61,26 +61,22 @@ export class Liveness {
           : since;
         if (now - began <= lease.length) continue;
       }
-      const final = life.crashes + 1 >= this.#crashLimit;
-      const group = `${token} ${renewal} ${final}`;
-      const known = groups.get(group);
-      if (known) known.positions.push(at);
-      else {
-        const op: Finding['op'] = {
-          op: 'lapse',
-          k: token,
-          r: renewal,
-          c: [],
-          ...(final ? { f: 1 as const } : {}),
-        };
-        groups.set(group, { finding: { op, evidence: this.#evidence(state, lease, died) }, positions: [at] });
-      }
+      groups.put(at, life, this.#crashLimit, () => this.#evidence(state, lease, died));
     }
     this.#watched = watched;
-    return [...groups.values()].map(({ finding, positions }) => {
-      finding.op.c = toWhere(positions);
-      return finding;
-    });
+    return groups.findings();
+  }
+
+  /** What to write about the claims of a process that has died, with what is known of its death; none while it lives. */
+  deathsOf(pid: number, evidence: TryError, state: QueueState): Finding[] {
+    const groups = new Groups();
+    for (const at of state.claimed) {
+      const touched = state.touched.get(at);
+      const who = touched?.lease && state.writers.get(touched.lease.writer)?.who;
+      if (who?.pid === pid && this.#ports.processes.isKnownDead(who))
+        groups.put(at, touched!.life, this.#crashLimit, () => evidence);
+    }
+    return groups.findings();
   }
 
   /** When the next lease that the clock can judge will be over, in milliseconds from now; Infinity if none. */
@@ -123,5 +119,31 @@ export class Liveness {
       name: 'LeaseExpired',
       message: `${who} did not renew its lease of ${lease.length} ms in time`,
     };
+  }
+}
+
+/** One record for all messages of a claim that lapse in the same way. */
+class Groups {
+  readonly #groups = new Map<string, { finding: Finding; positions: number[] }>();
+
+  put(at: number, { phase, crashes }: Life, crashLimit: number, evidence: () => TryError): void {
+    if (phase.state !== 'claimed') return;
+    const final = crashes + 1 >= crashLimit;
+    const group = `${phase.token} ${phase.renewal} ${final}`;
+    const known = this.#groups.get(group);
+    if (known) {
+      known.positions.push(at);
+      return;
+    }
+    const op: Finding['op'] = { op: 'lapse', k: phase.token, r: phase.renewal, c: [] };
+    if (final) op.f = 1;
+    this.#groups.set(group, { finding: { op, evidence: evidence() }, positions: [at] });
+  }
+
+  findings(): Finding[] {
+    return [...this.#groups.values()].map(({ finding, positions }) => {
+      finding.op.c = toWhere(positions);
+      return finding;
+    });
   }
 }

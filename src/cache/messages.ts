@@ -5,6 +5,7 @@
 import type { QueueOptions } from '../backend.ts';
 import { born, transition, type Happening, type Life } from '../message.ts';
 import { Line } from './line.ts';
+import type { ProgressRecord } from './operations.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { PREFIX } from './record.ts';
 import { SegmentTable } from './table.ts';
@@ -15,6 +16,9 @@ export interface Lease {
   began: number;
   /** Milliseconds. */
   length: number;
+  /** When the message was claimed, by the wall clock. */
+  since: number;
+  progress?: ProgressRecord & { t: number };
 }
 
 /** A message to which something has happened. */

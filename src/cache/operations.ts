@@ -52,6 +52,7 @@ export type Operation =
   | { op: 'set'; p: Place; d?: number | null; x?: 0 | 1 }
   /** Takes the first `max` of `c` that may still run, under token `w.k`, for `ms` from monotonic time `m`. */
   | { op: 'claim'; k: string; m: number; ms: number; max: number; c: Where[] }
+  /** Payload, if any: how far the work has come. */
   | { op: 'renew'; k: string; m: number; ms: number; c: Where[] }
   | { op: 'done'; k: string; c: Where[]; u: string[]; a: string[] }
   /** Payload: the error. Without `d` the message has failed for good. */
@@ -60,6 +61,8 @@ export type Operation =
   /** Payload: the evidence. `r`: the last renewal seen; `f`: the message has killed too often. */
   | { op: 'lapse'; k: string; r: number; c: Where[]; f?: 1 }
   | { op: 'remove'; p: Place; u: string; a?: string }
+  /** Payload: the error that says so. The message stands as failed, whoever held it. */
+  | { op: 'cancel'; p: Place; u: string }
   /** Without `c`: every failed message. */
   | { op: 'retry'; c?: Where[] }
   | { op: 'purge' }
@@ -138,11 +141,20 @@ export interface TouchedRecord {
   a?: string;
   attempts: number;
   crashes: number;
-  /** Of a claimed one: token, renewals, the lease's beginning (monotonic) and length. */
+  /** Of a claimed one: token, renewals, the lease's beginning (monotonic) and length, when it was claimed (wall clock). */
   k?: string;
   r?: number;
   m?: number;
   ms?: number;
+  ct?: number;
+  /** How far the work on it has come, and when that was said. */
+  pr?: ProgressRecord & { t: number };
+}
+
+/** Payload of a renewal that says how far the work has come. */
+export interface ProgressRecord {
+  percent: number;
+  text: string;
 }
 
 export interface StampRecord {

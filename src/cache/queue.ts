@@ -17,6 +17,7 @@ import { QueueError } from '../errors.ts';
 import type { Claim, Message } from '../message.ts';
 import { AddGroup, groupAdds } from './adds.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
+import { Endings } from './endings.ts';
 import type { Journal, Submission } from './journal.ts';
 import type { Draft } from './log.ts';
 import { Liveness } from './liveness.ts';
@@ -42,6 +43,7 @@ export class CacheQueue implements Queue {
   readonly #liveness: Liveness;
   readonly #search: Search;
   readonly #waiting: Waiting;
+  readonly #endings: Endings;
   /** The settles of this tick that more may join. */
   #gathering: { key: string | undefined; group: SettleGroup } | undefined;
   #claims = 0;
@@ -62,6 +64,7 @@ export class CacheQueue implements Queue {
       blocked: () => this.#isolated(journal.state) === 'wait',
       liveness: this.#liveness,
     });
+    this.#endings = new Endings(journal, this.#search, this.#waiting);
   }
 
   async close(): Promise<void> {
@@ -247,7 +250,7 @@ export class CacheQueue implements Queue {
       };
       const ended = await this.#write('settle', { op }, true, ({ kind }) => kind === 'changed');
       if (!ended) continue;
-      const { token: _, ...message } = claim;
+      const { token: _, holder: __, ...message } = claim;
       return { ...message, state: 'ready', attempts: claim.attempts - 1 };
     }
   }
@@ -344,9 +347,21 @@ export class CacheQueue implements Queue {
         const op: Operation = { op: 'remove', p: toPlace(stored.at), u, ...(a === undefined ? {} : { a }) };
         return this.#write('settle', { op }, true, count);
       }
-      case 'cancel':
-      case 'died':
-        throw new Error('under way');
+      case 'cancel': {
+        await this.#journal.refresh();
+        const stored = await this.#search.byUuid(change.uuid);
+        if (!stored) return 0;
+        const op: Operation = { op: 'cancel', p: toPlace(stored.at), u: stored.content.u };
+        return this.#write('settle', { op, json: JSON.stringify(change.error) }, true, count);
+      }
+      case 'died': {
+        await this.#journal.refresh();
+        const deaths = this.#liveness.deathsOf(change.pid, change.error, this.#journal.state);
+        const lapsed = deaths.map(({ op, evidence }) =>
+          this.#write('settle', { op, json: JSON.stringify(evidence) }, false, count),
+        );
+        return (await Promise.all(lapsed)).reduce((sum, some) => sum + some, 0);
+      }
       case 'retry': {
         if (change.uuids === 'all') return this.#write('other', { op: { op: 'retry' } }, true, count);
         await this.#journal.refresh();
@@ -371,13 +386,19 @@ export class CacheQueue implements Queue {
     }
   }
 
-  async losses(_claims: readonly ClaimRef[]): Promise<ReadonlyMap<string, Loss>> {
-    throw new Error('under way');
+  async losses(claims: readonly ClaimRef[]): Promise<ReadonlyMap<string, Loss>> {
+    await this.#journal.refresh();
+    const { state } = this.#journal;
+    const losses = new Map<string, Loss>();
+    for (const claim of claims) {
+      const loss = lossOf(state, claim);
+      if (loss) losses.set(claim.token, loss);
+    }
+    return losses;
   }
 
-  // oxlint-disable-next-line require-yield
-  async *endings(_uuids: readonly string[], _signal: AbortSignal | undefined): AsyncIterable<Ending> {
-    throw new Error('under way');
+  endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncIterable<Ending> {
+    return this.#endings.of(uuids, signal);
   }
 
   async inspect(_target: { uuid: string } | { alias: string }): Promise<Inspection | undefined> {
@@ -433,6 +454,17 @@ export class CacheQueue implements Queue {
     const text = `the record of a message at offset ${offset} of segment ${segment} is damaged; see queue verify`;
     return new QueueError('JOURNAL_CORRUPT', text, { queue: this.#name });
   }
+}
+
+/** Undefined while the claim is held. */
+function lossOf(state: QueueState, claim: ClaimRef): Loss | undefined {
+  const token = parseToken(claim);
+  const life = token && state.lifeOf(token.at);
+  if (life?.phase.state === 'claimed' && life.phase.token === token!.claim) return undefined;
+  const cancelled = life
+    ? life.phase.state === 'failed' && life.errors.at(-1)?.code === 'CANCELLED'
+    : state.outcomes.findLast(({ u }) => u === claim.uuid)?.o === 'removed';
+  return cancelled ? 'cancelled' : 'lapsed';
 }
 
 function dueOf(state: QueueState, at: number): number | undefined {

@@ -16,8 +16,15 @@ const NEWLINE = 10;
 const CHUNK = 1024 * 1024;
 /** How often a search is begun anew because segments came and went meanwhile. */
 const TRIES = 20;
+/** So many uuids are searched for one by one; more of them cost a look at every message. */
+const FEW = 8;
 /** Messages read between two turns of the event loop. */
 const STRIDE = 256;
+
+export interface Found {
+  at: number;
+  alias: string;
+}
 
 export class Search {
   readonly #journal: Journal;
@@ -65,6 +72,31 @@ export class Search {
       if (attempt === TRIES) return undefined;
       await this.#journal.refresh();
     }
+  }
+
+  /** Those of these messages that are in the queue. */
+  async allByUuid(uuids: ReadonlySet<string>): Promise<Map<string, Found>> {
+    const found = new Map<string, Found>();
+    const note = (stored: StoredMessage | undefined): void => {
+      if (stored && uuids.has(stored.content.u))
+        found.set(stored.content.u, { at: stored.at, alias: stored.content.a ?? '' });
+    };
+    if (uuids.size <= FEW) {
+      for (const uuid of uuids) note(await this.byUuid(uuid));
+      return found;
+    }
+    const { options } = this.#journal;
+    for (let attempt = 0; attempt < TRIES; attempt++) {
+      const { segment } = this.#journal.state;
+      for await (const positions of this.#positions({})) {
+        for (const stored of this.#journal.log.contents.readAll(this.#journal.state, positions)) note(stored);
+        await options.ports.clock.yield();
+      }
+      await this.#journal.refresh();
+      // What has been carried on meanwhile may have been missed in both places.
+      if (found.size === uuids.size || this.#journal.state.segment === segment) break;
+    }
+    return found;
   }
 
   /** Positions of the failed messages among `uuids`. */

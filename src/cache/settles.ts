@@ -81,7 +81,10 @@ export class SettleGroup implements Submission {
       case 'release':
         return { op: { op: 'release', k, c } };
       case 'renew':
-        return { op: { op: 'renew', k, m: this.#clock.monotonic(), ms: settlement.lease, c } };
+        return {
+          op: { op: 'renew', k, m: this.#clock.monotonic(), ms: settlement.lease, c },
+          ...(settlement.progress && { json: JSON.stringify(settlement.progress) }),
+        };
     }
   }
 

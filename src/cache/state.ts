@@ -13,6 +13,7 @@ import type {
   OutcomeEntry,
   Operation,
   Place,
+  ProgressRecord,
   SealReason,
   StampRecord,
   Where,
@@ -74,6 +75,8 @@ export class QueueState extends Messages {
   readonly writers = new Map<string, Writer>();
   readonly damage: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
+  /** Each is told of the outcomes of the messages whose uuids it holds. No part of what the log says. */
+  watchers: ReadonlySet<Map<string, OutcomeEntry | undefined>> = new Set();
   readonly #keepOutcomes: number;
 
   constructor(segment: number, keepOutcomes: number) {
@@ -161,7 +164,7 @@ export class QueueState extends Messages {
       case 'claim': {
         if (this.paused) return NONE;
         const token = `${h.w}.${h.k}`;
-        const lease: Lease = { writer: h.w, began: h.m, length: h.ms };
+        const lease: Lease = { writer: h.w, began: h.m, length: h.ms, since: h.t };
         const granted: number[] = [];
         eachMessage(h.c, (at, due) => {
           if (granted.length < h.max && this.happen(at, { type: 'claim', token, due }, lease))
@@ -180,11 +183,8 @@ export class QueueState extends Messages {
         });
         return changed(ended);
       }
-      case 'renew': {
-        const writer = h.k.slice(0, h.k.indexOf('.'));
-        const lease: Lease = { writer, began: h.m, length: h.ms };
-        return this.#each(h.c, { type: 'renew', token: h.k }, lease);
-      }
+      case 'renew':
+        return this.#renew(h, payload() as ProgressRecord | null);
       case 'release':
         return this.#each(h.c, { type: 'release', token: h.k });
       case 'fail':
@@ -208,6 +208,13 @@ export class QueueState extends Messages {
         return this.#update(h, { offset, length, headerLength });
       case 'set':
         return this.#each([h.p], rescheduling(h));
+      case 'cancel': {
+        const error = payload() as unknown as TryError;
+        return this.#each([h.p], ({ attempts }) => ({
+          type: 'cancel',
+          error: { ...error, attempt: attempts },
+        }));
+      }
       case 'remove': {
         const effect = this.#each([h.p], { type: 'remove' });
         if (effect !== NONE) this.#remember(h.u, h.a ?? '', 'removed', h.t);
@@ -278,6 +285,19 @@ export class QueueState extends Messages {
     return undefined;
   }
 
+  #renew(h: Header & { op: 'renew' }, progress: ProgressRecord | null): Effect {
+    const writer = h.k.slice(0, h.k.indexOf('.'));
+    const renewed: number[] = [];
+    eachMessage(h.c, (at) => {
+      const held = this.touched.get(at)?.lease;
+      const lease: Lease = { writer, began: h.m, length: h.ms, since: held?.since ?? h.t };
+      const said = progress ? { ...progress, t: h.t } : held?.progress;
+      if (said) lease.progress = said;
+      if (this.happen(at, { type: 'renew', token: h.k }, lease)) renewed.push(at);
+    });
+    return changed(renewed);
+  }
+
   #update(h: Header & { op: 'update' }, extent: Extent): Effect {
     const at = position(...h.p);
     if (!this.lifeOf(at)) return NONE;
@@ -344,7 +364,9 @@ export class QueueState extends Messages {
   }
 
   #remember(u: string, a: string, o: Outcome, t: number): void {
-    this.outcomes.push({ u, a, o, t });
+    const entry = { u, a, o, t };
+    this.outcomes.push(entry);
+    for (const watcher of this.watchers) if (watcher.has(u)) watcher.set(u, entry);
     // Cut in bulk: shifting a thousand entries for each new one would cost more than the message.
     if (this.outcomes.length > this.#keepOutcomes * 2 + 16)
       this.outcomes.splice(0, this.outcomes.length - this.#keepOutcomes);

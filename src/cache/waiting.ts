@@ -1,5 +1,5 @@
 /**
- * Sleeping until something may be claimable. What wakes: a write to the folder (a watch), a due time, the end of a
+ * Sleeping until something may be claimable, or something else has come to pass. What wakes: a write to the folder (a watch), a due time, the end of a
  * lease, the death of a worker. Watches can miss and clocks can jump, so it also looks by itself now and then.
  */
 import type { Journal } from './journal.ts';
@@ -36,7 +36,25 @@ export class Waiting {
   }
 
   /** False after `timeout` ms or when the signal fires. Rejects when the queue is destroyed or closed. */
-  async wait(timeout: number | undefined, signal: AbortSignal | undefined): Promise<boolean> {
+  wait(timeout: number | undefined, signal: AbortSignal | undefined): Promise<boolean> {
+    return this.#until(() => this.#claimable(), timeout, signal, true);
+  }
+
+  /**
+   * Until `ready` says so, which it is asked after each change of the queue; false when the signal fires. Changes
+   * nothing itself. Rejects when the queue is destroyed or closed.
+   */
+  until(ready: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {
+    return this.#until(ready, undefined, signal, false);
+  }
+
+  /** @param works whether the caller is one that may claim: who also sees to what the dead have left, and to spent space. */
+  async #until(
+    ready: () => boolean,
+    timeout: number | undefined,
+    signal: AbortSignal | undefined,
+    works: boolean,
+  ): Promise<boolean> {
     const { clock, fs } = this.#journal.options.ports;
     const deadline = timeout === undefined ? Infinity : clock.monotonic() + timeout;
     let stopWatching: (() => void) | undefined;
@@ -52,10 +70,10 @@ export class Waiting {
     try {
       for (;;) {
         changed = false;
-        this.#hooks.judge(timedOut);
+        if (works) this.#hooks.judge(timedOut);
         await this.#journal.refresh();
         if (signal?.aborted) return false;
-        if (this.#claimable()) return true;
+        if (ready()) return true;
         if (clock.monotonic() >= deadline) return false;
         if (!stopWatching) {
           stopWatching = this.#watch(fs, onChange);
@@ -64,7 +82,7 @@ export class Waiting {
         }
         if (changed) continue;
         this.#journal.log.contents.close();
-        const ms = Math.min(this.#sleep(), deadline - clock.monotonic());
+        const ms = Math.min(works ? this.#sleep() : POLL_MS, deadline - clock.monotonic());
         const expected = clock.monotonic() + ms;
         await new Promise<void>((resolve) => {
           const cancel = clock.timer(Math.max(ms, 1), resolve);
@@ -77,7 +95,7 @@ export class Waiting {
         if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
         timedOut = !changed;
         // Housekeeping that fails is reported; it is no reason to stop waiting.
-        if (timedOut) await this.#journal.tidy().catch(this.#journal.options.report);
+        if (timedOut && works) await this.#journal.tidy().catch(this.#journal.options.report);
       }
     } finally {
       stopWatching?.();

@@ -114,21 +114,30 @@ class MemoryHandle implements Queue {
 
   async *endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncGenerator<Ending> {
     const open = new Set(uuids);
+    let told: Ending[] = [];
     let wake = (): void => {};
-    const look = (): void => wake();
+    // At each change: the queue remembers no more than its last endings.
+    const look = (): void => {
+      for (const uuid of open) {
+        const ending = this.#queue.endingOf(uuid);
+        if (ending && open.delete(uuid)) told.push(ending);
+      }
+      wake();
+    };
     const unwatch = this.#queue.watch(look);
     this.#waits.add(look);
     signal?.addEventListener('abort', look);
     try {
-      while (open.size > 0 && signal?.aborted !== true) {
-        const changed = new Promise<void>((resolve) => (wake = resolve));
-        for (const uuid of open) {
-          const ending = this.#live().endingOf(uuid);
-          if (!ending) continue;
-          open.delete(uuid);
-          yield ending;
-        }
-        if (open.size > 0) await changed;
+      this.#live();
+      look();
+      for (;;) {
+        if (signal?.aborted) return;
+        const next = told;
+        told = [];
+        yield* next;
+        if (open.size + told.length === 0) return;
+        this.#live();
+        if (told.length === 0) await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
       unwatch();

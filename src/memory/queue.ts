@@ -143,7 +143,8 @@ export class MemoryQueue {
     this.#apply(entry, { type: 'claim', token, due: dueOf(entry) });
     const message = this.#show(entry);
     this.#apply(entry, { type: 'complete', token });
-    return { ...message, state: 'ready', attempts: message.attempts - 1 };
+    const { holder: _, ...taken } = message;
+    return { ...taken, state: 'ready', attempts: message.attempts - 1 };
   }
 
   /**

@@ -85,7 +85,7 @@ describe('what a message holds', () => {
     const unread = new QueueState(2, 0);
     unread.restoreTable(SegmentTable.unread(1, positions.length, 0, []));
     for (const at of positions) {
-      unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1 });
+      unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1, since: 0 });
       expect(unread.touched.get(at)!.length).toBe(0);
     }
     const found = stored.contents.readAll(unread, positions);
@@ -121,7 +121,7 @@ describe('what cannot be read', () => {
     const unread = new QueueState(2, 0);
     unread.restoreTable(SegmentTable.unread(1, 5, 0, []));
     for (const at of stored.positions)
-      unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1 });
+      unread.happen(at, { type: 'claim', token: 'w.1' }, { writer: 'w', began: 0, length: 1, since: 0 });
     const before = process.memoryUsage().arrayBuffers;
     for (let at = from; at < from + 28; at++) {
       for (const value of [0x30, 0x37, 0x38, 0x66, 0x20, 0x2d]) {

@@ -18,7 +18,7 @@ class Lives extends Messages {
   }
 
   happened(at: number, event: Happening): void {
-    expect(this.happen(at, event, { writer: 'w', began: 0, length: 1000 })).toBe(true);
+    expect(this.happen(at, event, { writer: 'w', began: 0, length: 1000, since: 0 })).toBe(true);
   }
 
   next(limit: number, now: number, excluded: ReadonlySet<number> = NONE): number[] {
@@ -194,7 +194,7 @@ test('whatever happens to messages, the line is those that may run, in order', (
         { type: 'update', disabled: random.chance(0.5) },
         { type: 'remove' },
       ];
-      lives.happen(at, random.pick(events), { writer: 'w', began: 0, length: 1000 });
+      lives.happen(at, random.pick(events), { writer: 'w', began: 0, length: 1000, since: 0 });
       const expected = all.filter((other) => {
         const its = lives.lifeOf(other);
         return its !== undefined && mayRunAt(its, now);

@@ -42,12 +42,12 @@ class Scene {
   claimed(w: string, { began = this.monotonic, length = LEASE, k = 'k' } = {}): number {
     this.#offset += 100;
     const at = this.state.insert({ offset: this.#offset, length: 90, headerLength: 40 }, undefined, false);
-    this.state.happen(at, { type: 'claim', token: `${w}.${k}` }, { writer: w, began, length });
+    this.state.happen(at, { type: 'claim', token: `${w}.${k}` }, { writer: w, began, length, since: 0 });
     return at;
   }
 
   renew(at: number, w: string, began = this.monotonic, length = LEASE): void {
-    this.state.happen(at, { type: 'renew', token: `${w}.k` }, { writer: w, began, length });
+    this.state.happen(at, { type: 'renew', token: `${w}.k` }, { writer: w, began, length, since: 0 });
   }
 
   /** What is found to be over, as [token, renewal, offsets]. */
@@ -216,7 +216,11 @@ describe('a holder that is known dead', () => {
     const [first] = scene.liveness.findings(scene.state);
     expect(first!.op.f).toBeUndefined();
     scene.state.happen(at, { type: 'lapse', token: 'w.k', renewal: 0, error: first!.evidence, final: false });
-    scene.state.happen(at, { type: 'claim', token: 'w.2' }, { writer: 'w', began: 0, length: LEASE });
+    scene.state.happen(
+      at,
+      { type: 'claim', token: 'w.2' },
+      { writer: 'w', began: 0, length: LEASE, since: 0 },
+    );
     expect(scene.liveness.findings(scene.state)[0]!.op.f).toBe(1);
   });
 });

@@ -28,7 +28,9 @@ export function claiming(test: ContractTest): void {
         retries: 2,
       });
       const claim = await claimOne(manager);
-      expect(claim).toEqual({ ...added, state: 'claimed', attempts: 1, token: claim.token });
+      const { token, holder } = claim;
+      expect(claim).toEqual({ ...added, state: 'claimed', attempts: 1, token, holder });
+      expect(holder).toMatchObject({ since: expect.any(Date) });
       expect(claim.token).toMatch(/./);
       await add(manager, 2, 3);
       const tokens = (await manager.claimMessages(Q, { limit: 2 })).map(({ token }) => token);

@@ -4,8 +4,10 @@
  */
 import { describe } from 'vitest';
 import { adding } from './adding.ts';
+import { cancelling } from './cancelling.ts';
 import { claiming } from './claiming.ts';
 import { closing } from './closing.ts';
+import { ending } from './ending.ts';
 import { events } from './events.ts';
 import { failing } from './failing.ts';
 import { finding } from './finding.ts';
@@ -27,6 +29,8 @@ export function contract(name: string, makeStore: MakeStore): void {
     adding(test);
     claiming(test);
     failing(test);
+    cancelling(test);
+    ending(test);
     scheduling(test);
     waiting(test);
     finding(test);

@@ -119,6 +119,8 @@ const OWN = new Set([
   'token',
   'insertedAt',
   'at',
+  'since',
+  'pid',
   'stack',
   'timestamp',
   'lastQueueModifyTime',
@@ -141,6 +143,10 @@ function chosen(random: Random, { uuids, claims }: Side): Operation {
     fail: 6,
     release: 3,
     renew: 2,
+    progress: 2,
+    losses: 2,
+    cancel: 2,
+    ending: 3,
     update: 8,
     remove: 2,
     retry: 3,
@@ -208,6 +214,30 @@ function chosen(random: Random, { uuids, claims }: Side): Operation {
       return settling((manager, claim) => manager.releaseMessage(Q, claim));
     case 'renew':
       return settling((manager, claim) => manager.renewMessage(Q, claim, 7_200_000));
+    case 'progress': {
+      const progress = {
+        percent: random.below(120) - 10,
+        text: random.of(['', 'half way']),
+        lease: 7_200_000,
+      };
+      return settling((manager, claim) => manager.reportProgress(Q, claim, progress));
+    }
+    case 'losses':
+      return named({}, async (manager, side) => {
+        const losses = await manager.lostClaims(Q, side.claims);
+        return side.claims.map(({ token }) => losses.get(token) ?? 'held');
+      });
+    case 'cancel':
+      return named({ message }, (manager, side) => manager.cancelMessage(Q, side.uuids[message] ?? 'none'));
+    case 'ending':
+      return named({ message }, async (manager, side) => {
+        const uuid = side.uuids[message] ?? 'none';
+        const there = await manager.findMessage(Q, { uuid });
+        if (there && there.state !== 'failed') return 'to come';
+        const [ending] = await all(manager.waitForEndings(Q, [uuid]));
+        // A purge does not say whom it ends: only who is waiting at that moment knows.
+        return ending?.outcome === 'purged' || ending?.outcome === 'unknown' ? 'gone' : ending;
+      });
     case 'update': {
       const changes = patch(random);
       return named({ message, changes }, (manager, side) =>
