@@ -10,6 +10,7 @@ import type { Journal } from './journal.ts';
 import type { Operation, Place } from './operations.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { asciiJson, headerText, scanLines } from './record.ts';
+import type { QueueState } from './state.ts';
 import type { SegmentTable } from './table.ts';
 
 const NEWLINE = 10;
@@ -102,13 +103,7 @@ export class Search {
   /** Positions of the failed messages among `uuids`. */
   async failed(uuids: ReadonlySet<string>): Promise<number[]> {
     const { state, contents } = this.#journal.log;
-    const failed = [...state.touched]
-      .filter(([, { life }]) => life.phase.state === 'failed')
-      .map(([at]) => at);
-    const stored = contents.readAll(
-      state,
-      failed.sort((a, b) => a - b),
-    );
+    const stored = contents.readAll(state, inPhase(state, 'failed'));
     return stored.flatMap((found) => (found && uuids.has(found.content.u) ? found.at : []));
   }
 
@@ -120,6 +115,11 @@ export class Search {
       return;
     }
     const { state } = this.#journal;
+    if (filter.state === 'claimed' || filter.state === 'failed') {
+      // These are never fresh: no table need be looked through.
+      yield* inStrides(inPhase(state, filter.state));
+      return;
+    }
     const touched = [...state.touched.keys()].sort((a, b) => a - b);
     const segments = new Set([...state.tables.keys(), ...touched.map(segmentOf)]);
     for (const segment of [...segments].sort((a, b) => a - b)) {
@@ -128,7 +128,7 @@ export class Search {
       const positions = touched.filter((at) => segmentOf(at) === segment);
       if (table) addFresh(positions, table);
       positions.sort((a, b) => a - b);
-      for (let i = 0; i < positions.length; i += STRIDE) yield positions.slice(i, i + STRIDE);
+      yield* inStrides(positions);
     }
   }
 
@@ -204,6 +204,18 @@ export class Search {
     const at = header.op === 'add' ? place : position(...header.p);
     return this.#journal.state.lifeOf(at) ? at : undefined;
   }
+}
+
+/** Positions of the claimed or failed messages, in order. */
+function inPhase({ touched }: QueueState, phase: 'claimed' | 'failed'): number[] {
+  return [...touched]
+    .filter(([, { life }]) => life.phase.state === phase)
+    .map(([at]) => at)
+    .sort((a, b) => a - b);
+}
+
+function* inStrides(positions: readonly number[]): Generator<number[]> {
+  for (let i = 0; i < positions.length; i += STRIDE) yield positions.slice(i, i + STRIDE);
 }
 
 function addFresh(positions: number[], table: SegmentTable): void {

@@ -32,12 +32,8 @@ export function ending(test: ContractTest): void {
       const other = await store.open();
       await add(manager, 1, 2, 3);
       const claims = await manager.claimMessages(Q, { limit: 3 });
-      const told = manager
-        .waitForEndings(
-          Q,
-          claims.map(({ uuid }) => uuid),
-        )
-        [Symbol.asyncIterator]();
+      const uuids = claims.map(({ uuid }) => uuid);
+      const told = manager.waitForEndings(Q, uuids)[Symbol.asyncIterator]();
       const first = told.next();
       await other.completeMessage(Q, claims[1]!);
       expect(await first).toMatchObject({ value: { uuid: claims[1]!.uuid, outcome: 'completed' } });
