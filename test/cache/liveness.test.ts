@@ -284,3 +284,36 @@ describe('proof of death on this machine', () => {
     expect(processes.isKnownDead({ ...self, start: '' })).toBe(false);
   });
 });
+
+describe('a death that somebody reports', () => {
+  const EVIDENCE = { at: '2030-01-01T00:00:00.000Z', attempt: 0, name: 'WorkerDied', message: 'SIGSEGV' };
+
+  test('ends the claims of that process, of all its handles, and of no other', () => {
+    const scene = new Scene();
+    scene.writer('w');
+    scene.writer('x');
+    scene.writer('other', { ...WORKER, pid: 201 });
+    for (const w of ['w', 'x', 'other']) scene.claimed(w);
+    scene.dead.push(WORKER, { ...WORKER, pid: 201 });
+    const found = scene.liveness.deathsOf(WORKER.pid, EVIDENCE, scene.state);
+    expect(found.map(({ op, evidence }) => [op.k, op.c, evidence])).toEqual([
+      ['w.k', [[1, 100]], EVIDENCE],
+      ['x.k', [[1, 200]], EVIDENCE],
+    ]);
+  });
+
+  test('is not believed while the process lives', () => {
+    const scene = new Scene();
+    scene.writer('w');
+    scene.claimed('w');
+    expect(scene.liveness.deathsOf(WORKER.pid, EVIDENCE, scene.state)).toEqual([]);
+  });
+
+  test('is final for a message that has killed as often as is allowed', () => {
+    const scene = new Scene(1);
+    scene.writer('w');
+    scene.claimed('w');
+    scene.dead.push(WORKER);
+    expect(scene.liveness.deathsOf(WORKER.pid, EVIDENCE, scene.state)[0]?.op.f).toBe(1);
+  });
+});

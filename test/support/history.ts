@@ -10,6 +10,12 @@ import type { Seeded } from './seeded.ts';
 
 const WRITERS = ['00000000000000a1', '00000000000000b2', '00000000000000c3'];
 const ALIASES = ['', '', 'x', 'y', 'z', 'ä"\\'];
+const CANCELLED = JSON.stringify({
+  at: '2026-01-01T00:00:00.000Z',
+  attempt: 0,
+  name: 'Cancelled',
+  message: 'no',
+});
 
 export class History {
   readonly log: JournalWriter;
@@ -92,8 +98,12 @@ export class History {
         error,
       );
     else if (dice === 3) log.write({ op: 'release', k, c });
-    else if (dice === 4) log.write({ op: 'renew', k, m: log.time, ms: 500 + random.below(500), c });
-    else {
+    else if (dice === 4) {
+      const progress = random.chance(0.5)
+        ? JSON.stringify({ percent: random.below(101), text: '' })
+        : undefined;
+      log.write({ op: 'renew', k, m: log.time, ms: 500 + random.below(500), c }, progress);
+    } else {
       const r = random.chance(0.8) ? phase.renewal : phase.renewal + 1;
       log.write({ op: 'lapse', k, r, c, ...(random.chance(0.3) ? { f: 1 as const } : {}) }, error);
     }
@@ -106,8 +116,9 @@ export class History {
     const schedule: { d?: number | null; x?: 0 | 1 } = {};
     if (random.chance(0.5)) schedule.d = random.chance(0.4) ? null : log.time + random.below(100);
     if (random.chance(0.5)) schedule.x = random.chance(0.5) ? 1 : 0;
-    const dice = random.below(4);
+    const dice = random.below(5);
     if (dice === 0) log.write({ op: 'set', p, ...schedule });
+    else if (dice === 4) log.write({ op: 'cancel', p, u: `u${at}` }, CANCELLED);
     else if (dice === 1) log.write({ op: 'remove', p, u: `u${at}` });
     else {
       const place = log.state.touched.get(at)?.place ?? at;

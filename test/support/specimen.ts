@@ -148,6 +148,8 @@ export async function everyOperation(root: string): Promise<void> {
   await manager.failMessage(Q, claims[4]!, new Error('once'), { final: true });
   await manager.releaseMessage(Q, claims[5]!);
   await manager.renewMessage(Q, claims[6]!, 600_000);
+  await manager.reportProgress(Q, claims[7]!, { percent: 30, text: 'a third', lease: 600_000 });
+  await manager.cancelMessage(Q, claims[8]!.uuid);
   await manager.retryMessages(Q, [claims[4]!.uuid]);
   const [one, two, three] = added.slice(-3) as Message[];
   await manager.updateMessage(Q, one!.uuid, { data: { n: 'updated' } });
