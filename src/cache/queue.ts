@@ -18,6 +18,7 @@ import type { Claim, Message } from '../message.ts';
 import { AddGroup, groupAdds } from './adds.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { Endings } from './endings.ts';
+import { History } from './history.ts';
 import type { Journal, Submission } from './journal.ts';
 import type { Draft } from './log.ts';
 import { Liveness } from './liveness.ts';
@@ -260,9 +261,10 @@ export class CacheQueue implements Queue {
     if (!token) return Promise.resolve(false);
     return new Promise((resolve, reject) => {
       const member = { at: token.at, ref, resolve, reject };
-      // Each failure has its own error; the others say the same of all. Only the last group is added to: settles
-      // happen in the order of the calls.
-      const key = settlement.type === 'fail' ? undefined : `${settlement.type} ${token.claim}`;
+      // Each failure has its own error, each progress its own words; the others say the same of all. Only the last
+      // group is added to: settles happen in the order of the calls.
+      const own = settlement.type === 'fail' || (settlement.type === 'renew' && settlement.progress);
+      const key = own ? undefined : `${settlement.type} ${token.claim}`;
       if (key !== undefined && this.#gathering?.key === key && this.#gathering.group.add(member)) return;
       const gathering = {
         key,
@@ -401,8 +403,8 @@ export class CacheQueue implements Queue {
     return this.#endings.of(uuids, signal);
   }
 
-  async inspect(_target: { uuid: string } | { alias: string }): Promise<Inspection | undefined> {
-    throw new Error('under way');
+  inspect(target: { uuid: string } | { alias: string }): Promise<Inspection | undefined> {
+    return new History(this.#journal, this.#search).inspect(target);
   }
 
   async status(): Promise<QueueStatus> {

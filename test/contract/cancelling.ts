@@ -134,9 +134,23 @@ export function cancelling(test: ContractTest): void {
       expect(found!.holder!.since.getTime()).toBeLessThanOrEqual(found!.holder!.progress!.at.getTime());
     });
 
+    test('of several messages claimed together each has its own', async ({ manager }) => {
+      await add(manager, 1, 2, 3);
+      const claims = await manager.claimMessages(Q, { limit: 3 });
+      await Promise.all([
+        manager.renewMessage(Q, claims[0]!),
+        manager.reportProgress(Q, claims[1]!, { percent: 10, text: 'one' }),
+        manager.reportProgress(Q, claims[2]!, { percent: 20, text: 'two' }),
+      ]);
+      const found = await all(manager.findMessages(Q));
+      expect(found.map(({ holder }) => holder?.progress?.text)).toEqual([undefined, 'one', 'two']);
+    });
+
     test('the last word counts, a renewal keeps it, and it ends with the claim', async ({ manager }) => {
       await add(manager, 1);
       const claim = await claimOne(manager);
+      // What is told of the claim must be told apart from what comes later.
+      while (Date.now() <= claim.holder!.since.getTime()) await new Promise(setImmediate);
       await manager.reportProgress(Q, claim, { percent: 1 });
       await manager.reportProgress(Q, claim, { percent: 2, text: 'b' });
       await manager.renewMessage(Q, claim);
