@@ -2,7 +2,8 @@
 export { QueueManager } from './queue-manager.ts';
 export type { AddedMessage, ClaimProof } from './queue-manager.ts';
 export type { OpenOptions } from './manager-options.ts';
-export type { AnyJobs, ManagerEvents, QueueName } from './job-map.ts';
+export type { AnyJobs, ManagerEvents, QueueName, SchemasOf } from './job-map.ts';
+export type { InferInput, InferOutput, StandardSchema } from './standard-schema.ts';
 export type { Listener } from './events.ts';
 export type { MessageChanges, MessageInput } from './validate.ts';
 

@@ -5,11 +5,17 @@
  */
 import type { Claim, Json, Message, TryError } from './message.ts';
 import type { QueueError } from './errors.ts';
+import type { StandardSchema } from './standard-schema.ts';
 
 /** Queue name → payload, when nothing is said. */
 export type AnyJobs = Record<string, Json>;
 
 export type QueueName<Jobs extends object> = keyof Jobs & string;
+
+/** Schemas for some or all queues of a map; where there is no map yet, one is inferred from them. What they take is what is stored. */
+export type SchemasOf<Jobs extends object> = {
+  readonly [Q in keyof Jobs]?: StandardSchema<Jobs[Q], unknown> | undefined;
+};
 
 /** What is done by this manager, told when it has happened, before the call that did it resolves. */
 export type ManagerEvents<Jobs extends object = AnyJobs> = {

@@ -3,10 +3,11 @@ import type { Backend, Durability } from './backend.ts';
 import { loadConfig } from './config.ts';
 import type { Config } from './config.ts';
 import { QueueError, quote } from './errors.ts';
+import type { AnyJobs, SchemasOf } from './job-map.ts';
 import { nearest } from './suggest.ts';
 
 /** Each overrides the environment, which overrides config.ini. Durations are ms or text (`30s`), sizes bytes or text (`16MiB`). */
-export interface OpenOptions {
+export interface OpenOptions<Jobs extends object = AnyJobs> {
   /** The configuration file; else CODA_CONFIG, else ./config.ini when there is one. */
   config?: string | undefined;
   /** `cache` (files, the default) or `memory` (for tests: gone with the manager). */
@@ -28,9 +29,16 @@ export interface OpenOptions {
   crashLimit?: number | undefined;
   /** Instead of a queueType: one that is open already, such as `openMemory({ now })` in a test. The manager closes it. */
   backend?: Backend | undefined;
+  /**
+   * Standard Schemas (zod, valibot, arktype, …) of payloads, by queue: what does not fit is not added. Without a job map
+   * in types, they are one: the data of each queue has the type that its schema takes.
+   */
+  schemas?: SchemasOf<Jobs> | undefined;
 }
 
-type Flag = Exclude<keyof OpenOptions, 'config' | 'backend'>;
+/** What is no flag of the configuration. */
+const OBJECTS = ['backend', 'schemas'] as const;
+type Flag = Exclude<keyof OpenOptions, 'config' | (typeof OBJECTS)[number]>;
 const FLAGS: readonly Flag[] = [
   'queueType',
   'cacheRoot',
@@ -46,7 +54,7 @@ const FLAGS: readonly Flag[] = [
 ];
 
 /** The configuration under these options. Errors: CONFIG_INVALID. */
-export async function readOptions(options: OpenOptions): Promise<Config> {
+export async function readOptions(options: Omit<OpenOptions, 'schemas'>): Promise<Config> {
   const { config, ...others } = options;
   if (config !== undefined && typeof config !== 'string') {
     throw new QueueError(
@@ -57,13 +65,13 @@ export async function readOptions(options: OpenOptions): Promise<Config> {
   const flags: { [F in Flag]?: string | number | undefined } = {};
   for (const [name, value] of Object.entries(others)) {
     if (FLAGS.includes(name as Flag)) flags[name as Flag] = value as string | number | undefined;
-    else if (name !== 'backend') throw unknownOption(name);
+    else if (!OBJECTS.some((known) => known === name)) throw unknownOption(name);
   }
   return loadConfig({ config, flags });
 }
 
 function unknownOption(name: string): QueueError {
-  const names = ['config', ...FLAGS, 'backend'];
+  const names = ['config', ...FLAGS, ...OBJECTS];
   const near = nearest(name, names);
   const hint = near === undefined ? `expected one of ${names.join(', ')}` : `did you mean ${near}?`;
   return new QueueError('CONFIG_INVALID', `unknown option ${quote(name)}; ${hint}`);

@@ -8,6 +8,7 @@
  * docstring names what else. Dates are `Date`s, durations milliseconds.
  */
 import type {
+  Added,
   Backend,
   ClaimRef,
   Ending,
@@ -29,6 +30,8 @@ import { readOptions } from './manager-options.ts';
 import type { OpenOptions } from './manager-options.ts';
 import type { Claim, Json, Message } from './message.ts';
 import { OpenQueues } from './open-queues.ts';
+import { PayloadSchemas } from './payload-schemas.ts';
+import type { Question } from './payload-schemas.ts';
 import { toTryError } from './try-error.ts';
 import {
   checkAttributes,
@@ -71,19 +74,24 @@ export class QueueManager<Jobs extends object = AnyJobs> {
   readonly #config: Config;
   readonly #events = new Emitter<ManagerEvents<Jobs>>();
   readonly #queues: OpenQueues;
+  readonly #schemas: PayloadSchemas | undefined;
 
   /**
    * Resolves with a manager when its configuration is valid and its store can be used; no queue is read yet. Reads at
    * most one configuration file.
-   * Errors: CONFIG_INVALID, UNKNOWN_QUEUE_TYPE, STORAGE_UNSUPPORTED, STORAGE_FAILED.
+   * Errors: CONFIG_INVALID, UNKNOWN_QUEUE_TYPE, STORAGE_UNSUPPORTED, STORAGE_FAILED; INVALID_QUEUE_NAME for a schema's.
    */
-  static async open<Jobs extends object = AnyJobs>(options: OpenOptions = {}): Promise<QueueManager<Jobs>> {
+  static async open<Jobs extends object = AnyJobs>(
+    options: OpenOptions<Jobs> = {},
+  ): Promise<QueueManager<Jobs>> {
     const config = await readOptions(options);
-    return new QueueManager<Jobs>(config, options.backend ?? (await openBackend(config)));
+    const schemas = options.schemas === undefined ? undefined : new PayloadSchemas(options.schemas);
+    return new QueueManager<Jobs>(config, options.backend ?? (await openBackend(config)), schemas);
   }
 
-  private constructor(config: Config, backend: Backend) {
+  private constructor(config: Config, backend: Backend, schemas: PayloadSchemas | undefined) {
     this.#config = config;
+    this.#schemas = schemas;
     this.#queues = new OpenQueues(backend, (error) => this.#events.tell('error', () => ({ error })));
   }
 
@@ -118,6 +126,10 @@ export class QueueManager<Jobs extends object = AnyJobs> {
   /**
    * Resolves when the message is as durable as `durability` says. Calls made in one tick are written together, in the
    * order of the calls. The data is taken as it is at the call; the answer carries the very value that was given.
+   *
+   * With a schema for the queue, the data must fit it as JSON leaves it, and is stored as it was given, not as the schema
+   * makes it. Of a schema that answers with promises, calls are written when it has answered, alone or with others, and
+   * still in the order of the calls: adds and updates of the queue wait for those before them.
    * Errors: INVALID_MESSAGE, MESSAGE_TOO_LARGE, QUEUE_FULL, STORAGE_FULL.
    */
   addMessage<Q extends QueueName<Jobs>>(
@@ -128,7 +140,8 @@ export class QueueManager<Jobs extends object = AnyJobs> {
       queue,
       () => {
         const messages = [checkMessage(input, this.#config.queue.maxMessageBytes, queue)];
-        return (open) => open.add(messages);
+        const add: Question<Added[]> = (open) => open.add(messages);
+        return this.#schemas?.whenFit(queue, messages, add) ?? add;
       },
       (added) => this.#toldAdded(queue, added as AddedMessage<Jobs[Q]>[])[0]!,
     );
@@ -147,7 +160,8 @@ export class QueueManager<Jobs extends object = AnyJobs> {
       queue,
       () => {
         const messages = checkMessages(inputs, this.#config.queue.maxMessageBytes, queue);
-        return (open) => open.add(messages);
+        const add: Question<Added[]> = (open) => open.add(messages);
+        return this.#schemas?.whenFit(queue, messages, add, true) ?? add;
       },
       (added) => this.#toldAdded(queue, added as AddedMessage<Jobs[Q]>[]),
     );
@@ -375,7 +389,7 @@ export class QueueManager<Jobs extends object = AnyJobs> {
 
   /**
    * Resolves with the message after the change. Of a claimed message, new data counts from its next try on; only a
-   * waiting one can be deferred or brought forward.
+   * waiting one can be deferred or brought forward. New data must fit the queue's schema, as in `addMessage`.
    * Errors: INVALID_MESSAGE (also when another message of a `uniqueAlias` queue has the alias), MESSAGE_TOO_LARGE,
    * MESSAGE_NOT_FOUND.
    */
@@ -389,7 +403,7 @@ export class QueueManager<Jobs extends object = AnyJobs> {
       () => {
         checkText('uuid', uuid, queue);
         const patch = checkChanges(changes, this.#config.queue.maxMessageBytes, queue);
-        return async (open) => {
+        const update: Question<Message<Jobs[Q]>> = async (open) => {
           const updated = await open.update(uuid, patch);
           if (updated) return updated as Message<Jobs[Q]>;
           throw new QueueError(
@@ -398,6 +412,7 @@ export class QueueManager<Jobs extends object = AnyJobs> {
             { queue },
           );
         };
+        return this.#schemas?.whenFit(queue, [patch], update) ?? update;
       },
       (message) => {
         this.#events.tell('updated', () => ({ queue, message }));

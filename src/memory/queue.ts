@@ -121,7 +121,8 @@ export class MemoryQueue {
     this.#entries.set(entry.uuid, entry);
     this.#lastInserted = this.#mark(entry.uuid, entry.alias);
     this.#changed();
-    return { ...this.#show(entry), duplicate: false };
+    const added = { ...this.#show(entry), duplicate: false };
+    return message.data === undefined ? added : { ...added, data: message.data };
   }
 
   claim(limit: number, length: number, holder: Holder): Claim[] {
