@@ -13,6 +13,8 @@ export type LogFormat = 'auto' | 'pretty' | 'json';
 export interface Key<Value> {
   readonly fallback: string;
   readonly expected: string;
+  /** What was given is never shown: it is a secret, or may contain one. */
+  readonly hidden?: true;
   /** @param folder what a relative path counts from. Undefined: not what was expected. */
   parse(given: string | number, folder: string): Value | undefined;
 }
@@ -48,6 +50,13 @@ export const WORKER_KEYS = {
 /** Checked when they are there; what acts on them is not part of this module's Config. */
 export const DAEMON_KEYS = { daemonsDir: path('./daemons'), stateDir: path('./var') };
 
+/** What the worker that ships as workers/http.ts acts on. */
+export const HTTP_KEYS = {
+  httpUrl: url(),
+  httpTimeout: duration('30s', 1, LONGEST_TIMER, '1ms to 24d'),
+  httpSecret: secret(),
+};
+
 export const LOG_KEYS = {
   level: oneOf('INFO', LEVELS),
   destination: destination('stdout'),
@@ -57,6 +66,7 @@ export const LOG_KEYS = {
 export const SECTIONS: Readonly<Record<string, Readonly<Record<string, Key<unknown>>>>> = {
   queue: QUEUE_KEYS,
   worker: WORKER_KEYS,
+  http: HTTP_KEYS,
   daemon: DAEMON_KEYS,
   log: LOG_KEYS,
 };
@@ -64,6 +74,7 @@ export const SECTIONS: Readonly<Record<string, Readonly<Record<string, Key<unkno
 export type ConfigKey =
   | keyof typeof QUEUE_KEYS
   | keyof typeof WORKER_KEYS
+  | keyof typeof HTTP_KEYS
   | keyof typeof DAEMON_KEYS
   | keyof typeof LOG_KEYS;
 
@@ -114,6 +125,42 @@ function duration(fallback: string, least: number, most: number, range: string):
     fallback,
     expected: `a duration of ${range}, with its unit (ms, s, m, h, d)`,
     parse: (given) => within(parseDuration(given), least, most),
+  };
+}
+
+function url(): Key<string> {
+  return {
+    fallback: '',
+    expected: 'a URL that begins with http:// or https://, or nothing',
+    hidden: true,
+    parse: (given) => (given === '' || isHttpUrl(String(given)) ? String(given) : undefined),
+  };
+}
+
+function isHttpUrl(text: string): boolean {
+  try {
+    const { protocol, username, password } = new URL(text);
+    // Credentials go into a header of their own, unescaped.
+    decodeURIComponent(username + password);
+    return protocol === 'http:' || protocol === 'https:';
+  } catch {
+    return false;
+  }
+}
+
+function secret(): Key<string> {
+  return {
+    fallback: '',
+    expected: 'a text, or whsec_ and base64, or nothing',
+    hidden: true,
+    parse: (given) => {
+      const text = String(given);
+      const encoded = text.startsWith('whsec_') ? text.slice('whsec_'.length) : undefined;
+      const sound =
+        encoded === undefined ||
+        /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$/.test(encoded);
+      return sound ? text : undefined;
+    },
   };
 }
 

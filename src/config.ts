@@ -10,6 +10,7 @@ import type { Durability } from './backend.ts';
 import {
   ALL_KEYS,
   DAEMON_KEYS,
+  HTTP_KEYS,
   LOG_KEYS,
   QUEUE_KEYS,
   SECTIONS,
@@ -50,6 +51,15 @@ export interface Config {
     readonly backoffMax: number;
     /** Claims that may end with the death of their holder before the message counts as failed. */
     readonly crashLimit: number;
+  };
+  /** For the worker that delivers by HTTP. */
+  readonly http: {
+    /** Where to, http: or https:, perhaps with credentials; '' when not said. */
+    readonly httpUrl: string;
+    /** Milliseconds for one request. */
+    readonly httpTimeout: number;
+    /** What requests are signed with: a text, or whsec_ and base64; '': they are not. */
+    readonly httpSecret: string;
   };
   readonly log: {
     readonly level: LogLevel;
@@ -92,6 +102,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
     ...(file ? { file: file.path } : {}),
     queue: readSection('queue', QUEUE_KEYS, source),
     worker: readSection('worker', WORKER_KEYS, source),
+    http: readSection('http', HTTP_KEYS, source),
     log: readSection('log', LOG_KEYS, source),
   };
   readSection('daemon', DAEMON_KEYS, source);
@@ -144,7 +155,7 @@ function readKey(section: string, name: string, key: Key<unknown>, source: Sourc
   if (value !== undefined) return value;
   throw new QueueError(
     'CONFIG_INVALID',
-    `${where}: expected ${key.expected}, received ${quote(given)}`,
+    `${where}: expected ${key.expected}, received ${received(key, given)}`,
     source.file === undefined ? {} : { path: source.file },
   );
 }
@@ -204,7 +215,7 @@ async function parseFile(file: string, text: string): Promise<Map<string, string
     // The parser drops these silently; a value that does nothing would be a trap.
     // Without a = the parser takes the key to be true.
     if (/^\s*=/.test(line) || /^\s*[^;#]*__proto__/.test(line) || /^\s*[^\s;#[][^=]*$/.test(line)) {
-      throw invalid(file, `line ${index + 1}: expected key = value or [section], received ${quote(line)}`);
+      throw invalid(file, `line ${index + 1}: expected key = value or [section], received ${shown(line)}`);
     }
   }
   const { default: ini } = await import('ini');
@@ -222,19 +233,34 @@ async function parseFile(file: string, text: string): Promise<Map<string, string
       if (Array.isArray(value))
         throw invalid(file, `[${section}] ${name}: expected once, received ${value.length} times`);
       if (value !== null && typeof value === 'object') {
-        throw invalid(file, `[${section}] ${name}: expected a plain value, received ${quote(value)}`);
+        throw invalid(
+          file,
+          `[${section}] ${name}: expected a plain value, received ${received(keys[name], value)}`,
+        );
       }
       if (typeof value === 'string' && /^["']/.test(value)) {
         // The parser has cut it at a ; or # already.
         throw invalid(
           file,
-          `[${section}] ${name}: expected nothing behind the closing quote, received ${quote(value)}`,
+          `[${section}] ${name}: expected nothing behind the closing quote, received ${received(keys[name], value)}`,
         );
       }
       values.set(name, String(value));
     }
   }
   return values;
+}
+
+function received(key: Key<unknown> | undefined, value: unknown): string {
+  return key?.hidden ? 'something else (not shown)' : quote(value);
+}
+
+/** A malformed line, unless it seems to hold what must not be shown. */
+function shown(line: string): string {
+  const hidden = Object.values(SECTIONS)
+    .flatMap((keys) => Object.entries(keys))
+    .find(([name, key]) => key.hidden && line.toLowerCase().includes(name.toLowerCase()));
+  return hidden ? `something else (not shown, for it names ${hidden[0]})` : quote(line);
 }
 
 function unknownKey(section: string, name: string): string {

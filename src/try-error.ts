@@ -9,6 +9,9 @@ import type { TryError } from './message.ts';
 const LONGEST_NAME = 100;
 const LONGEST_MESSAGE = 2000;
 const LONGEST_STACK = 4000;
+/** Of the first cause, stack included; of its causes. */
+const LONGEST_CAUSE = 2500;
+const SHORT_CAUSE = 200;
 /** Causes told below the stack. */
 const MOST_CAUSES = 4;
 
@@ -45,10 +48,17 @@ function causesOf(thrown: unknown): string[] {
   const told: string[] = [];
   let cause = read(thrown, 'cause');
   while (cause !== undefined && cause !== null && told.length < MOST_CAUSES) {
-    told.push(`Caused by ${nameOf(cause)}: ${cut(messageOf(cause), LONGEST_NAME * 2)}`);
+    told.push(`Caused by ${causeOf(cause, told.length === 0 ? LONGEST_CAUSE : SHORT_CAUSE)}`);
     cause = read(cause, 'cause');
   }
   return told;
+}
+
+/** Its stack, which tells its name and message too: of a command that was ended, the end of its stderr. */
+function causeOf(cause: unknown, longest: number): string {
+  const said = `${nameOf(cause)}: ${cut(messageOf(cause), SHORT_CAUSE)}`;
+  const stack = textOf(cause, 'stack') ?? '';
+  return cut(stack.startsWith(said) ? stack : `${said}${stack === '' ? '' : `\n${stack}`}`, longest);
 }
 
 function textOf(value: unknown, key: string): string | undefined {

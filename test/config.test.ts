@@ -57,6 +57,7 @@ describe('where the configuration comes from', () => {
         backoffMax: 3_600_000,
         crashLimit: 3,
       },
+      http: { httpUrl: '', httpTimeout: 30_000, httpSecret: '' },
       log: { level: 'INFO', destination: 'stdout', format: 'auto' },
     });
   });
@@ -122,6 +123,39 @@ describe('where the configuration comes from', () => {
     for (const part of [config, config.queue, config.worker, config.log])
       expect(Object.isFrozen(part)).toBe(true);
   });
+});
+
+describe('what must not be shown', () => {
+  test.each([
+    ['[http]\nhttpSecret = whsec_hush!\n', 'httpSecret: expected a text, or whsec_ and base64'],
+    ['[http]\nhttpUrl = ftp://me:hush@host/\n', 'httpUrl: expected a URL that begins with http://'],
+    ['[http]\nhttpUrl = http://hush%zz@host/\n', 'httpUrl: expected a URL'],
+    ['[http]\nhttpUrl = hush\n', 'httpUrl: expected a URL'],
+    ['[http]\nhttpSecret: hush\n', 'line 2'],
+    ['[http]\nhttpSecret = "hush";hush\n', 'expected nothing behind the closing quote'],
+    ['[http.httpSecret]\nhush = 1\n', 'expected a plain value'],
+    ['[http]\nhttpSecret = a\nhttpSecret = hush\n', 'received 2 times'],
+    ['[http]\nhttpSecrets = hush\n', 'did you mean httpSecret?'],
+  ])('%j is refused without a word of it', async (text, why) => {
+    const { code, message } = await refused(text);
+    expect([code, message]).toEqual(['CONFIG_INVALID', expect.stringContaining(why)]);
+    expect(message).not.toContain('hush');
+  });
+
+  test('nor in an environment variable', async () => {
+    const loading = load({ env: { CODA_HTTP_URL: 'hush' } });
+    await expect(loading).rejects.toMatchObject({
+      message: expect.stringMatching(/^environment variable CODA_HTTP_URL: (?!.*hush)/),
+    });
+  });
+
+  test.each(['plain', 'whsec_c2VjcmV0', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'whsec_YQ=='])(
+    'the secret %s is taken',
+    async (httpSecret) => {
+      ini(`[http]\nhttpSecret = ${httpSecret}\nhttpUrl = https://me:p%40ss@host:1/x?y=z\n`);
+      expect((await load()).http).toMatchObject({ httpSecret, httpUrl: 'https://me:p%40ss@host:1/x?y=z' });
+    },
+  );
 });
 
 describe('what is refused', () => {

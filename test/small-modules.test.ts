@@ -98,6 +98,15 @@ describe('toTryError', () => {
     const { stack } = toTryError(first, 1, 0);
     expect(stack!.match(/Caused by Error: (first|second)/g)).toHaveLength(4);
   });
+
+  test('keeps the stack of the first cause', () => {
+    const cause = Object.assign(new Error('exited with 3'), { stack: 'its last words\non stderr' });
+    const { stack } = toTryError(new Error('too long', { cause }), 1, 0);
+    expect(stack).toMatch(/\nCaused by Error: exited with 3\nits last words\non stderr$/);
+    expect(toTryError(new Error('m', { cause: new TypeError('deep') }), 1, 0).stack).toMatch(
+      /\nCaused by TypeError: deep\n {4}at /,
+    );
+  });
 });
 
 describe('Emitter', () => {
