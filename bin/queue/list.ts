@@ -14,8 +14,9 @@ export function listCommand(program: Command): void {
       const options = command.optsWithGlobals<CommonOptions & { json?: true }>();
       const statuses = await readAll(options);
       if (options.json) await print(safeJson(statuses));
-      else if (statuses.length === 0) note('no queues');
-      else for (const line of table(HEADER, statuses.map(row))) await print(line);
+      else if (statuses.length > 0) for (const line of table(HEADER, statuses.map(row))) await print(line);
+      // That one could not be read has been told.
+      else if (process.exitCode === undefined) note('no queues');
     });
 }
 
@@ -37,7 +38,8 @@ function readAll(options: CommonOptions): Promise<QueueStatus[]> {
 
 const HEADER = ['queue', 'ready', 'deferred', 'claimed', 'disabled', 'failed', 'processed', ''];
 
-function row({ queue, counts, processed, paused }: QueueStatus): (string | number)[] {
+function row({ queue, counts, processed, paused, damaged }: QueueStatus): (string | number)[] {
   const { ready, deferred, claimed, disabled, failed } = counts;
-  return [queue, ready, deferred, claimed, disabled, failed, processed, paused ? 'paused' : ''];
+  const notes = [paused ? 'paused' : '', damaged > 0 ? 'damaged' : ''].filter((note) => note !== '');
+  return [queue, ready, deferred, claimed, disabled, failed, processed, notes.join(', ')];
 }
