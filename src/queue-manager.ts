@@ -371,7 +371,8 @@ export class QueueManager<Jobs extends object = AnyJobs> {
 
   /**
    * Tells of each of these messages, once, that it has ended or failed: at once when it has already, else when it does.
-   * Done when all have been told, or when the signal fires. A failed message may be retried afterwards.
+   * Done when all have been told, or when the signal fires. A failed message may be retried afterwards. Who is stopped
+   * while more end than `keepOutcomes` says, and are cleaned away, may be told `unknown` of some.
    * Errors: INVALID_ARGUMENT.
    */
   waitForEndings(

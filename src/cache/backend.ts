@@ -6,7 +6,7 @@ import { bear, checkFileSystem, checkFolder, holdsQueue, openRoot, probe } from 
 import { storageError } from './files.ts';
 import { Journal } from './journal.ts';
 import { nodePorts } from './node-ports.ts';
-import type { Ports } from './ports.ts';
+import type { FileSystem, Ports } from './ports.ts';
 import { CacheQueue } from './queue.ts';
 
 export interface CacheOptions {
@@ -125,7 +125,7 @@ class CacheBackend implements Backend {
       const names = fs
         .list(this.#root)
         .filter((name) => NAME.test(name) && fs.kind(this.#folder(name)) === 'folder');
-      return names.filter((name) => holdsQueue(fs, this.#folder(name))).sort();
+      return names.filter((name) => mayHoldQueue(fs, this.#folder(name))).sort();
     });
   }
 
@@ -212,5 +212,14 @@ class CacheBackend implements Backend {
     } catch (error) {
       throw storageError(error, doing, name, name === '' ? this.#root : this.#folder(name));
     }
+  }
+}
+
+/** What cannot be read is listed: opening it says what is wrong, and the others are not hidden by it. */
+function mayHoldQueue(fs: FileSystem, folder: string): boolean {
+  try {
+    return holdsQueue(fs, folder);
+  } catch {
+    return true;
   }
 }

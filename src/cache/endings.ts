@@ -3,11 +3,17 @@
  * however many come at once; only a reload from a head leaves a gap, which the remembered outcomes cover as far as they go.
  */
 import type { Ending } from '../backend.ts';
+import type { StoredMessage } from './contents.ts';
 import type { Journal } from './journal.ts';
 import type { OutcomeEntry } from './operations.ts';
-import type { Found, Search } from './search.ts';
+import type { Search } from './search.ts';
 import type { QueueState } from './state.ts';
 import type { Waiting } from './waiting.ts';
+
+interface Found {
+  at: number;
+  alias: string;
+}
 
 /** What is known of a message whose end is waited for. */
 interface Awaited {
@@ -35,7 +41,7 @@ export class Endings {
       await this.#journal.refresh();
       let state = this.#watched(outcomes);
       const found = await this.#search.allByUuid(new Set(uuids));
-      let open: Awaited[] = [...outcomes.keys()].map((uuid) => ({ uuid, found: found.get(uuid) }));
+      let open: Awaited[] = [...outcomes.keys()].map((uuid) => ({ uuid, found: foundOf(found.get(uuid)) }));
       const ended = new Map<string, Ending>();
       const look = (): boolean => {
         // A state that was loaded anew has not told of what came before it.
@@ -66,6 +72,11 @@ export class Endings {
     for (const entry of state.outcomes) if (outcomes.has(entry.u)) outcomes.set(entry.u, entry);
     return state;
   }
+}
+
+/** Without the payload, which need not stay in memory. */
+function foundOf(stored: StoredMessage | undefined): Found | undefined {
+  return stored && { at: stored.at, alias: stored.content.a ?? '' };
 }
 
 /** Undefined while there is more to come. */

@@ -74,7 +74,7 @@ const nodeFs: FileSystem = {
   kind(path) {
     const s = fs.lstatSync(path, { throwIfNoEntry: false });
     if (!s) return undefined;
-    return s.isFile() ? 'file' : s.isDirectory() ? 'folder' : s.isSymbolicLink() ? 'link' : 'other';
+    return s.isFile() ? 'file' : s.isDirectory() ? 'folder' : s.isSymbolicLink() ? 'link' : 'device';
   },
   resolve: (path) => fs.realpathSync(path),
   space(path) {

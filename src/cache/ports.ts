@@ -41,7 +41,7 @@ export interface FileSystem {
   makeFolder(path: string, mode: number): void;
   removeFolder(path: string): void;
   list(path: string): string[];
-  kind(path: string): 'file' | 'folder' | 'link' | 'other' | undefined;
+  kind(path: string): 'file' | 'folder' | 'link' | 'device' | undefined;
   /** The path with its links resolved. */
   resolve(path: string): string;
   /** Bytes that may still be written to the file system of `path`, and its magic number (0 where there is none). */

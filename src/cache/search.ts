@@ -22,13 +22,15 @@ const FEW = 8;
 /** Messages read between two turns of the event loop. */
 const STRIDE = 256;
 
-export interface Found {
-  at: number;
-  alias: string;
+/** Uuids that are looked for together. */
+interface Asked {
+  uuids: Set<string>;
+  found: Promise<Map<string, StoredMessage>>;
 }
 
 export class Search {
   readonly #journal: Journal;
+  #asked: Asked | undefined;
 
   constructor(journal: Journal) {
     this.#journal = journal;
@@ -63,27 +65,30 @@ export class Search {
     log.noteDamage(segmentOf(place), offsetOf(place), offsetOf(place) + 1);
   }
 
+  /** The message with that uuid. What is asked for in one turn of the event loop is looked for together. */
   async byUuid(uuid: string): Promise<StoredMessage | undefined> {
-    for (let attempt = 0; ; attempt++) {
-      const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
-      const { state, contents } = this.#journal.log;
-      if (at === undefined || !state.lifeOf(at)) return undefined;
-      const stored = contents.read(state, at);
-      if (stored?.content.u === uuid) return stored;
-      if (attempt === TRIES) return undefined;
-      await this.#journal.refresh();
-    }
+    const asked = (this.#asked ??= this.#nextTurn());
+    asked.uuids.add(uuid);
+    return (await asked.found).get(uuid);
+  }
+
+  #nextTurn(): Asked {
+    const uuids = new Set<string>();
+    const found = this.#journal.options.ports.clock.yield().then(() => {
+      this.#asked = undefined;
+      return this.allByUuid(uuids);
+    });
+    return { uuids, found };
   }
 
   /** Those of these messages that are in the queue. */
-  async allByUuid(uuids: ReadonlySet<string>): Promise<Map<string, Found>> {
-    const found = new Map<string, Found>();
+  async allByUuid(uuids: ReadonlySet<string>): Promise<Map<string, StoredMessage>> {
+    const found = new Map<string, StoredMessage>();
     const note = (stored: StoredMessage | undefined): void => {
-      if (stored && uuids.has(stored.content.u))
-        found.set(stored.content.u, { at: stored.at, alias: stored.content.a ?? '' });
+      if (stored && uuids.has(stored.content.u)) found.set(stored.content.u, stored);
     };
     if (uuids.size <= FEW) {
-      for (const uuid of uuids) note(await this.byUuid(uuid));
+      for (const uuid of uuids) note(await this.#searchUuid(uuid));
       return found;
     }
     const { options } = this.#journal;
@@ -93,11 +98,23 @@ export class Search {
         for (const stored of this.#journal.log.contents.readAll(this.#journal.state, positions)) note(stored);
         await options.ports.clock.yield();
       }
-      await this.#journal.refresh();
       // What has been carried on meanwhile may have been missed in both places.
       if (found.size === uuids.size || this.#journal.state.segment === segment) break;
+      await this.#journal.refresh();
     }
     return found;
+  }
+
+  async #searchUuid(uuid: string): Promise<StoredMessage | undefined> {
+    for (let attempt = 0; ; attempt++) {
+      const [at] = await this.#containing(`"u":${asciiJson(uuid)}`);
+      const { state, contents } = this.#journal.log;
+      if (at === undefined || !state.lifeOf(at)) return undefined;
+      const stored = contents.read(state, at);
+      if (stored?.content.u === uuid) return stored;
+      if (attempt === TRIES) return undefined;
+      await this.#journal.refresh();
+    }
   }
 
   /** Positions of the failed messages among `uuids`. */

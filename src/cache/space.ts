@@ -40,7 +40,7 @@ export class Space {
     const free = this.#look(batch);
     if (free >= FLOOR_BYTES) return undefined;
     const { queue, folder } = this.#options;
-    const text = `adds need ${FLOOR_BYTES} bytes of free space, so that consumers can go on; there are ${free}`;
+    const text = `adds need ${FLOOR_BYTES} bytes of free space, so that consumers can go on; there are ${Math.max(free, 0)}`;
     return new QueueError('STORAGE_FULL', text, { queue, path: folder });
   }
 

@@ -4,6 +4,7 @@
  */
 import type { Backend, Ending, Queue } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
+import { nearest } from '../suggest.ts';
 import { MemoryQueue } from './queue.ts';
 
 /** What a folder is to the file backend: make one with `new Map()`. */
@@ -47,10 +48,13 @@ export function openMemory(options: MemoryOptions = {}): Backend {
     },
     async open(name) {
       const queue = store.get(name);
-      if (!queue)
-        throw new QueueError('QUEUE_NOT_FOUND', `expected a queue named ${quote(name)}, there is none`, {
+      if (!queue) {
+        const near = nearest(name, [...store.keys()]);
+        const hint = near === undefined ? '' : `; did you mean ${quote(near)}?`;
+        throw new QueueError('QUEUE_NOT_FOUND', `there is no queue named ${quote(name)}${hint}`, {
           queue: name,
         });
+      }
       const handle = new MemoryHandle(queue, now, () => open.delete(handle));
       open.add(handle);
       return handle;
