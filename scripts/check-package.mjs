@@ -20,6 +20,15 @@ const attwOptions = [
   '--ignore-rules=cjs-resolves-to-esm',
 ];
 
+const imports = `
+import { QueueError, QueueManager, Worker } from 'coda-queue';
+import { inline } from 'coda-queue/testing';
+`;
+const requires = `
+const { QueueError, QueueManager, Worker } = require('coda-queue');
+const { inline } = require('coda-queue/testing');
+`;
+
 /** What a program does first, once for each way to get hold of the package. */
 const program = (load) => `
 ${load}
@@ -33,6 +42,11 @@ async function main() {
   if (!(error instanceof QueueError)) throw new Error('expected a QueueError, got ' + String(error));
   await manager.destroyQueue('mail');
   await manager.close();
+  class Mails extends Worker {
+    process() {}
+  }
+  const { outcome } = await inline(Mails, { data: { to: 'ada' } });
+  if (outcome !== 'completed') throw new Error('expected the message to be completed, it was ' + outcome);
 }
 void main().catch((error) => {
   console.error(error);
@@ -42,7 +56,18 @@ void main().catch((error) => {
 
 /** The same with types. The jobs map makes a wrong queue or payload an error, which is checked too. */
 const typedProgram = `
-import { QueueError, QueueManager } from 'coda-queue';
+import { QueueError, QueueManager, Worker, type Message } from 'coda-queue';
+import { inline, type LogLine } from 'coda-queue/testing';
+
+class Mails extends Worker<{ to: string }> {
+  override process(_message: Message<{ to: string }>): void {}
+}
+
+export async function tested(): Promise<LogLine[]> {
+  // @ts-expect-error: a payload of another shape
+  await inline(Mails, { data: { from: 'ada' } });
+  return (await inline(Mails, { data: { to: 'ada' } })).logs;
+}
 
 interface Jobs {
   mail: { to: string };
@@ -117,8 +142,8 @@ function install(tarball) {
   mkdirSync(project);
   const write = (name, text) => writeFileSync(join(project, name), text);
   write('package.json', JSON.stringify({ name: 'consumer', private: true }));
-  write('program.mjs', program("import { QueueError, QueueManager } from 'coda-queue';"));
-  write('program.cjs', program("const { QueueError, QueueManager } = require('coda-queue');"));
+  write('program.mjs', program(imports));
+  write('program.cjs', program(requires));
   write('consumer.mts', typedProgram);
   write('consumer.cts', typedProgram);
   for (const [name, [module, moduleResolution, file]] of Object.entries(consumers)) {

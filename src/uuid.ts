@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 let time = 0;
 let counter = 0;
 /** The digits of `time`, as far as the counter. */
-let prefix = '';
+let prefix = '00000000-0000-7';
 
 export function uuidv7(): string {
   const random = randomUUID();

@@ -55,6 +55,17 @@ describe('uuidv7', () => {
       vi.useRealTimers();
     }
   });
+
+  test('have their form even where it is 1970', async () => {
+    vi.useFakeTimers({ now: 0 });
+    try {
+      vi.resetModules();
+      const { uuidv7: first } = await import('../src/uuid.ts');
+      expect(first()).toMatch(/^00000000-0000-7[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
 });
 
 describe('quote', () => {

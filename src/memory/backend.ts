@@ -141,7 +141,7 @@ class MemoryHandle implements Queue {
         yield* next;
         if (open.size + told.length === 0) return;
         this.#live();
-        if (told.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+        if (told.length === 0 && !signal?.aborted) await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
       unwatch();

@@ -110,6 +110,20 @@ export function ending(test: ContractTest): void {
       expect(await all(manager.waitForEndings(Q, [uuid], { signal: AbortSignal.abort() }))).toEqual([]);
     });
 
+    test('it ends when its signal fires while an ending is being told', async ({ manager }) => {
+      const [failed, ready] = await manager.addMessages(Q, [{ data: 1 }, { data: 2 }]);
+      await manager.cancelMessage(Q, failed!.uuid);
+      const stop = new AbortController();
+      const told: string[] = [];
+      for await (const { uuid } of manager.waitForEndings(Q, [failed!.uuid, ready!.uuid], {
+        signal: stop.signal,
+      })) {
+        told.push(uuid);
+        stop.abort();
+      }
+      expect(told).toEqual([failed!.uuid]);
+    });
+
     test('it rejects when the queue is destroyed or the manager is closed', async ({ manager, store }) => {
       const other = await store.open();
       const { uuid } = await manager.addMessage(Q, { data: 1 });
