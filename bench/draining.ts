@@ -1,7 +1,9 @@
 /** Workers: one process that claims, handles by doing nothing, and completes. Each checks what it was given. */
 import type { Durability } from '../src/backend.ts';
 import type { Claim, Message } from '../src/message.ts';
+import { loadConfig } from '../src/config.ts';
 import type { QueueManager } from '../src/queue-manager.ts';
+import type { WorkerEvent } from '../src/worker/events.ts';
 import { runLoop } from '../src/worker/loop.ts';
 import { Worker } from '../src/worker/worker.ts';
 import { opened, QUEUE } from './adding.ts';
@@ -143,6 +145,9 @@ interface Handling {
   completed: () => void;
 }
 
+/** What was claimed and not begun when the loop was told to stop is released. */
+const EXPECTED: ReadonlySet<WorkerEvent['type']> = new Set(['started', 'ended', 'released']);
+
 async function work(
   manager: QueueManager,
   concurrency: number,
@@ -159,6 +164,7 @@ async function work(
     queues: manager,
     queue: QUEUE,
     worker: new Handler(),
+    config: await loadConfig({ env: {} }),
     concurrency,
     lease: 30_000,
     stopDeadline: 10_000,
@@ -168,8 +174,7 @@ async function work(
     sink: () => undefined,
     onEvent(event) {
       if (event.type === 'completed') completed();
-      // What was claimed and not begun when the loop was told to stop is released.
-      else if (event.type !== 'released') troubles.push(event);
+      else if (!EXPECTED.has(event.type)) troubles.push(event);
     },
   });
   if (troubles.length > 0)

@@ -28,6 +28,7 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   INVALID_ARGUMENT: EXIT.usage,
   UNKNOWN_WORKER_TYPE: EXIT.usage,
   INVALID_MESSAGE: EXIT.failure,
+  WORKER_FAILED: EXIT.unavailable,
   MESSAGE_TOO_LARGE: EXIT.failure,
   MESSAGE_NOT_FOUND: EXIT.failure,
   ABORTED: EXIT.failure,

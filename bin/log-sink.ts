@@ -2,14 +2,20 @@
 import { toTryError } from '../src/try-error.ts';
 import type { Config } from '../src/config.ts';
 import type { LogSink } from '../src/worker/log.ts';
-import type { WorkerEvent } from '../src/worker/pool.ts';
+import type { WhyLost, WorkerEvent } from '../src/worker/events.ts';
 import { note, safe, safeJson, styled } from './output.ts';
 
 const SEVERITY = { TRACE: 0, DEBUG: 1, INFO: 2, WARN: 3, ERROR: 4 } as const;
 const STYLE = { TRACE: 'dim', DEBUG: 'dim', INFO: 'plain', WARN: 'yellow', ERROR: 'red' } as const;
 
-export function logSink({ level: least, format }: Config['log']): LogSink {
-  const pretty = format === 'pretty' || (format === 'auto' && process.stderr.isTTY);
+/** Whether lines are for people, or JSON. */
+export function isPretty({ format }: Config['log']): boolean {
+  return format === 'pretty' || (format === 'auto' && process.stderr.isTTY);
+}
+
+export function logSink(config: Config['log']): LogSink {
+  const { level: least } = config;
+  const pretty = isPretty(config);
   return (level, text, fields) => {
     if (SEVERITY[level] < SEVERITY[least]) return;
     const now = new Date();
@@ -36,6 +42,12 @@ export function logSink({ level: least, format }: Config['log']): LogSink {
   };
 }
 
+const LOST: Readonly<Record<WhyLost, string>> = {
+  cancelled: 'was cancelled or removed; what the handler makes of it is discarded',
+  lapsed: 'its claim has ended; what the handler makes of it is discarded',
+  unsettled: 'how it went could not be recorded; it comes back when its lease is over',
+};
+
 export function logEvent(log: LogSink, queue: string, event: WorkerEvent): void {
   if (event.type === 'trouble') {
     const { during, error, pause } = event;
@@ -43,7 +55,8 @@ export function logEvent(log: LogSink, queue: string, event: WorkerEvent): void 
     log('ERROR', `${during} refused: ${messageOf(error)}; ${what}`, { queue });
     return;
   }
-  const { uuid, alias, attempts } = event.message;
+  if (event.type === 'started' || event.type === 'ended') return;
+  const { uuid, alias, attempts } = event.message ?? { uuid: undefined, alias: '', attempts: undefined };
   const about = { queue, uuid, alias: alias === '' ? undefined : alias, attempt: attempts };
   switch (event.type) {
     case 'completed':
@@ -55,7 +68,9 @@ export function logEvent(log: LogSink, queue: string, event: WorkerEvent): void 
     case 'released':
       return log('INFO', 'back in line', about);
     case 'lost':
-      return log('WARN', 'its claim has ended; what the handler does now is discarded', about);
+      return log(event.why === 'cancelled' ? 'INFO' : 'WARN', LOST[event.why], about);
+    case 'hook':
+      return log('ERROR', `${event.hook}() of the worker failed: ${messageOf(event.error)}`, about);
   }
 }
 

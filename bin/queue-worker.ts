@@ -1,43 +1,64 @@
 #!/usr/bin/env node
-/** `queue-worker`: processes the messages of one type until it is told to stop, or until there are none left. */
+/**
+ * `queue-worker`: processes the messages of one type until it is told to stop, or until there are none left. By itself,
+ * or as the parent of processes that run the same command as its members.
+ */
 import { Command } from 'commander';
-import { loadConfig } from '../src/config.ts';
+import { loadConfig, type Config } from '../src/config.ts';
 import * as library from '../src/index.ts';
-import { loadWorker } from '../src/worker/loader.ts';
-import { runLoop, type LoopReport } from '../src/worker/loop.ts';
+import { graceOf, runCrew, STOP_MARGIN } from '../src/worker/crew/crew.ts';
+import { Member, takeAssignment } from '../src/worker/crew/member.ts';
+import { execWorker } from '../src/worker/exec/index.ts';
+import { loadWorker, type LoadedWorker } from '../src/worker/loader.ts';
 import type { LogSink } from '../src/worker/log.ts';
-import { commonOptions, run, whole, withManager, type CommonOptions } from './cli.ts';
+import { runLoop, type LoopReport } from '../src/worker/loop.ts';
+import { commonOptions, run, whole, withManager } from './cli.ts';
 import { EXIT, EXIT_HELP } from './exit-codes.ts';
 import { logEvent, logSink } from './log-sink.ts';
-import { counted, flush, print, safeJson } from './output.ts';
-
-interface Options extends CommonOptions {
-  queue?: string;
-  workers?: string;
-  concurrency?: number;
-  lease?: string;
-  drain?: true;
-  json?: true;
-}
+import { flush } from './output.ts';
+import { crewLog, MEMBER_LOG, stderrRelay } from './queue-worker/crew-log.ts';
+import { processes, someTime, type Options } from './queue-worker/options.ts';
+import { tellReport } from './queue-worker/report.ts';
+import { memberSignals, stopSignals } from './queue-worker/signals.ts';
 
 const HELP = `
-A type is a file <type>.ts, .js or .mjs in the folder of workers; it default-exports a class that extends Worker.
+A type is a file <type>.ts, .js or .mjs in the folder of workers; it default-exports a class that extends Worker. With
+--exec it is but the name of the queue: the program gets the data as JSON on its stdin; exit code 0 completes the
+message, 65 fails it for good, any other is a failed try. {alias}, {uuid}, {queue}, {attempt}, {retries} and {username}
+are replaced in its arguments.
+
 SIGTERM and SIGINT stop it: it claims nothing more, lets its handlers end up to [worker] stopDeadline, then aborts them
 and puts their messages back in line, and exits 0. A second signal does the latter at once and exits 1; a third one
-exits without waiting for anything.
+exits 1 without waiting for anything. A handler that blocks its process keeps that from hearing any signal, but for
+SIGKILL; with --processes or --timeout the handlers run in processes of their own, and their parent always hears.
+
+With --processes, a process that dies is replaced, and the messages that it had are tried again; one that has been
+worked on by [worker] crashLimit processes as they died is kept as failed. Stop the parent; a single process that is
+sent SIGTERM stops like a worker, and is replaced. With --timeout, a handler that has not ended in time is told to by
+its signal; when it has not ended as long again after that (1 to 5 s), its process is killed and replaced, and the try
+has failed.
 
 Examples:
   queue-worker invoices
   queue-worker invoices --workers ./jobs --concurrency 10 --lease 2m
+  queue-worker invoices --processes 4 --timeout 1m
+  queue-worker thumbnails --exec 'convert-image --name {alias}'
   queue-worker invoices --drain --json`;
+
+// Before anything else can see the environment.
+const assignment = takeAssignment(process.env);
 
 const program = commonOptions(new Command('queue-worker'))
   .description('Process the messages of one type.')
   .argument('<type>', 'the type of worker, and the queue it works on unless --queue says otherwise')
   .option('--queue <name>', 'the queue to work on; created if it does not exist')
   .option('--workers <dir>', 'folder of worker classes')
-  .option('--concurrency <n>', 'how many messages are processed at once; in order at 1', whole(1))
+  .option('--exec <command>', 'start this program for each message, instead of a worker class')
+  .option('--concurrency <n>', 'how many messages each process works on at once; in order at 1', whole(1))
+  .option('--processes <n>', 'how many processes to keep at work', processes)
   .option('--lease <duration>', 'how long a claim lasts without being renewed, such as 30s')
+  .option('--timeout <duration>', 'how long a try may take, such as 5m', someTime)
+  .option('--limit <n>', 'end after so many tries', whole(1))
   .option('--drain', 'end when nothing is ready, nor held by any worker')
   .option('--json', 'print what was done as JSON')
   .addHelpText('after', HELP + '\n' + EXIT_HELP)
@@ -48,12 +69,25 @@ await flush();
 process.exit();
 
 async function work(type: string, options: Options): Promise<void> {
-  const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease, drain } = options;
+  const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease } = options;
   const flags = { cacheRoot, durability, workersDir, concurrency, lease };
   const config = await loadConfig({ config: file, flags });
-  const log = logSink(config.log);
-  const queue = options.queue ?? type;
-  const { worker, path } = await loadWorker(type, { workersDir: config.worker.workersDir, library });
+  const job: Job = { type, queue: options.queue ?? type, options, config, log: logSink(config.log) };
+  if (assignment) await asMember(job, new Member(assignment, config.worker.stopDeadline + STOP_MARGIN));
+  else if (options.processes !== undefined || options.timeout !== undefined) await asParent(job);
+  else await alone(job);
+}
+
+interface Job {
+  type: string;
+  queue: string;
+  options: Options;
+  config: Config;
+  log: LogSink;
+}
+
+async function alone({ type, queue, options, config, log }: Job): Promise<void> {
+  const { worker, path } = await workerOf(type, options, config);
   const signals = stopSignals(log);
   await withManager(options, async (manager) => {
     log('INFO', `working on ${queue}`, { worker: path, concurrency: config.worker.concurrency });
@@ -63,45 +97,83 @@ async function work(type: string, options: Options): Promise<void> {
       queues: manager,
       queue,
       worker,
-      drain: drain === true,
+      config,
+      drain: options.drain === true,
+      limit: options.limit,
       sink: log,
       onEvent: (event) => logEvent(log, queue, event),
     });
-    const { ready, deferred, disabled, failed } = (await manager.queueStatus(queue)).counts;
-    const left = { ready, deferred, disabled, failed };
-    await print(options.json ? safeJson({ type, queue, ...report, left }) : inWords(queue, report, left));
-    if (report.ended === 'paused') process.exitCode = EXIT.tryAgain;
+    await tellReport(manager, { type, queue, json: options.json === true }, report);
     if (signals.force.aborted) process.exitCode = EXIT.failure;
   });
 }
 
-/** What SIGTERM and SIGINT mean; handling them is all that keeps them from ending the process. */
-function stopSignals(log: LogSink): { stop: AbortSignal; force: AbortSignal } {
-  const stop = new AbortController();
-  const force = new AbortController();
-  const heed = (name: NodeJS.Signals): void => {
-    if (!stop.signal.aborted) {
-      log('INFO', `${name}: stopping; once more to stop at once`, {});
-      stop.abort();
-    } else if (!force.signal.aborted) {
-      log('WARN', `${name}: stopping at once; messages in hand go back in line`, {});
-      force.abort();
-    } else process.exit(EXIT.failure);
-  };
-  process.on('SIGTERM', heed);
-  process.on('SIGINT', heed);
-  return { stop: stop.signal, force: force.signal };
+async function asParent({ type, queue, options, config, log }: Job): Promise<void> {
+  const count = options.processes ?? 1;
+  const signals = stopSignals(log);
+  await withManager(options, async (manager) => {
+    const { concurrency, stopDeadline, backoff, backoffMax } = config.worker;
+    const report = await runCrew({
+      command: {
+        file: process.execPath,
+        args: [...process.execArgv, ...process.argv.slice(1)],
+        env: { ...process.env, ...MEMBER_LOG },
+      },
+      ...signals,
+      queues: manager,
+      queue,
+      processes: count,
+      limit: options.limit,
+      timeout: options.timeout,
+      stopDeadline,
+      backoff: { backoff, backoffMax },
+      onEvent: crewLog(log, queue, { processes: count, concurrency }),
+      onStderr: stderrRelay(config.log, log),
+    });
+    // Where no member came so far as to do it.
+    await manager.createQueue(queue);
+    await tellReport(manager, { type, queue, json: options.json === true }, report);
+    if (signals.force.aborted) process.exitCode = EXIT.failure;
+  });
 }
 
-function inWords(queue: string, { ended, completed, ...tries }: LoopReport, left: object): string {
-  const done = [`${counted(completed, 'message')} completed`, ...nonZero(tries)].join(', ');
-  const remains = nonZero(left);
-  const why = ended === 'paused' ? 'stopped, for the queue is paused' : ended;
-  return `${queue}: ${why}; ${done}${remains.length > 0 ? `; left in the queue: ${remains.join(', ')}` : ''}`;
+/** Prints nothing but its log: the parent has the last word. */
+async function asMember({ type, queue, options, config, log }: Job, member: Member): Promise<void> {
+  memberSignals(() => member.stop());
+  let report: LoopReport | undefined;
+  try {
+    const { worker } = await workerOf(type, options, config);
+    report = await withManager(options, (manager) =>
+      runLoop({
+        ...config.worker,
+        ...member.signals,
+        queues: member.telling(manager, worker),
+        queue,
+        worker,
+        config,
+        drain: options.drain === true,
+        limit: member.limit,
+        timeout: options.timeout,
+        sink: log,
+        onEvent: (event) => {
+          member.heed(event);
+          logEvent(log, queue, event);
+        },
+      }),
+    );
+  } catch (error) {
+    await member.refuse(error);
+  }
+  if (report) await member.finish(report);
 }
 
-function nonZero(counts: object): string[] {
-  return Object.entries(counts)
-    .filter(([, count]) => count > 0)
-    .map(([name, count]) => `${count} ${name}`);
+async function workerOf(
+  type: string,
+  { exec, timeout }: Options,
+  config: Config,
+): Promise<Partial<LoadedWorker> & Pick<LoadedWorker, 'worker'>> {
+  if (exec === undefined) return loadWorker(type, { workersDir: config.worker.workersDir, library });
+  // What it starts must be gone, and told of, before this process is killed.
+  const grace = timeout === undefined ? {} : { grace: Math.min(3000, graceOf(timeout) / 2) };
+  return { worker: execWorker(exec, grace) };
 }

@@ -12,6 +12,8 @@ export type QueueErrorCode =
   | 'MESSAGE_NOT_FOUND'
   | 'UNKNOWN_QUEUE_TYPE'
   | 'UNKNOWN_WORKER_TYPE'
+  /** A worker cannot begin: its `start` threw, or what it declares makes no sense. */
+  | 'WORKER_FAILED'
   | 'CONFIG_INVALID'
   /** Too little space on the device; what was already there can still be worked off. */
   | 'STORAGE_FULL'

@@ -1,234 +1,153 @@
 /**
  * The handlers that run, never more than `concurrency`, and the claims behind them. Every claim that is handed in is
- * settled once: completed, failed, released, or found to have ended. A claim lives as long as its handler: all are
- * renewed together at a third of the lease, by one timer.
+ * settled once: completed, failed, released, or found to have ended.
  */
 import { performance } from 'node:perf_hooks';
-import type { Claim } from '../message.ts';
+import type { Claim, Json } from '../message.ts';
+import { fitOf, type StandardSchema } from '../standard-schema.ts';
+import type { WorkerCounts } from './events.ts';
+import { SchemaError, TimeoutError } from './failures.ts';
+import { Leases, type LeaseOptions, type Leasing } from './leases.ts';
 import type { LogSink } from './log.ts';
-import { Task } from './task.ts';
-import { mayPass, pause, pauseAfter } from './trouble.ts';
-import { wishOf, type Worker } from './worker.ts';
+import { Settler, type SettlerOptions } from './settling.ts';
+import { Task, type TaskOwner } from './task.ts';
 
-/** What the pool needs of a `QueueManager`. */
-export interface Settling {
-  completeMessage(queue: string, claim: Claim): Promise<boolean>;
-  failMessage(
-    queue: string,
-    claim: Claim,
-    error: unknown,
-    wish?: { final?: boolean; retryAt?: Date },
-  ): Promise<boolean>;
-  releaseMessage(queue: string, claim: Claim): Promise<boolean>;
-  renewMessage(queue: string, claim: Claim, lease?: number): Promise<boolean>;
-}
-
-export type WorkerEvent =
-  | { type: 'completed'; message: Claim; milliseconds: number }
-  /** `final`: no try is left, or none was wanted; the message is kept as failed. */
-  | { type: 'failed'; message: Claim; milliseconds: number; error: unknown; final: boolean }
-  | { type: 'released'; message: Claim }
-  /** The claim had ended before its handler did; the result was discarded. */
-  | { type: 'lost'; message: Claim }
-  /** The store refused. It is asked again after `pause` ms; without that, it is not asked again. */
-  | { type: 'trouble'; during: string; error: unknown; pause?: number };
-
-/** Numbers of messages. */
-export interface WorkerCounts {
-  completed: number;
-  /** Tries that failed and will be followed by another. */
-  retried: number;
-  /** Messages kept as failed. */
-  failed: number;
-  released: number;
-  lost: number;
-}
-
-export interface PoolOptions {
-  queues: Settling;
-  queue: string;
-  worker: Worker;
+export interface PoolOptions extends LeaseOptions, SettlerOptions {
+  queues: Leasing;
   concurrency: number;
-  /** Milliseconds. */
-  lease: number;
+  /** Milliseconds; undefined: a try may take as long as it wants. */
+  timeout: number | undefined;
+  /** What every message's data must fit. */
+  schema: StandardSchema | undefined;
   sink: LogSink;
-  onEvent: (event: WorkerEvent) => void;
-  /** Called when a handler has ended, and when a settle has been answered. */
+  /** Called when a handler or a hook has ended, and when a settle has been answered. */
   onProgress: () => void;
 }
 
 /** How long an aborted handler may take to clean up before its message is released under it, in ms. */
-const GRACE = 1000;
+export const GRACE = 1000;
 
 export class Pool {
-  readonly counts: WorkerCounts = { completed: 0, retried: 0, failed: 0, released: 0, lost: 0 };
   readonly #options: PoolOptions;
   readonly #tasks = new Set<Task>();
-  readonly #renewal: NodeJS.Timeout;
-  /** Fires when refused settles are not to be repeated any longer. */
-  readonly #giveUp = new AbortController();
-  #renewing = false;
-  #settling = 0;
+  readonly #settler: Settler;
+  readonly #leases: Leases;
+  readonly #owner: TaskOwner;
   /** Wakes `stop`. */
   #awaited: (() => void) | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
-    this.#renewal = setInterval(() => void this.#renewAll(), options.lease / 3);
+    this.#settler = new Settler(options, () => this.#moved());
+    const leases = new Leases(options, this.#tasks, this.#settler);
+    this.#leases = leases;
+    this.#owner = {
+      queue: options.queue,
+      sink: options.sink,
+      renew: (task) => leases.renew(task),
+      report: (task, word) => leases.report(task, word),
+    };
   }
 
-  /** How many handlers may start now. Unanswered settles of completed messages are bounded by the concurrency too. */
+  get counts(): WorkerCounts {
+    return this.#settler.counts;
+  }
+
+  /** How many handlers may start now. Unanswered settles and hooks that run are bounded by the concurrency too. */
   get free(): number {
     const { concurrency } = this.#options;
-    return this.#settling > concurrency ? 0 : concurrency - this.#tasks.size;
+    if (this.#settler.unanswered > concurrency || this.#settler.hooks > concurrency) return 0;
+    return concurrency - this.#tasks.size;
   }
 
-  /** No handler runs and every settle has been answered. */
+  /** No handler or hook runs, and every settle has been answered. */
   get idle(): boolean {
-    return this.#tasks.size === 0 && this.#settling === 0;
+    return this.#tasks.size === 0 && this.#settler.unanswered === 0 && this.#settler.hooks === 0;
   }
 
   /** Starts the handler; does not wait for it. */
   start(claim: Claim): void {
-    const task = new Task(claim, this.#options.queue, this.#options.sink, (task) => this.#renew(task));
+    const task = new Task(claim, this.#owner);
     this.#tasks.add(task);
+    this.#options.onEvent({ type: 'started', message: claim });
+    if (this.#options.timeout !== undefined) task.limit(this.#options.timeout);
     void this.#handle(task);
   }
 
-  /** Gives back a claim whose handler has not succeeded, or not even started. */
-  async release(claim: Claim): Promise<void> {
-    const { queues, queue, onEvent } = this.#options;
-    if (await this.#settle(claim, 'release', () => queues.releaseMessage(queue, claim))) {
-      this.counts.released++;
-      onEvent({ type: 'released', message: claim });
-    }
+  /** Gives back a claim that is not to be started. */
+  release(claim: Claim): Promise<void> {
+    return this.#settler.release(claim);
   }
 
   /**
    * Resolves when no claim is held any more. Waits for the handlers up to `deadline` ms or until `force` fires, aborts
-   * those that still run, gives them a second to clean up, and releases the messages of those that have not ended.
-   * Such a handler may still be running afterwards.
+   * those that still run, gives them a second to clean up, and releases the messages of those that have not ended; the
+   * tries that had timed out before have failed. Such a handler may still be running afterwards. Hooks are waited for as
+   * handlers are: up to the deadline, and for a second at least.
    */
   async stop(deadline: number, force: AbortSignal): Promise<void> {
-    await this.#handlersEnd(deadline, force);
-    for (const task of this.#tasks) {
-      if (task.stage === 'running') task.stage = 'stopping';
-      task.abort('STOPPING', 'the worker is stopping');
-    }
-    await this.#handlersEnd(GRACE);
-    clearInterval(this.#renewal);
-    const releases = [...this.#tasks].filter((task) => task.stage === 'stopping');
-    for (const task of releases) task.stage = 'over';
-    this.#giveUp.abort();
-    await Promise.all(releases.map((task) => this.release(task.claim)));
-    while (this.#settling > 0) await this.#progress();
+    const begun = performance.now();
+    await this.#until(() => this.#tasks.size === 0, deadline, force);
+    for (const task of this.#tasks) task.stop();
+    await this.#until(() => this.#tasks.size === 0, GRACE);
+    this.#leases.close();
+    this.#settler.giveUp();
+    await Promise.all([...this.#tasks].map((task) => this.#abandon(task)));
+    while (this.#settler.unanswered > 0) await this.#progress();
+    const left = Math.max(GRACE, deadline - (performance.now() - begun));
+    await this.#hooksEnd(left, force);
   }
 
   async #handle(task: Task): Promise<void> {
+    const { worker, schema, onEvent } = this.#options;
+    const { claim } = task;
     let thrown: { error: unknown } | undefined;
     try {
+      if (schema) task.data = await fitted(task, schema);
       // A copy: what the handler does to its message must not stand in the way of settling it.
-      await this.#options.worker.process({ ...task.claim }, task.context);
+      const message = { ...claim };
+      if (schema) message.data = task.data as Json;
+      await worker.process(message, task.context);
     } catch (error) {
       thrown = { error };
     }
-    const { stage } = task;
-    task.stage = 'over';
+    const stage = task.end();
+    onEvent({ type: 'ended', message: claim });
     if (!thrown) {
       // The slot is free before the answer, so that the next claim goes out together with this settle.
       this.#ended(task);
-      if (stage !== 'over') await this.#complete(task);
+      if (stage !== 'over') await this.#settler.complete(task);
       return;
     }
     // What has failed or was released may be the next in line again: its slot stays taken until the answer.
-    if (stage === 'running') await this.#fail(task, thrown.error);
-    else if (stage === 'stopping') await this.release(task.claim);
+    if (stage === 'running') await this.#settler.fail(task, this.#causeOf(task, thrown.error));
+    else if (stage === 'stopping') await this.#settler.release(claim);
     this.#ended(task);
   }
 
-  async #complete({ claim, startedAt }: Task): Promise<void> {
-    const { queues, queue, onEvent } = this.#options;
-    const milliseconds = performance.now() - startedAt;
-    if (await this.#settle(claim, 'complete', () => queues.completeMessage(queue, claim))) {
-      this.counts.completed++;
-      onEvent({ type: 'completed', message: claim, milliseconds });
-    }
-  }
-
-  async #fail({ claim, startedAt }: Task, error: unknown): Promise<void> {
-    const { queues, queue, onEvent } = this.#options;
-    const milliseconds = performance.now() - startedAt;
-    const wish = wishOf(error);
-    if (await this.#settle(claim, 'fail', () => queues.failMessage(queue, claim, error, wish))) {
-      const final = wish.final === true || claim.attempts > claim.retries;
-      if (final) this.counts.failed++;
-      else this.counts.retried++;
-      onEvent({ type: 'failed', message: claim, milliseconds, error, final });
-    }
-  }
-
-  /** True: settled; false: the claim had ended, or the store would not take the settle. Both have been reported. */
-  async #settle(claim: Claim, what: string, ask: () => Promise<boolean>): Promise<boolean> {
-    this.#settling++;
-    try {
-      for (let refusals = 1; ; refusals++) {
-        try {
-          if (await ask()) return true;
-          this.#report({ type: 'lost', message: claim });
-          return false;
-        } catch (error) {
-          const again = mayPass(error) && !this.#giveUp.signal.aborted;
-          const wait = again ? { pause: pauseAfter(refusals) } : {};
-          this.#report({ type: 'trouble', during: `${what} of message ${claim.uuid}`, error, ...wait });
-          if (wait.pause === undefined) return false;
-          await pause(wait.pause, this.#giveUp.signal);
-        }
-      }
-    } finally {
-      this.#settling--;
-      this.#moved();
-    }
-  }
-
-  /** One round at a time: a store that answers slowly is not asked again meanwhile. */
-  async #renewAll(): Promise<void> {
-    if (this.#renewing) return;
-    this.#renewing = true;
-    const live = [...this.#tasks].filter((task) => task.stage !== 'over');
-    await Promise.all(
-      live.map(async (task) => {
-        try {
-          await this.#renew(task);
-        } catch (error) {
-          this.#report({ type: 'trouble', during: `renewal of message ${task.claim.uuid}`, error });
-          if (performance.now() - task.leasedAt > this.#options.lease) this.#lose(task);
-        }
-      }),
+  /** Why a try has failed. The first cause wins: what a handler throws once its time is up is a consequence. */
+  #causeOf(task: Task, thrown: unknown): unknown {
+    if (!task.timedOut) return thrown;
+    return new TimeoutError(
+      this.#options.timeout ?? 0,
+      thrown === task.abortion ? undefined : { cause: thrown },
     );
-    this.#renewing = false;
   }
 
-  async #renew(task: Task): Promise<boolean> {
-    if (task.stage === 'over') return false;
-    const { queues, queue, lease } = this.#options;
-    const askedAt = performance.now();
-    const held = await queues.renewMessage(queue, task.claim, lease);
-    if (held) task.leasedAt = askedAt;
-    else this.#lose(task);
-    return held;
+  /** Settles the claim of a handler that has not ended although it was told to. */
+  async #abandon(task: Task): Promise<void> {
+    const stage = task.end();
+    if (stage === 'stopping') await this.#settler.release(task.claim);
+    else if (stage === 'running') await this.#settler.fail(task, this.#causeOf(task, task.abortion));
   }
 
-  /** Does nothing when the handler has ended meanwhile: then the answer to its settle tells. */
-  #lose(task: Task): void {
-    if (task.stage === 'over') return;
-    task.stage = 'over';
-    task.abort('LEASE_LOST', 'the claim on this message has ended');
-    this.#report({ type: 'lost', message: task.claim });
-  }
-
-  #report(event: WorkerEvent): void {
-    if (event.type === 'lost') this.counts.lost++;
-    this.#options.onEvent(event);
+  async #hooksEnd(milliseconds: number, force: AbortSignal): Promise<void> {
+    const done = (): boolean => this.#settler.hooks === 0;
+    await this.#until(done, milliseconds, force);
+    if (force.aborted) await this.#until(done, GRACE);
+    if (done()) return;
+    const error = new Error(`${this.#settler.hooks} of its calls had not ended when the worker did`);
+    this.#options.onEvent({ type: 'hook', hook: 'failed', error });
   }
 
   #ended(task: Task): void {
@@ -247,15 +166,24 @@ export class Pool {
     });
   }
 
-  async #handlersEnd(milliseconds: number, force?: AbortSignal): Promise<void> {
-    if (this.#tasks.size === 0 || force?.aborted) return;
+  /** Resolves when it is done, after that time, or when the signal fires. */
+  async #until(done: () => boolean, milliseconds: number, force?: AbortSignal): Promise<void> {
+    if (done() || force?.aborted) return;
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), milliseconds);
     const cut = (): void => limit.abort();
     force?.addEventListener('abort', cut, { once: true });
     limit.signal.addEventListener('abort', () => this.#awaited?.(), { once: true });
-    while (this.#tasks.size > 0 && !limit.signal.aborted) await this.#progress();
+    while (!done() && !limit.signal.aborted) await this.#progress();
     force?.removeEventListener('abort', cut);
     clearTimeout(timer);
   }
+}
+
+/** What the schema makes of the data. Rejects when the data does not fit, and when the try was ended meanwhile. */
+async function fitted({ claim, context }: Task, schema: StandardSchema): Promise<unknown> {
+  const fit = await fitOf(schema, claim.data);
+  context.signal.throwIfAborted();
+  if ('issues' in fit) throw new SchemaError(fit.issues);
+  return fit.value;
 }

@@ -1,6 +1,7 @@
 /** What the author of a worker sees: the class to extend, the context of one try, and the errors with a meaning. */
 import type { Json, Message } from '../message.ts';
 import type { Config } from '../config.ts';
+import type { StandardSchema } from '../standard-schema.ts';
 import type { Log } from './log.ts';
 
 /**
@@ -8,18 +9,32 @@ import type { Log } from './log.ts';
  * several `process` calls at once.
  */
 export abstract class Worker<T = Json> {
-  /** Milliseconds between a first failed try and the next, doubled with each further one; instead of the configuration's. */
-  readonly backoff?: number;
-  /** Milliseconds that no such wait exceeds; instead of the configuration's. */
-  readonly backoffMax?: number;
+  // Declared only: a field of this class would hide a `get schema()` of a JavaScript worker.
 
-  /** Called once before the first message; when it throws, the worker process ends with that error. */
+  /** Milliseconds between a first failed try and the next, doubled with each further one; instead of the configuration's. */
+  declare readonly backoff?: number;
+  /** Milliseconds that no such wait exceeds; instead of the configuration's. */
+  declare readonly backoffMax?: number;
+  /**
+   * A Standard Schema (zod, valibot, arktype, …) that each message's data must fit: `process` is given what the schema
+   * makes of it. A message that does not fit fails for good, with the reasons.
+   */
+  declare readonly schema?: StandardSchema<unknown, T>;
+
+  /** Called once before the first message; when it throws, nothing is claimed, and the worker process ends with that error. */
   start?(context: StartContext): Promise<void> | void;
 
-  /** Called once when no handler runs any more and no claim is held, however the work ended, if `start` had succeeded. */
+  /**
+   * Called once when no handler runs any more and no claim is held, however the work ended, if `start` had succeeded.
+   * What it throws is logged. (A handler that ignores its signal after the stop deadline may still be running.)
+   */
   stop?(): Promise<void> | void;
 
-  /** Called after a try has failed and that is recorded; `message` as it was when claimed. What it throws is logged. */
+  /**
+   * Called after a try has failed and that is recorded, while the next message is being worked on; the worker does not
+   * end before it has. `message` is as it was claimed, its data as the schema made it if it fits. What this throws is
+   * logged. Not called for a try that ended with its process.
+   */
   failed?(message: Message<T>, error: unknown, fate: { final: boolean }): Promise<void> | void;
 
   /**
@@ -36,7 +51,7 @@ export interface StartContext {
   /** The configuration in force, frozen. */
   readonly config: Config;
   readonly log: Log;
-  /** Fires when the worker is to stop. */
+  /** Fires when the worker is told to stop, and before `stop` is called; its reason is a `HandlerAborted`. */
   readonly signal: AbortSignal;
 }
 
@@ -56,7 +71,8 @@ export interface WorkerContext {
   readonly renew: () => Promise<boolean>;
   /**
    * Says how far this try has come, for `queue show` and `queue watch`: percent (cut to 0 … 100), and words of up to
-   * 1 KiB (more are cut). Call it as often as you like: it returns at once, and the last word of each half second is written.
+   * 1 KiB (more are cut). Call it as often as you like: it returns at once, and the last word of each half second is
+   * written; a try that is shorter than that writes none.
    */
   readonly progress: (percent: number, text?: string) => void;
 }

@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { logEvent } from '../../bin/log-sink.ts';
-import type { WorkerEvent } from '../../src/worker/pool.ts';
+import type { Claim } from '../../src/message.ts';
+import type { WorkerEvent } from '../../src/worker/events.ts';
 
 test.each([
   ['an object without a prototype', Object.create(null) as unknown],
@@ -19,4 +20,32 @@ test.each([
   logEvent((_level, text) => void lines.push(text), 'jobs', event);
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatch(/^failed for good: ./);
+});
+
+describe('of what a worker tells', () => {
+  const message = { uuid: 'u', alias: '', attempts: 2 } as Claim;
+  const error = new Error('no mail');
+
+  test.each<[WorkerEvent, string[]]>([
+    [{ type: 'started', message }, []],
+    [{ type: 'ended', message }, []],
+    [
+      { type: 'lost', message, why: 'cancelled' },
+      ['INFO was cancelled or removed; what the handler makes of it is discarded'],
+    ],
+    [
+      { type: 'lost', message, why: 'lapsed' },
+      ['WARN its claim has ended; what the handler makes of it is discarded'],
+    ],
+    [
+      { type: 'lost', message, why: 'unsettled' },
+      ['WARN how it went could not be recorded; it comes back when its lease is over'],
+    ],
+    [{ type: 'hook', hook: 'failed', error, message }, ['ERROR failed() of the worker failed: no mail']],
+    [{ type: 'hook', hook: 'stop', error }, ['ERROR stop() of the worker failed: no mail']],
+  ])('%o becomes %o', (event, expected) => {
+    const lines: string[] = [];
+    logEvent((level, text) => void lines.push(`${level} ${text}`), 'jobs', event);
+    expect(lines).toEqual(expected);
+  });
 });

@@ -62,6 +62,7 @@ describe('queue-worker --drain', () => {
       failed: 0,
       released: 0,
       lost: 0,
+      cancelled: 0,
       left: { ready: 0, deferred: 0, disabled: 0, failed: 0 },
     });
     const seen = parsedLines(readFileSync(join(bench.folder, 'seen.ndjson'), 'utf8'));

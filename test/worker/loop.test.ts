@@ -1,117 +1,21 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { QueueError } from '../../src/errors.ts';
-import { openMemory, type MemoryStore } from '../../src/memory/backend.ts';
-import type { Message } from '../../src/message.ts';
-import { QueueManager } from '../../src/queue-manager.ts';
-import { runLoop, type LoopOptions, type LoopReport, type WorkerQueues } from '../../src/worker/loop.ts';
-import type { WorkerEvent } from '../../src/worker/pool.ts';
+import type { WorkerQueues } from '../../src/worker/loop.ts';
 import { pause } from '../../src/worker/trouble.ts';
-import { FinalError, RetryAt, Worker, type WorkerContext } from '../../src/worker/worker.ts';
-
-const QUEUE = 'plates';
-
-let store: MemoryStore;
-let manager: QueueManager;
-
-beforeEach(async () => {
-  store = new Map();
-  manager = await open();
-  await manager.createQueue(QUEUE);
-});
-afterEach(() => manager.close());
-
-function open(): Promise<QueueManager> {
-  return QueueManager.open({ backend: openMemory({ store }), backoff: 0 });
-}
-
-type Handler = (message: Message, context: WorkerContext) => Promise<void> | void;
-
-interface Running {
-  report: Promise<LoopReport>;
-  stop(): void;
-  force(): void;
-  events: WorkerEvent[];
-  /** Resolves at the first event of that type, also when it has happened already. */
-  event(type: WorkerEvent['type']): Promise<WorkerEvent>;
-}
-
-function start(handler: Handler, options: Partial<LoopOptions> = {}): Running {
-  class Test extends Worker {
-    override process(message: Message, context: WorkerContext): Promise<void> | void {
-      return handler(message, context);
-    }
-  }
-  const stop = new AbortController();
-  const force = new AbortController();
-  const events: WorkerEvent[] = [];
-  const waiting = new Map<string, (event: WorkerEvent) => void>();
-  const report = runLoop({
-    queues: manager,
-    queue: QUEUE,
-    worker: new Test(),
-    concurrency: 1,
-    lease: 30_000,
-    stopDeadline: 30_000,
-    drain: false,
-    stop: stop.signal,
-    force: force.signal,
-    sink: () => undefined,
-    onEvent: (event) => {
-      events.push(event);
-      waiting.get(event.type)?.(event);
-    },
-    ...options,
-  });
-  const event = (type: WorkerEvent['type']): Promise<WorkerEvent> =>
-    new Promise((resolve) => {
-      const past = events.find((event) => event.type === type);
-      if (past) resolve(past);
-      else waiting.set(type, resolve);
-    });
-  return { report, stop: () => stop.abort(), force: () => force.abort(), events, event };
-}
-
-function drain(handler: Handler, options: Partial<LoopOptions> = {}): Promise<LoopReport> {
-  return start(handler, { drain: true, ...options }).report;
-}
-
-async function add(count: number, rest: { retries?: number } = {}): Promise<void> {
-  await manager.addMessages(
-    QUEUE,
-    Array.from({ length: count }, (_, index) => ({ data: index, ...rest })),
-  );
-}
-
-/** A promise to be resolved from outside. */
-function gate(): { opened: Promise<void>; open(): void } {
-  let open = (): void => undefined;
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { opened, open: () => open() };
-}
-
-function aborted(signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(signal.reason);
-    else signal.addEventListener('abort', () => resolve(signal.reason), { once: true });
-  });
-}
-
-/** The manager with some of its methods replaced. */
-function altered(changes: Partial<WorkerQueues>): WorkerQueues {
-  const all: WorkerQueues = {
-    createQueue: (...args) => manager.createQueue(...args),
-    claimMessages: (...args) => manager.claimMessages(...args),
-    completeMessage: (...args) => manager.completeMessage(...args),
-    failMessage: (...args) => manager.failMessage(...args),
-    releaseMessage: (...args) => manager.releaseMessage(...args),
-    renewMessage: (...args) => manager.renewMessage(...args),
-    queueStatus: (...args) => manager.queueStatus(...args),
-    waitForMessage: (...args) => manager.waitForMessage(...args),
-  };
-  return { ...all, ...changes };
-}
+import { FinalError, RetryAt } from '../../src/worker/worker.ts';
+import {
+  PATIENCE,
+  QUEUE,
+  aborted,
+  add,
+  altered,
+  drain,
+  gate,
+  lapseAll,
+  manager,
+  open,
+  start,
+} from './running.ts';
 
 describe('taking messages', () => {
   test('at concurrency 1 they are processed in order, each after the last has ended', async () => {
@@ -127,7 +31,15 @@ describe('taking messages', () => {
     });
     expect(most).toBe(1);
     expect(seen).toEqual(Array.from({ length: 200 }, (_, index) => index));
-    expect(report).toEqual({ ended: 'drained', completed: 200, retried: 0, failed: 0, released: 0, lost: 0 });
+    expect(report).toEqual({
+      ended: 'drained',
+      completed: 200,
+      retried: 0,
+      failed: 0,
+      released: 0,
+      lost: 0,
+      cancelled: 0,
+    });
     expect((await manager.queueStatus(QUEUE)).processed).toBe(200);
   });
 
@@ -151,7 +63,7 @@ describe('taking messages', () => {
     const open = gate();
     const loop = start(() => open.opened, { concurrency: 3, drain: true });
     await manager.waitForMessage(QUEUE);
-    await expect.poll(async () => (await manager.queueStatus(QUEUE)).counts.claimed).toBe(3);
+    await expect.poll(async () => (await manager.queueStatus(QUEUE)).counts.claimed, PATIENCE).toBe(3);
     open.open();
     expect((await loop.report).completed).toBe(10);
   });
@@ -186,7 +98,7 @@ describe('taking messages', () => {
       },
       { concurrency: 3, drain: true },
     );
-    await expect.poll(() => running).toBe(1);
+    await expect.poll(() => running, PATIENCE).toBe(1);
     first.open();
     expect(await loop.report).toMatchObject({ completed: 4 });
     expect([...beside]).toEqual([
@@ -206,7 +118,7 @@ describe('taking messages', () => {
       .poll(async () => {
         await manager.waitForMessage(QUEUE, { timeout: 1 });
         return (await manager.findMessage(QUEUE, { uuid }))?.crashes;
-      })
+      }, PATIENCE)
       .toBe(1);
   }
 });
@@ -476,17 +388,26 @@ describe('leases', () => {
     let reason: unknown;
     let again: boolean | undefined;
     const loop = start(
-      async ({ uuid }, { signal, renew }) => {
-        await manager.removeMessage(QUEUE, uuid);
+      async ({ crashes }, { signal, renew }) => {
+        if (crashes > 0) return;
         reason = await aborted(signal);
         again = await renew();
       },
-      { lease: 100, drain: true },
+      {
+        lease: 100,
+        drain: true,
+        queues: altered({
+          async renewMessage(...args) {
+            await lapseAll();
+            return manager.renewMessage(...args);
+          },
+        }),
+      },
     );
-    expect(await loop.report).toMatchObject({ completed: 0, lost: 1 });
+    expect(await loop.report).toMatchObject({ completed: 1, lost: 1, cancelled: 0 });
     expect(reason).toMatchObject({ name: 'HandlerAborted', code: 'LEASE_LOST' });
     expect(again).toBe(false);
-    expect(loop.events.map(({ type }) => type)).toEqual(['lost']);
+    expect(loop.told).toEqual(['started', 'lost', 'ended', 'started', 'ended', 'completed']);
   });
 
   test('that ended before the handler did are found out when it is settled', async () => {
@@ -494,7 +415,7 @@ describe('leases', () => {
     const loop = start(({ uuid }) => manager.removeMessage(QUEUE, uuid).then(() => undefined), {
       drain: true,
     });
-    expect(await loop.report).toMatchObject({ completed: 0, lost: 2 });
+    expect(await loop.report).toMatchObject({ completed: 0, lost: 0, cancelled: 2 });
   });
 
   test('a handler may renew by itself', async () => {
@@ -507,7 +428,7 @@ describe('leases', () => {
       answers.push(await renew());
       reason = signal.reason;
     });
-    expect(reason).toMatchObject({ code: 'LEASE_LOST' });
+    expect(reason).toMatchObject({ code: 'CANCELLED' });
     expect(answers).toEqual([true, false]);
   });
 });
@@ -554,8 +475,9 @@ describe('a store that refuses', () => {
     const loop = start(() => undefined, { queues: altered({ completeMessage }) });
     await loop.event('trouble');
     loop.stop();
-    expect(await loop.report).toMatchObject({ completed: 0 });
-    expect(loop.events.at(-1)).not.toHaveProperty('pause');
+    expect(await loop.report).toMatchObject({ completed: 0, lost: 1 });
+    expect(loop.events.at(-2)).not.toHaveProperty('pause');
+    expect(loop.events.at(-1)).toMatchObject({ type: 'lost', why: 'unsettled' });
   });
 
   test('stopping does not wait for a pause to pass', async () => {
