@@ -1,8 +1,10 @@
 /** What the commands share: how a command line is read, a manager opened, and an error told. */
+import { createRequire } from 'node:module';
 import { CommanderError, InvalidArgumentError, Option, type Command } from 'commander';
 import type { Durability } from '../src/backend.ts';
-import { QueueError, escapeControls } from '../src/errors.ts';
+import { QueueError, escapeControls, quote } from '../src/errors.ts';
 import { QueueManager } from '../src/queue-manager.ts';
+import { COMPLETE, complete } from './complete.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { note, safe, styled } from './output.ts';
 
@@ -21,14 +23,21 @@ export function commonOptions(program: Command): Command {
     .addOption(
       new Option('--durability <name>', 'what an answer promises').choices(['always', 'interval', 'os']),
     )
+    .version(version())
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeErr: (text) => process.stderr.write(safe(text)) })
     .showHelpAfterError('(--help shows how)')
     .exitOverride();
 }
 
+/** Of the package, by its own name: it lies elsewhere beside the sources than beside dist/. */
+function version(): string {
+  return (createRequire(import.meta.url)('coda-queue/package.json') as { version: string }).version;
+}
+
 /** Reads the command line and runs what it asks for; afterwards `process.exitCode` says how that went. */
 export async function run(program: Command): Promise<void> {
+  if (process.argv[2] === COMPLETE) return complete(program, process.argv.slice(3));
   try {
     await program.parseAsync();
   } catch (error) {
@@ -45,8 +54,12 @@ export async function run(program: Command): Promise<void> {
 /** An error in words, on stderr: a `QueueError` is for the user, anything else a defect with its stack. */
 export function tell(program: string, error: unknown): void {
   const start = styled('red', `${program}:`, process.stderr);
-  if (error instanceof QueueError) note(`${start} ${escapeControls(error.message)} (${error.code})`);
-  else
+  if (error instanceof QueueError) {
+    const { message, code, path } = error;
+    // "EACCES" alone sends people looking in the wrong folder, and so does a queue that is not there.
+    const where = path === undefined || message.includes(path) ? '' : `, ${quote(path, 300)}`;
+    note(`${start} ${escapeControls(message)} (${code}${where})`);
+  } else
     note(
       `${start} internal error: ${safe(error instanceof Error ? (error.stack ?? error.message) : String(error))}`,
     );
