@@ -7,37 +7,43 @@ import { QueueError, quote } from '../src/errors.ts';
 const CHUNK = 256 * 1024;
 const NEWLINE = 10;
 
-export interface Line {
+/** A line, or why it cannot be read as one; reading goes on behind it either way. */
+export type Line = {
   /** From 1. */
   number: number;
-  text: string;
-}
+  /** Bytes of the source up to its end. */
+  end: number;
+} & ({ text: string; problem?: undefined } | { problem: string });
 
 /** A source of lines that can be read again from its start. */
 export interface LineSource {
   /** As in messages to people. */
   readonly name: string;
-  /** Errors: INVALID_MESSAGE for a line of more than `longest` bytes or not in UTF-8, naming its number. */
+  /** Bytes, when it was opened. */
+  readonly size: number;
+  /** A line of more than `longest` bytes, or not in UTF-8, has a problem. */
   lines(longest: number): AsyncGenerator<Line>;
   close(): Promise<void>;
 }
 
 /**
  * Opens a file, or stdin for `-`. What cannot be read twice (stdin, a pipe) is first copied to a temporary file that
- * only this account can read; its size is bounded by the disk, not by memory. Errors: INVALID_ARGUMENT.
+ * only this account can read; its size is bounded by the disk, not by memory.
+ * @param copied is told how many bytes have been copied so far. Errors: INVALID_ARGUMENT.
  */
-export async function openLines(path: string): Promise<LineSource> {
+export async function openLines(path: string, copied: (bytes: number) => void): Promise<LineSource> {
   const name = path === '-' ? 'stdin' : quote(path, 300);
   if (path !== '-') {
     const file = await openFile(path, name);
-    if ((await file.stat()).isFile()) return sourceOf(name, file, () => file.close());
+    const stat = await file.stat();
+    if (stat.isFile()) return sourceOf(name, file, stat.size, () => file.close());
     try {
-      return await spool(name, file.createReadStream({ autoClose: false }));
+      return await spool(name, file.createReadStream({ autoClose: false }), copied);
     } finally {
       await file.close();
     }
   }
-  return spool(name, process.stdin);
+  return spool(name, process.stdin, copied);
 }
 
 async function openFile(path: string, name: string): Promise<FileHandle> {
@@ -56,7 +62,12 @@ async function openFile(path: string, name: string): Promise<FileHandle> {
   throw new QueueError('INVALID_ARGUMENT', `expected a file with one message per line, ${name} is a folder`);
 }
 
-async function spool(name: string, input: AsyncIterable<Uint8Array>): Promise<LineSource> {
+async function spool(
+  name: string,
+  input: AsyncIterable<Uint8Array>,
+  copied: (bytes: number) => void,
+): Promise<LineSource> {
+  let size = 0;
   let remove = async (): Promise<void> => undefined;
   let file: FileHandle | undefined;
   try {
@@ -65,7 +76,11 @@ async function spool(name: string, input: AsyncIterable<Uint8Array>): Promise<Li
     file = await open(join(folder, 'input.ndjson'), 'wx+', 0o600);
     // Where the system allows it the file has no name from here on, so that nothing stays behind, however this ends.
     await remove().catch(() => undefined);
-    for await (const chunk of input) await file.appendFile(chunk);
+    for await (const chunk of input) {
+      await file.appendFile(chunk);
+      size += chunk.length;
+      copied(size);
+    }
   } catch (cause) {
     await file?.close();
     await remove();
@@ -77,32 +92,37 @@ async function spool(name: string, input: AsyncIterable<Uint8Array>): Promise<Li
     );
   }
   const copy = file;
-  return sourceOf(name, copy, async () => {
+  return sourceOf(name, copy, size, async () => {
     await copy.close();
     await remove();
   });
 }
 
-function sourceOf(name: string, file: FileHandle, close: () => Promise<void>): LineSource {
-  return { name, lines: (longest) => readLines(file, name, longest), close };
+function sourceOf(name: string, file: FileHandle, size: number, close: () => Promise<void>): LineSource {
+  return { name, size, lines: (longest) => readLines(file, longest), close };
 }
 
-async function* readLines(file: FileHandle, name: string, longest: number): AsyncGenerator<Line> {
+async function* readLines(file: FileHandle, longest: number): AsyncGenerator<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
-  const refuse = (number: number, why: string): QueueError =>
-    new QueueError('INVALID_MESSAGE', `${name}, line ${number}: ${why}`);
-  const decode = (bytes: Uint8Array, number: number): string => {
-    try {
-      return decoder.decode(bytes);
-    } catch {
-      throw refuse(number, 'expected text in UTF-8');
-    }
-  };
   /** The beginning of the line that the last chunk ended in. */
   let parts: Uint8Array[] = [];
   let length = 0;
   let number = 1;
-  for (let offset = 0; ;) {
+  const take = (end: number): Line => {
+    const bytes = parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts);
+    const tooLong = length > longest;
+    parts = [];
+    length = 0;
+    const place = { number: number++, end };
+    if (tooLong) return { ...place, problem: `expected at most ${longest} bytes, received more` };
+    try {
+      return { ...place, text: decoder.decode(bytes) };
+    } catch {
+      return { ...place, problem: 'expected text in UTF-8' };
+    }
+  };
+  let offset = 0;
+  for (;;) {
     const chunk = Buffer.allocUnsafe(CHUNK);
     const { bytesRead } = await file.read(chunk, 0, CHUNK, offset);
     if (bytesRead === 0) break;
@@ -110,21 +130,15 @@ async function* readLines(file: FileHandle, name: string, longest: number): Asyn
     for (;;) {
       const newline = chunk.subarray(0, bytesRead).indexOf(NEWLINE, start);
       const end = newline < 0 ? bytesRead : newline;
-      parts.push(chunk.subarray(start, end));
       length += end - start;
-      if (length > longest) throw refuse(number, `expected at most ${longest} bytes, received more`);
+      // What is too long to be used is read, but not kept.
+      if (length <= longest) parts.push(chunk.subarray(start, end));
+      else parts = [];
       if (newline < 0) break;
-      yield { number, text: decode(joined(parts), number) };
-      parts = [];
-      length = 0;
-      number++;
+      yield take(offset + newline + 1);
       start = newline + 1;
     }
     offset += bytesRead;
   }
-  if (length > 0) yield { number, text: decode(joined(parts), number) };
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts);
+  if (length > 0) yield take(offset);
 }

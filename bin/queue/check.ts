@@ -6,7 +6,7 @@ import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import * as library from '../../src/index.ts';
 import { checkSchema, fitOf, type StandardSchema } from '../../src/standard-schema.ts';
 import { loadWorker, type LoadedWorker } from '../../src/worker/loader.ts';
-import { tell, withManager, type CommonOptions } from '../cli.ts';
+import { path, tell, withManager, type CommonOptions } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { counted, flush, grouped, isRead, note, print, progress, safeJson, styled } from '../output.ts';
 
@@ -27,7 +27,7 @@ export function checkCommand(program: Command): void {
   program
     .command('check [queue...]')
     .description("run the workers' schemas over what is queued (default: all queues)")
-    .option('--workers <dir>', 'folder of worker classes')
+    .option('--workers <dir>', 'folder of worker classes', path)
     .option('--json', 'print each message that does not fit as a line of JSON')
     .addHelpText('after', HELP)
     .action(async (queues: string[], _: unknown, command: Command) => {

@@ -1,4 +1,5 @@
-/** Points in time as people write them. */
+/** Points in time and durations as people write them. */
+import { InvalidArgumentError } from 'commander';
 import { QueueError, quote } from '../../src/errors.ts';
 import { parseDuration } from '../../src/units.ts';
 
@@ -18,6 +19,17 @@ export async function parseDate(text: string): Promise<Date | undefined> {
   const { parseISO } = await import('date-fns/parseISO');
   const date = parseISO(text);
   return Number.isNaN(date.getTime()) ? undefined : date;
+}
+
+/** Parses the argument of an option that takes a duration; milliseconds, at most `longest`. */
+export function duration(longest = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const milliseconds = parseDuration(text);
+    if (milliseconds === undefined)
+      throw new InvalidArgumentError('Expected a duration such as 30s, 10m or 2d.');
+    if (milliseconds <= longest) return milliseconds;
+    throw new InvalidArgumentError(`Expected at most ${Math.floor(longest / 86_400_000)}d.`);
+  };
 }
 
 function refuse(text: string): never {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { QueueStatus } from '../../src/backend.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import { parseDuration } from '../../src/units.ts';
@@ -26,7 +26,9 @@ export function watchCommand(program: Command): void {
   program
     .command('watch <queue>')
     .description('show how a queue stands, live')
-    .option('--interval <duration>', 'time between two looks', interval, 1000)
+    .addOption(
+      new Option('--interval <duration>', 'time between two looks').argParser(interval).default(1000, '1s'),
+    )
     .option('--json', 'print the whole status as JSON, one line per interval')
     .addHelpText('after', HELP)
     .action(async (queue: string, _: unknown, command: Command) => {

@@ -181,7 +181,7 @@ describe('queue status and queue list', () => {
   test('tell how queues stand, to people and to programs', async () => {
     for (const queue of ['b', 'a']) await bench.queue('add', queue, '1', '--create');
     const { stdout } = await bench.queue('status', 'a');
-    expect(stdout).toMatch(/^queue +a\nto process +1 +\(ready 1, deferred 0, claimed 0\)\n/);
+    expect(stdout).toMatch(/^a {2}ready 1\nnothing is wrong\n\nto process +1\n/);
     expect(stdout).not.toContain('\u001b');
     expect((await bench.queue('list')).stdout).toMatch(/^queue .*\na +1 .*\nb +1 .*\n$/);
     const list = (await bench.json('list')) as unknown[];
@@ -261,7 +261,7 @@ describe('the command line', () => {
     expect(stderr).toContain('Did you mean status?');
   });
 
-  test.each(['create', 'add', 'status', 'list', 'get', 'verify'])(
+  test.each(['create', 'add', 'status', 'watch', 'list', 'get', 'verify'])(
     'queue %s --help has an example',
     async (verb) => {
       const { code, stdout } = await bench.queue(verb, '--help');
