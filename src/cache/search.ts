@@ -137,15 +137,23 @@ export class Search {
       yield* inStrides(inPhase(state, filter.state));
       return;
     }
-    const touched = [...state.touched.keys()].sort((a, b) => a - b);
-    const segments = new Set([...state.tables.keys(), ...touched.map(segmentOf)]);
-    for (const segment of [...segments].sort((a, b) => a - b)) {
+    const segments = new Set([...state.tables.keys(), ...[...state.touched.keys()].map(segmentOf)]);
+    for (const segment of [...segments].sort((a, b) => a - b))
+      yield* inStrides(await this.#positionsIn(segment));
+  }
+
+  /** Of all messages that were added in that segment, in one look: what is claimed meanwhile is fresh or touched, never neither. */
+  async #positionsIn(segment: number): Promise<number[]> {
+    for (;;) {
+      const { state } = this.#journal;
       const table = state.tables.get(segment);
-      if (table && !table.read) await this.#journal.read(table);
-      const positions = touched.filter((at) => segmentOf(at) === segment);
+      if (table && !table.read) {
+        await this.#journal.read(table);
+        continue;
+      }
+      const positions = [...state.touched.keys()].filter((at) => segmentOf(at) === segment);
       if (table) addFresh(positions, table);
-      positions.sort((a, b) => a - b);
-      yield* inStrides(positions);
+      return positions.sort((a, b) => a - b);
     }
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect } from 'vitest';
-import type { MessageFilter } from '../../src/index.ts';
+import type { Json, MessageFilter } from '../../src/index.ts';
 import { add, all, claimOne, dataOf, firstOf, Q, refusal } from './subject.ts';
 import type { ContractTest } from './subject.ts';
 
@@ -130,6 +130,25 @@ export function finding(test: ContractTest): void {
       ]) {
         await refusal(find(target), 'INVALID_ARGUMENT');
       }
+    });
+
+    test('a message that is claimed or failed while others are looked at is seen once', async ({
+      manager,
+    }) => {
+      const numbers = Array.from({ length: 200 }, (_, i) => i);
+      await add(manager, ...numbers);
+      const seen: Json[] = [];
+      for await (const { data } of manager.findMessages(Q)) {
+        seen.push(data);
+        if (seen.length !== 1) continue;
+        const claims = await manager.claimMessages(Q, { limit: 200 });
+        await Promise.all(
+          claims.map((claim, i) =>
+            i % 2 ? manager.failMessage(Q, claim, new Error('no')) : manager.renewMessage(Q, claim),
+          ),
+        );
+      }
+      expect(seen).toEqual(numbers);
     });
   });
 }
