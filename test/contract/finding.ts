@@ -136,7 +136,8 @@ export function finding(test: ContractTest): void {
       manager,
     }) => {
       const numbers = Array.from({ length: 200 }, (_, i) => i);
-      await add(manager, ...numbers);
+      // One by one, so that a backend that keeps its messages in several places has them in several.
+      for (const number of numbers) await add(manager, number);
       const seen: Json[] = [];
       for await (const { data } of manager.findMessages(Q)) {
         seen.push(data);
