@@ -6,6 +6,7 @@ import { QueueError, escapeControls, quote } from '../src/errors.ts';
 import { QueueManager } from '../src/queue-manager.ts';
 import { COMPLETE, complete } from './complete.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { HELP, helpOutput } from './help.ts';
 import { note, safe, styled } from './output.ts';
 
 /** What every command takes. */
@@ -18,15 +19,14 @@ export interface CommonOptions {
 /** Declares them, and how help and errors look; subcommands that are added afterwards inherit both. */
 export function commonOptions(program: Command): Command {
   return program
-    .option('--config <file>', 'configuration to read instead of ./config.ini')
-    .option('--cache-root <dir>', 'folder of the queues')
+    .option('--config <file>', 'configuration to read instead of ./config.ini', path)
+    .option('--cache-root <dir>', 'folder of the queues', path)
     .addOption(
       new Option('--durability <name>', 'what an answer promises').choices(['always', 'interval', 'os']),
     )
     .version(version())
-    .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ writeErr: (text) => process.stderr.write(safe(text)) })
-    .showHelpAfterError('(--help shows how)')
+    .configureHelp(HELP)
+    .configureOutput(helpOutput(program.name()))
     .exitOverride();
 }
 
@@ -78,11 +78,18 @@ export async function withManager<Result>(
   }
 }
 
-/** Parses the argument of an option that takes a whole number of at least `least`. */
-export function whole(least: number): (text: string) => number {
+/** Parses the argument of an option that takes a path: most often, an empty one is a shell variable that is not set. */
+export function path(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('Expected a path.');
+}
+
+/** Parses the argument of an option that takes a whole number from `least` to `most`. */
+export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= least) return value;
-    throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
+    if (value >= least && value <= most) return value;
+    const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+    throw new InvalidArgumentError(`Expected a whole number ${range}.`);
   };
 }

@@ -10,14 +10,15 @@ import { graceOf, runCrew, STOP_MARGIN } from '../src/worker/crew/crew.ts';
 import { Member, takeAssignment } from '../src/worker/crew/member.ts';
 import { execWorker } from '../src/worker/exec/index.ts';
 import { loadWorker, type LoadedWorker } from '../src/worker/loader.ts';
+import { checkQueueName } from '../src/validate.ts';
 import type { LogSink } from '../src/worker/log.ts';
 import { runLoop, type LoopReport } from '../src/worker/loop.ts';
-import { commonOptions, run, whole, withManager } from './cli.ts';
+import { commonOptions, path, run, whole, withManager } from './cli.ts';
 import { EXIT, EXIT_HELP } from './exit-codes.ts';
 import { logEvent, logSink } from './log-sink.ts';
 import { flush } from './output.ts';
 import { crewLog, MEMBER_LOG, stderrRelay } from './queue-worker/crew-log.ts';
-import { processes, someTime, type Options } from './queue-worker/options.ts';
+import { lease, MOST_AT_ONCE, processes, someTime, type Options } from './queue-worker/options.ts';
 import { tellReport } from './queue-worker/report.ts';
 import { memberSignals, stopSignals } from './queue-worker/signals.ts';
 
@@ -52,11 +53,11 @@ const program = commonOptions(new Command('queue-worker'))
   .description('Process the messages of one type.')
   .argument('<type>', 'the type of worker, and the queue it works on unless --queue says otherwise')
   .option('--queue <name>', 'the queue to work on; created if it does not exist')
-  .option('--workers <dir>', 'folder of worker classes')
+  .option('--workers <dir>', 'folder of worker classes', path)
   .option('--exec <command>', 'start this program for each message, instead of a worker class')
-  .option('--concurrency <n>', 'how many messages each process works on at once; in order at 1', whole(1))
+  .option('--concurrency <n>', 'how many messages each process works on at once; in order at 1', whole(1, MOST_AT_ONCE))
   .option('--processes <n>', 'how many processes to keep at work', processes)
-  .option('--lease <duration>', 'how long a claim lasts without being renewed, such as 30s')
+  .option('--lease <duration>', 'how long a claim lasts without being renewed, such as 30s', lease)
   .option('--timeout <duration>', 'how long a try may take, such as 5m', someTime)
   .option('--limit <n>', 'end after so many tries', whole(1))
   .option('--drain', 'end when nothing is ready, nor held by any worker')
@@ -71,6 +72,8 @@ process.exit();
 async function work(type: string, options: Options): Promise<void> {
   const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease } = options;
   const flags = { cacheRoot, durability, workersDir, concurrency, lease };
+  // Before anything is said of working on it; of a type that is none, the loader has more to say.
+  if (options.queue !== undefined || options.exec !== undefined) checkQueueName(options.queue ?? type);
   const config = await loadConfig({ config: file, flags });
   const job: Job = { type, queue: options.queue ?? type, options, config, log: logSink(config.log) };
   if (assignment) await asMember(job, new Member(assignment, config.worker.stopDeadline + STOP_MARGIN));

@@ -1,6 +1,6 @@
 /** What `queue-worker` was asked to do. */
 import { InvalidArgumentError } from 'commander';
-import type { CommonOptions } from '../cli.ts';
+import { whole, type CommonOptions } from '../cli.ts';
 import { duration } from '../queue/time.ts';
 
 export interface Options extends CommonOptions {
@@ -9,7 +9,8 @@ export interface Options extends CommonOptions {
   exec?: string;
   concurrency?: number;
   processes?: number;
-  lease?: string;
+  /** Milliseconds. */
+  lease?: number;
   /** Milliseconds. */
   timeout?: number;
   limit?: number;
@@ -19,6 +20,10 @@ export interface Options extends CommonOptions {
 
 /** Node's timers overflow beyond 2^31 - 1 ms. */
 const LONGEST = 24 * 86_400_000;
+/** These as in the configuration. */
+export const MOST_AT_ONCE = 10_000;
+const SHORTEST_LEASE = 100;
+const LONGEST_LEASE = 86_400_000;
 /** More is a slip of the keyboard: each is a Node of its own. */
 const MOST_PROCESSES = 512;
 
@@ -29,8 +34,12 @@ export function someTime(text: string): number {
   throw new InvalidArgumentError('Expected a duration of at least 1ms.');
 }
 
-export function processes(text: string): number {
-  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
-  if (count >= 1 && count <= MOST_PROCESSES) return count;
-  throw new InvalidArgumentError(`Expected a whole number from 1 to ${MOST_PROCESSES}.`);
+/** Parses the argument of `--lease`, which overrides the configuration's; milliseconds. */
+export function lease(text: string): number {
+  const milliseconds = duration(LONGEST_LEASE)(text);
+  if (milliseconds >= SHORTEST_LEASE) return milliseconds;
+  throw new InvalidArgumentError(`Expected a duration of at least ${SHORTEST_LEASE}ms.`);
 }
+
+/** Parses the argument of `--processes`. */
+export const processes = whole(1, MOST_PROCESSES);
