@@ -42,7 +42,6 @@ export function requireTerminal(): void {
 function ask(question: string): Promise<string> {
   // Not as a terminal of readline's: the system's own line editing will do, and Ctrl-C stays a signal.
   const reader = createInterface({ input: process.stdin, terminal: false });
-  process.stderr.write(question);
   return new Promise((resolve) => {
     const end = (answer: string): void => {
       process.off('SIGINT', giveUp);
@@ -58,5 +57,7 @@ function ask(question: string): Promise<string> {
     process.once('SIGINT', giveUp);
     reader.once('close', giveUp);
     reader.once('line', end);
+    // Last: who sees the question may answer at once.
+    process.stderr.write(question);
   });
 }

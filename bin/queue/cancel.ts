@@ -11,7 +11,7 @@ export function cancelCommand(program: Command): void {
   program
     .command('cancel <queue> <targets...>')
     .description('have nobody work on messages any more; each stands as failed')
-    .option('--reason <text>', 'kept with the message, and given to the worker that has it in hand')
+    .option('--reason <text>', 'kept with the message')
     .option('--json', 'print { uuid, alias, cancelled } as JSON, one line each')
     .addHelpText(
       'after',
