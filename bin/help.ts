@@ -66,7 +66,8 @@ const LONGEST_TAIL = 200;
 
 /** @param text as commander words it: `error: …`, and perhaps a suggestion in a second line. */
 function inOneLine(text: string): string {
-  const [, said = '', suggestion] = /^(?:error: )?(.*?)(?:\n(\(Did you mean [^\n]*\)))?\s*$/s.exec(text) ?? [];
+  const [, said = '', suggestion] =
+    /^(?:error: )?(.*?)(?:\n(\(Did you mean [^\n]*\)))?\s*$/s.exec(text) ?? [];
   const short =
     said.length > LONGEST_HEAD + LONGEST_TAIL
       ? `${said.slice(0, LONGEST_HEAD)}…${said.slice(-LONGEST_TAIL)}`

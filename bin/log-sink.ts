@@ -1,4 +1,5 @@
 /** Log lines of workers, and their wording: to stderr, for people on a terminal, as JSON elsewhere, as [log] says. */
+import { escapeControls } from '../src/errors.ts';
 import { toTryError } from '../src/try-error.ts';
 import type { Config } from '../src/config.ts';
 import type { LogSink } from '../src/worker/log.ts';
@@ -7,6 +8,9 @@ import { note, safe, safeJson, styled } from './output.ts';
 
 const SEVERITY = { TRACE: 0, DEBUG: 1, INFO: 2, WARN: 3, ERROR: 4 } as const;
 const STYLE = { TRACE: 'dim', DEBUG: 'dim', INFO: 'plain', WARN: 'yellow', ERROR: 'red' } as const;
+
+/** A line of a text that has several must not look like one of its own. */
+const INDENT = `\n${' '.repeat(17)}`;
 
 /** Whether lines are for people, or JSON. */
 export function isPretty({ format }: Config['log']): boolean {
@@ -33,11 +37,11 @@ export function logSink(config: Config['log']): LogSink {
       ),
     ].join('  ');
     const clock = now.toTimeString().slice(0, 8);
-    const line = `${level.padEnd(5)}  ${safe(text)}`;
+    const line = `${level.padEnd(5)}  ${safe(text).replaceAll('\n', INDENT)}`;
     const style = STYLE[level];
     note(
       `${styled('dim', clock, process.stderr)}  ${style === 'plain' ? line : styled(style, line, process.stderr)}` +
-        (rest === '' ? '' : `  ${styled('dim', safe(rest), process.stderr)}`),
+        (rest === '' ? '' : `  ${styled('dim', escapeControls(rest), process.stderr)}`),
     );
   };
 }

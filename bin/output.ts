@@ -12,7 +12,8 @@ process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
   readerLeft = true;
   if (code === 'EPIPE') return;
   note(`stdout: ${message}`);
-  process.exitCode = EXIT.failure;
+  // Whatever the command makes of the rest: what it was run for has not arrived.
+  process.once('exit', () => (process.exitCode ||= EXIT.failure));
 });
 // Nobody is left to be told.
 process.stderr.on('error', () => undefined);
@@ -52,7 +53,10 @@ export function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
 }
 
-/** Text of several lines with everything but its line breaks made harmless. */
+/**
+ * Text of several lines with everything but its line breaks made harmless. Where a line break would begin a line that is
+ * not ours, such as in an alias, it is `escapeControls` that is wanted.
+ */
 export function safe(text: string): string {
   return text.split('\n').map(escapeControls).join('\n');
 }
@@ -75,7 +79,7 @@ export function styled(
 
 /** Rows below a header, in columns; numbers to the right. */
 export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string[] {
-  const cells = rows.map((row) => row.map((cell) => safe(String(cell))));
+  const cells = rows.map((row) => row.map((cell) => escapeControls(String(cell))));
   const widths = header.map((title, column) =>
     Math.max(title.length, ...cells.map((row) => row[column]?.length ?? 0)),
   );

@@ -28,9 +28,9 @@ A type is a file <type>.ts, .js or .mjs in the folder of workers; it default-exp
 message, 65 fails it for good, any other is a failed try. {alias}, {uuid}, {queue}, {attempt}, {retries} and {username}
 are replaced in its arguments.
 
-SIGTERM and SIGINT stop it: it claims nothing more, lets its handlers end up to [worker] stopDeadline, then aborts them
-and puts their messages back in line, and exits 0. A second signal does the latter at once and exits 1; a third one
-exits 1 without waiting for anything. A handler that blocks its process keeps that from hearing any signal, but for
+SIGTERM, SIGINT and SIGHUP (its terminal was closed) stop it: it claims nothing more, lets its handlers end up to
+[worker] stopDeadline, then aborts them and puts their messages back in line, and exits 0. A second SIGTERM or SIGINT
+does the latter at once and exits 1; a third one exits 1 without waiting for anything. A handler that blocks its process keeps that from hearing any signal, but for
 SIGKILL; with --processes or --timeout the handlers run in processes of their own, and their parent always hears.
 
 With --processes, a process that dies is replaced, and the messages that it had are tried again; one that has been
@@ -55,7 +55,11 @@ const program = commonOptions(new Command('queue-worker'))
   .option('--queue <name>', 'the queue to work on; created if it does not exist')
   .option('--workers <dir>', 'folder of worker classes', path)
   .option('--exec <command>', 'start this program for each message, instead of a worker class')
-  .option('--concurrency <n>', 'how many messages each process works on at once; in order at 1', whole(1, MOST_AT_ONCE))
+  .option(
+    '--concurrency <n>',
+    'how many messages each process works on at once; in order at 1',
+    whole(1, MOST_AT_ONCE),
+  )
   .option('--processes <n>', 'how many processes to keep at work', processes)
   .option('--lease <duration>', 'how long a claim lasts without being renewed, such as 30s', lease)
   .option('--timeout <duration>', 'how long a try may take, such as 5m', someTime)
@@ -92,6 +96,15 @@ interface Job {
 async function alone({ type, queue, options, config, log }: Job): Promise<void> {
   const { worker, path } = await workerOf(type, options, config);
   const signals = stopSignals(log);
+  // Whoever waits for the end of this process must not take that for the end of the work.
+  const cutShort = (code: number): void => {
+    if (code !== 0) return;
+    log('ERROR', 'the worker has ended its process with process.exit(); what it had in hand comes back', {
+      queue,
+    });
+    process.exitCode = EXIT.failure;
+  };
+  process.once('exit', cutShort);
   await withManager(options, async (manager) => {
     log('INFO', `working on ${queue}`, { worker: path, concurrency: config.worker.concurrency });
     const report = await runLoop({
@@ -109,6 +122,7 @@ async function alone({ type, queue, options, config, log }: Job): Promise<void> 
     await tellReport(manager, { type, queue, json: options.json === true }, report);
     if (signals.force.aborted) process.exitCode = EXIT.failure;
   });
+  process.off('exit', cutShort);
 }
 
 async function asParent({ type, queue, options, config, log }: Job): Promise<void> {

@@ -1,4 +1,4 @@
-/** What SIGTERM and SIGINT mean; handling them is all that keeps them from ending the process. */
+/** What SIGTERM, SIGINT and SIGHUP mean; handling them is all that keeps them from ending the process. */
 import type { LogSink } from '../../src/worker/log.ts';
 import { EXIT } from '../exit-codes.ts';
 
@@ -28,14 +28,19 @@ export function stopSignals(log: LogSink): StopSignals {
   };
   process.on('SIGTERM', heed);
   process.on('SIGINT', heed);
+  // The terminal was closed. Shell and system may both tell of that, so a second one asks for nothing more.
+  process.on('SIGHUP', (name) => {
+    if (!stop.signal.aborted) heed(name);
+  });
   return { stop: stop.signal, force: force.signal, kill: kill.signal };
 }
 
 /**
- * For a member of a crew: Ctrl-C reaches all processes of a terminal, and what it means the parent says. SIGTERM is
+ * For a member of a crew: Ctrl-C and the end of a terminal reach all its processes, and what they mean the parent says. SIGTERM is
  * taken as meant for this process alone; when the whole group was meant, the parent has it too.
  */
 export function memberSignals(stop: () => void): void {
   process.on('SIGINT', () => undefined);
+  process.on('SIGHUP', () => undefined);
   process.on('SIGTERM', stop);
 }

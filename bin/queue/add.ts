@@ -5,7 +5,7 @@ import type { QueueManager } from '../../src/queue-manager.ts';
 import type { MessageInput } from '../../src/validate.ts';
 import { whole, withManager, type CommonOptions } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
-import { counted, grouped, isRead, note, print, safe, safeJson } from '../output.ts';
+import { counted, grouped, isRead, note, print, safeJson } from '../output.ts';
 import { addLines, type AddedMessage } from './add-lines.ts';
 import { Endings, LONGEST_TIMEOUT } from './endings.ts';
 import { readPayload } from './payload.ts';
@@ -147,6 +147,6 @@ async function addMany(
 }
 
 function inWords({ uuid, alias, duplicate }: AddedMessage): string {
-  const name = alias === '' ? uuid : `${uuid}  ${safe(alias)}`;
+  const name = alias === '' ? uuid : `${uuid}  ${escapeControls(alias)}`;
   return duplicate ? `${name} was there already` : `added ${name}`;
 }

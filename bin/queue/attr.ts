@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { quote } from '../../src/errors.ts';
+import { escapeControls, quote } from '../../src/errors.ts';
 import type { Json } from '../../src/message.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import { nearest } from '../../src/suggest.ts';
@@ -78,11 +78,16 @@ async function set(
   }
   for (const [key, value] of patch) {
     const was = Object.hasOwn(before, key) ? before[key] : undefined;
-    if (value === null) await print(was === undefined ? `${safe(key)} was not set` : `removed ${safe(key)}`);
+    if (value === null)
+      await print(
+        was === undefined ? `${escapeControls(key)} was not set` : `removed ${escapeControls(key)}`,
+      );
     else {
       const same = JSON.stringify(was) === JSON.stringify(value);
       await print(
-        same ? `${safe(key)} was ${safeJson(value)} already` : `set ${safe(key)} to ${safeJson(value)}`,
+        same
+          ? `${escapeControls(key)} was ${safeJson(value)} already`
+          : `set ${escapeControls(key)} to ${safeJson(value)}`,
       );
     }
   }

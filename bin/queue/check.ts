@@ -8,6 +8,7 @@ import { checkSchema, fitOf, type StandardSchema } from '../../src/standard-sche
 import { loadWorker, type LoadedWorker } from '../../src/worker/loader.ts';
 import { path, tell, withManager, type CommonOptions } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
+import { columnsOf } from '../layout.ts';
 import { counted, flush, grouped, isRead, note, print, progress, safeJson, styled } from '../output.ts';
 
 interface Options extends CommonOptions {
@@ -150,6 +151,9 @@ async function issuesOf(schema: StandardSchema, data: unknown): Promise<string[]
   }
 }
 
+/** A terminal of fewer columns gets two rows for a message. */
+const ONE_ROW = 110;
+
 /** What is printed, message by message: there may be a million. */
 class Report {
   readonly #json: boolean;
@@ -164,6 +168,16 @@ class Report {
 
   async misfit(queue: string, { uuid, alias }: library.Message, issues: readonly string[]): Promise<void> {
     if (this.#json) return print(safeJson({ queue, uuid, alias, issues }));
+    if ((columnsOf(process.stdout) ?? Infinity) < ONE_ROW) {
+      // Reasons are never cut: they are what one came for.
+      await print(styled('bold', `${queue}  ${uuid}`));
+      return print(
+        `  ${[alias, ...issues]
+          .filter((text) => text !== '')
+          .map(escapeControls)
+          .join('  ')}`,
+      );
+    }
     if (this.#isEmpty) await print(styled('bold', this.#row('queue', 'uuid', 'alias', 'reasons')));
     this.#isEmpty = false;
     return print(this.#row(queue, uuid, escapeControls(alias), issues.join('; ')));

@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Ending } from '../../src/backend.ts';
+import { escapeControls } from '../../src/errors.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import { EXIT } from '../exit-codes.ts';
 import { columnsOf, fit } from '../layout.ts';
@@ -135,7 +136,7 @@ export class Endings {
     const facts = [
       outcome === 'completed' ? outcome : styled('red', outcome),
       uuid,
-      alias !== '' && safe(alias),
+      alias !== '' && escapeControls(alias),
       at && styled('dim', fromNow(at)),
       await this.#reason(ending),
     ];
@@ -147,7 +148,7 @@ export class Endings {
     if (outcome === 'unknown') return 'not in the queue; how it ended is not remembered';
     if (outcome !== 'failed' || ++this.#explained > NAMED) return undefined;
     const error = (await this.#manager.findMessage(this.#queue, { uuid }))?.errors.at(-1);
-    return error && fit(`${safe(error.name)}: ${safe(error.message).replaceAll('\n', ' ')}`, 200);
+    return error && fit(`${escapeControls(error.name)}: ${safe(error.message).replaceAll('\n', ' ')}`, 200);
   }
 
   #showProgress(): void {

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { MessageFilter } from '../../src/backend.ts';
+import { escapeControls } from '../../src/errors.ts';
 import type { Message, State } from '../../src/message.ts';
 import { whole, withManager, type CommonOptions } from '../cli.ts';
 import { columnsOf, fit, pad } from '../layout.ts';
@@ -130,7 +131,7 @@ function lister(errors: boolean): (message: Message) => Promise<void> {
   };
   const facts = (message: Message): [string, string, string] => [
     stateOf(message),
-    safe(message.alias),
+    escapeControls(message.alias),
     fromNow(message.insertedAt),
   ];
   const coloured = (message: Message, text: string): string =>

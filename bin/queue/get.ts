@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
+import { escapeControls } from '../../src/errors.ts';
 import type { Message } from '../../src/message.ts';
 import { withManager, type CommonOptions } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
-import { note, print, safe, safeJson, styled } from '../output.ts';
+import { note, print, safeJson, styled } from '../output.ts';
 
 export function getCommand(program: Command): void {
   program
@@ -27,8 +28,8 @@ function inWords(message: Message): string {
   const { uuid, alias, username, insertedAt, attempts, data } = message;
   const facts = [
     uuid,
-    alias !== '' && safe(alias),
-    `added ${insertedAt.toISOString()}${username === '' ? '' : ` by ${safe(username)}`}`,
+    alias !== '' && escapeControls(alias),
+    `added ${insertedAt.toISOString()}${username === '' ? '' : ` by ${escapeControls(username)}`}`,
     attempts > 0 && `tried before: ${attempts}`,
   ];
   return `${styled('dim', facts.filter((fact) => fact !== false).join('  '))}\n${safeJson(data, 2)}`;

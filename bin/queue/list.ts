@@ -2,7 +2,10 @@ import type { Command } from 'commander';
 import type { QueueStatus } from '../../src/backend.ts';
 import { tell, withManager, type CommonOptions } from '../cli.ts';
 import { exitCodeOf } from '../exit-codes.ts';
+import { columnsOf } from '../layout.ts';
 import { note, print, safeJson, table } from '../output.ts';
+import { paint } from './watch/row.ts';
+import { countSpans } from './watch/words.ts';
 
 export function listCommand(program: Command): void {
   program
@@ -14,7 +17,7 @@ export function listCommand(program: Command): void {
       const options = command.optsWithGlobals<CommonOptions & { json?: true }>();
       const statuses = await readAll(options);
       if (options.json) await print(safeJson(statuses));
-      else if (statuses.length > 0) for (const line of table(HEADER, statuses.map(row))) await print(line);
+      else if (statuses.length > 0) for (const line of inWords(statuses)) await print(line);
       // That one could not be read has been told.
       else if (process.exitCode === undefined) note('no queues');
     });
@@ -36,10 +39,26 @@ function readAll(options: CommonOptions): Promise<QueueStatus[]> {
   });
 }
 
+/** A table; on a terminal that is too narrow for it, a row for each queue. */
+function inWords(statuses: readonly QueueStatus[]): string[] {
+  const columns = columnsOf(process.stdout) ?? Infinity;
+  const [header = '', ...rows] = table(HEADER, statuses.map(row));
+  if (rows.every(({ length }) => length <= columns)) return [header, ...rows];
+  return statuses.map((status) => {
+    const notes = notesOf(status);
+    const spans = [...countSpans(status), ...(notes === '' ? [] : ['  ', notes])];
+    // Not cut: what has failed stands at the end.
+    return paint([['bold', status.queue], '  ', ...spans]);
+  });
+}
+
 const HEADER = ['queue', 'ready', 'deferred', 'claimed', 'disabled', 'failed', 'processed', ''];
 
-function row({ queue, counts, processed, paused, damaged }: QueueStatus): (string | number)[] {
-  const { ready, deferred, claimed, disabled, failed } = counts;
-  const notes = [paused ? 'paused' : '', damaged > 0 ? 'damaged' : ''].filter((note) => note !== '');
-  return [queue, ready, deferred, claimed, disabled, failed, processed, notes.join(', ')];
+function row(status: QueueStatus): (string | number)[] {
+  const { ready, deferred, claimed, disabled, failed } = status.counts;
+  return [status.queue, ready, deferred, claimed, disabled, failed, status.processed, notesOf(status)];
+}
+
+function notesOf({ paused, damaged }: QueueStatus): string {
+  return [paused ? 'paused' : '', damaged > 0 ? 'damaged' : ''].filter((note) => note !== '').join(', ');
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Ending, HistoryEvent, Inspection } from '../../src/backend.ts';
-import { QueueError, quote } from '../../src/errors.ts';
+import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import type { Holder, Message, TryError } from '../../src/message.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import { withManager, type CommonOptions } from '../cli.ts';
@@ -58,7 +58,7 @@ function inWords(queue: string, { message, ending, history, complete }: Inspecti
   const { uuid = '', alias = '' } = message ?? ending ?? {};
   const facts: [string, string | false | undefined][] = [
     ['message', styled('bold', uuid)],
-    ['alias', alias !== '' && safe(alias)],
+    ['alias', alias !== '' && escapeControls(alias)],
     ['queue', queue],
     ['state', message ? stateOf(message, ending) : ending && endingOf(ending)],
     ...(message ? factsOf(message) : []),
@@ -89,7 +89,7 @@ function factsOf(message: Message): [string, string | false | undefined][] {
   } = message;
   const tries = `${attempts} of ${retries + 1}`;
   return [
-    ['added', `${both(insertedAt)}${username === '' ? '' : ` by ${safe(username)}`}`],
+    ['added', `${both(insertedAt)}${username === '' ? '' : ` by ${escapeControls(username)}`}`],
     ['due', due && both(due)],
     ['tries', crashes === 0 ? tries : `${tries}; ${crashes} more ended with the worker`],
     ...(holder ? workOf(holder) : []),
@@ -98,7 +98,7 @@ function factsOf(message: Message): [string, string | false | undefined][] {
 
 function workOf({ pid, since, progress }: Holder): [string, string | undefined][] {
   const process = pid === undefined ? '' : `process ${pid}, `;
-  const text = progress && progress.text !== '' ? `  ${safe(progress.text)}` : '';
+  const text = progress && progress.text !== '' ? `  ${escapeControls(progress.text)}` : '';
   return [
     ['worker', `${process}for ${lasting(Date.now() - since.getTime())}`],
     [
@@ -126,7 +126,7 @@ function both(date: Date): string {
 
 function errorInWords({ at, attempt, name, message, code, stack }: TryError): string[] {
   const when = attempt > 0 ? `try ${attempt}, ${fromNow(new Date(at))}: ` : `${fromNow(new Date(at))}: `;
-  const what = `${safe(name)}: ${safe(message)}${code === undefined ? '' : ` (${safe(code)})`}`;
+  const what = `${escapeControls(name)}: ${safe(message)}${code === undefined ? '' : ` (${escapeControls(code)})`}`;
   // The stack of an error most often begins with its message.
   const trace = stack?.startsWith(`${name}: ${message}`) ? stack.slice(`${name}: ${message}`.length) : stack;
   return [
@@ -155,7 +155,7 @@ function timeline(history: readonly HistoryEvent[], complete: boolean): string[]
 }
 
 function eventInWords({ event, pid, error, due }: HistoryEvent): string {
-  const why = error && `${safe(error.name)}: ${safe(error.message).replaceAll('\n', ' ')}`;
+  const why = error && `${escapeControls(error.name)}: ${safe(error.message).replaceAll('\n', ' ')}`;
   const facts = [
     pid === undefined ? event : `${event} by process ${pid}`,
     why && styled('red', why),

@@ -20,7 +20,7 @@ export function statusCommand(program: Command): void {
     .option('--json', 'print the whole status as JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  queue status invoices\n  queue status invoices --json | jq .counts\n\nqueue watch shows the same, live.',
+      '\n`queue watch` shows the same, live.\n\nExamples:\n  queue status invoices\n  queue status invoices --json | jq .counts',
     )
     .action(async (queue: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions & { json?: true }>();

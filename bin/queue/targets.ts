@@ -2,12 +2,12 @@
  * The messages that a verb is to act on, named by uuid or alias. What verbs with several targets have in common: what
  * is not found is told on stderr and makes the exit code 1, the rest is done; what was so already is told, and is no error.
  */
-import { QueueError, quote } from '../../src/errors.ts';
+import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import type { Message } from '../../src/message.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import { tell } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
-import { print, safe, safeJson } from '../output.ts';
+import { print, safeJson } from '../output.ts';
 
 export const TARGETS_HELP = `
 A target is a uuid or an alias; of several messages with one alias the first in line is meant. What is not found is
@@ -104,7 +104,7 @@ export async function tellDeed(
 }
 
 function nameOf({ uuid, alias }: Subject): string {
-  return alias === '' ? uuid : `${uuid}  ${safe(alias)}`;
+  return alias === '' ? uuid : `${uuid}  ${escapeControls(alias)}`;
 }
 
 async function look(

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../../src/config.ts';
-import { QueueError } from '../../src/errors.ts';
+import { QueueError, escapeControls } from '../../src/errors.ts';
 import type { Message } from '../../src/message.ts';
 import type { MessageChanges } from '../../src/validate.ts';
 import { whole, withManager, type CommonOptions } from '../cli.ts';
-import { note, print, safe, safeJson } from '../output.ts';
+import { note, print, safeJson } from '../output.ts';
 import { fromNow, stamp } from '../when.ts';
 import { readPayload } from './payload.ts';
 import { resolveTargets } from './targets.ts';
@@ -85,7 +85,7 @@ function mustWait({ state, uuid }: Message, queue: string, besides: string): voi
 }
 
 function inWords({ uuid, alias, state, dateTimeDeferredExecution: due }: Message): string {
-  const name = alias === '' ? uuid : `${uuid}  ${safe(alias)}`;
+  const name = alias === '' ? uuid : `${uuid}  ${escapeControls(alias)}`;
   const when = state === 'deferred' && due ? `, deferred to ${stamp(due)} (${fromNow(due)})` : '';
   return `updated ${name}${when}`;
 }

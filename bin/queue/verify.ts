@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import { join } from 'node:path';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import { loadConfig } from '../../src/config.ts';
-import { QueueError, quote } from '../../src/errors.ts';
+import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { checkQueueName } from '../../src/validate.ts';
 import { withManager, type CommonOptions } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
-import { counted, grouped, print, safe, safeJson, styled, table } from '../output.ts';
+import { counted, grouped, print, safeJson, styled, table } from '../output.ts';
 
 export function verifyCommand(program: Command): void {
   program
@@ -63,9 +63,9 @@ function inWords(report: VerifyReport): string[] {
     ]),
   );
   for (const { file, from, to, kind, acknowledged, uuid, detail } of report.damage) {
-    const where = `${safe(file)}, bytes ${grouped(from)} to ${grouped(to)}`;
-    const what = `${kind}${acknowledged ? '' : ' (not known to have been synced)'}${uuid === undefined ? '' : `, message ${safe(uuid)}`}`;
-    lines.push(`${styled('red', what)}: ${where}: ${safe(detail)}`);
+    const where = `${escapeControls(file)}, bytes ${grouped(from)} to ${grouped(to)}`;
+    const what = `${kind}${acknowledged ? '' : ' (not known to have been synced)'}${uuid === undefined ? '' : `, message ${escapeControls(uuid)}`}`;
+    lines.push(`${styled('red', what)}: ${where}: ${escapeControls(detail)}`);
   }
   const verdict = report.sound ? styled('bold', 'sound') : styled('red', 'not sound');
   return [...lines, `${report.queue}: ${verdict}, ${counted(report.messages, 'message')}`];
