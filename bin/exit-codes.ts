@@ -31,7 +31,6 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   WORKER_FAILED: EXIT.unavailable,
   MESSAGE_TOO_LARGE: EXIT.failure,
   MESSAGE_NOT_FOUND: EXIT.failure,
-  ABORTED: EXIT.failure,
   QUEUE_NOT_FOUND: EXIT.unavailable,
   QUEUE_DESTROYED: EXIT.unavailable,
   STORAGE_FAILED: EXIT.unavailable,

@@ -1,4 +1,5 @@
 /** Lines of a file or of stdin, read in bounded memory, as often as needed. */
+import { fstatSync } from 'node:fs';
 import { open, mkdtemp, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,7 +44,13 @@ export async function openLines(path: string, copied: (bytes: number) => void): 
       await file.close();
     }
   }
+  // Node tells of no error when stdin is a folder.
+  if (fstatSync(0).isDirectory()) throw isFolder(name);
   return spool(name, process.stdin, copied);
+}
+
+function isFolder(name: string): QueueError {
+  return new QueueError('INVALID_ARGUMENT', `expected a file with one message per line, ${name} is a folder`);
 }
 
 async function openFile(path: string, name: string): Promise<FileHandle> {
@@ -59,7 +66,7 @@ async function openFile(path: string, name: string): Promise<FileHandle> {
     );
   }
   await file.close();
-  throw new QueueError('INVALID_ARGUMENT', `expected a file with one message per line, ${name} is a folder`);
+  throw isFolder(name);
 }
 
 async function spool(

@@ -25,8 +25,7 @@ export type QueueErrorCode =
   | 'JOURNAL_CORRUPT'
   /** Written by a newer Coda than this one. */
   | 'JOURNAL_NEWER'
-  | 'CLOSED'
-  | 'ABORTED';
+  | 'CLOSED';
 
 export interface QueueErrorDetails {
   queue?: string;

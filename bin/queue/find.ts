@@ -41,7 +41,7 @@ export function findCommand(program: Command): void {
     .option('--older-than <duration>', 'added longer ago than this', duration())
     .option('--newer-than <duration>', 'added within this time', duration())
     .option('--text <text>', 'with this text in the payload')
-    .option('--disabled', 'disabled')
+    .option('--disabled', 'only disabled ones')
     .option('--limit <n>', 'no more than the first n', whole(1))
     .option('--json', 'print each message as one line of JSON')
     .addHelpText('after', HELP)

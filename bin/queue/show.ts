@@ -155,7 +155,9 @@ function timeline(history: readonly HistoryEvent[], complete: boolean): string[]
 }
 
 function eventInWords({ event, pid, error, due }: HistoryEvent): string {
-  const why = error && `${escapeControls(error.name)}: ${safe(error.message).replaceAll('\n', ' ')}`;
+  // All of it stands among the errors.
+  const why =
+    error && `${escapeControls(error.name)}: ${escapeControls(error.message.split('\n', 1)[0] ?? '')}`;
   const facts = [
     pid === undefined ? event : `${event} by process ${pid}`,
     why && styled('red', why),

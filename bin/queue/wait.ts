@@ -23,7 +23,7 @@ Examples:
 
 export function waitCommand(program: Command): void {
   program
-    .command('wait <queue> <uuid...>')
+    .command('wait <queue> <targets...>')
     .description('wait until messages, named by uuid or alias, have ended; exits 0 when all completed')
     .option('--timeout <duration>', 'no longer than this, such as 10m', duration(LONGEST_TIMEOUT))
     .option('--json', 'print each ending as one line of JSON')

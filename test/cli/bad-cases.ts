@@ -103,10 +103,6 @@ export const BAD_ARGUMENT: Readonly<Record<string, readonly (readonly [text: str
     ['', 64],
     [LONG, 1],
   ],
-  '<uuid...>': [
-    ['', 64],
-    [`nobody ${HOSTILE}`, 1],
-  ],
   '[data]': [
     ['{"a"', 1],
     [`{"\u001b]0;":${HOSTILE}}`, 1],

@@ -153,6 +153,14 @@ describe('queue add --ndjson', () => {
     expect(stdout).toBe('added 2 messages to bulk, 1 duplicate of waiting ones left out\n');
   });
 
+  test('refuses a folder as a file, by name or as stdin', async () => {
+    for (const input of ['.', '- < .']) {
+      const { code, stdout, stderr } = await bench.shell(`queue add bulk --create --ndjson ${input}`);
+      expect({ code, stdout }).toEqual({ code: 64, stdout: '' });
+      expect(stderr).toMatch(/^queue: expected a file with one message per line, .* is a folder/);
+    }
+  });
+
   test('leaves no temporary file behind', async () => {
     const tmp = join(bench.folder, 'tmp');
     await bench.run('queue', ['create', 'bulk']);

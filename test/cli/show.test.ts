@@ -81,7 +81,7 @@ describe('queue show', () => {
       `claimed by process ${pid}`,
       `released by process ${pid}`,
       `claimed by process ${pid}`,
-      expect.stringMatching(/^failed by process \d+, TypeError: two lines, again 20\d\d-/),
+      expect.stringMatching(/^failed by process \d+, TypeError: two, again 20\d\d-/),
       `claimed by process ${pid}`,
       `failed by process ${pid}, Error: end`,
       expect.stringMatching(/^retried/),

@@ -134,7 +134,7 @@ describe('queue wait', () => {
   });
 
   test.each([
-    [['mails'], "missing required argument 'uuid'"],
+    [['mails'], "missing required argument 'targets'"],
     [['mails', 'a', '--timeout', 'soon'], 'such as 30s'],
     [['mails', 'a', '--timeout', '90d'], 'at most 24d'],
     [['mails', ''], 'empty text'],
