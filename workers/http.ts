@@ -123,6 +123,8 @@ class Target {
       signal.addEventListener('abort', abort, { once: true });
       request.on('error', (error: NodeJS.ErrnoException) => {
         if (signal.aborted || error instanceof DeliveryFailed) reject(error);
+        // Something is wrong with the rest of the answer, which does not count.
+        else if (answered) return;
         else if (request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(error.code ?? ''))
           reject(new Stale());
         else reject(networkError(this.host, error));

@@ -36,8 +36,8 @@ export function stopSignals(log: LogSink): StopSignals {
 }
 
 /**
- * For a member of a crew: Ctrl-C and the end of a terminal reach all its processes, and what they mean the parent says. SIGTERM is
- * taken as meant for this process alone; when the whole group was meant, the parent has it too.
+ * For a member of a crew: Ctrl-C and the end of a terminal reach all its processes, and what they mean the parent says.
+ * SIGTERM is taken as meant for this process alone; when the whole group was meant, the parent has it too.
  */
 export function memberSignals(stop: () => void): void {
   process.on('SIGINT', () => undefined);

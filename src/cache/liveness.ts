@@ -16,11 +16,16 @@ export interface Finding {
   evidence: TryError;
 }
 
+/** From seeing a death to acting on it: who kept the process may know what it died of, and says so first. */
+const DEATH_GRACE_MS = 250;
+
 export class Liveness {
   readonly #ports: Ports;
   readonly #crashLimit: number;
   /** When a lease that cannot be judged by the clock was first seen, by position, token and renewal. */
   #watched = new Map<string, number>();
+  /** When a holder was first seen dead, by writer. */
+  #dead = new Map<string, number>();
   /** Nothing before this time was observed: the observer itself stood still. */
   #awakeSince = -Infinity;
 
@@ -39,31 +44,36 @@ export class Liveness {
   findings(state: QueueState): Finding[] {
     if (state.claimed.size === 0) {
       this.#watched.clear();
+      this.#dead.clear();
       return [];
     }
     const now = this.#ports.clock.monotonic();
     const watched = new Map<string, number>();
-    const dead = new Map<string, boolean>();
+    const dead = new Map<string, number>();
+    const alive = new Set<string>();
     const groups = new Groups();
     for (const at of state.claimed) {
       const touched = state.touched.get(at);
       if (!touched?.lease || touched.life.phase.state !== 'claimed') continue;
       const { life, lease } = touched;
       const { token, renewal } = touched.life.phase;
-      let died = dead.get(lease.writer);
-      if (died === undefined) dead.set(lease.writer, (died = this.#isDead(state, lease.writer)));
-      if (!died) {
+      const { writer } = lease;
+      if (!dead.has(writer) && !alive.has(writer)) {
+        if (this.#isDead(state, writer)) dead.set(writer, this.#dead.get(writer) ?? now);
+        else alive.add(writer);
+      }
+      const diedAt = dead.get(writer);
+      if (diedAt === undefined) {
         const key = `${at} ${token} ${renewal}`;
         const since = this.#watched.get(key) ?? now;
         watched.set(key, since);
-        const began = this.#sharesClock(state, lease.writer)
-          ? Math.max(lease.began, this.#awakeSince)
-          : since;
+        const began = this.#sharesClock(state, writer) ? Math.max(lease.began, this.#awakeSince) : since;
         if (now - began <= lease.length) continue;
-      }
-      groups.put(at, life, this.#crashLimit, () => this.#evidence(state, lease, died));
+      } else if (now - diedAt < DEATH_GRACE_MS) continue;
+      groups.put(at, life, this.#crashLimit, () => this.#evidence(state, lease, diedAt !== undefined));
     }
     this.#watched = watched;
+    this.#dead = dead;
     return groups.findings();
   }
 
@@ -79,10 +89,14 @@ export class Liveness {
     return groups.findings();
   }
 
-  /** When the next lease that the clock can judge will be over, in milliseconds from now; Infinity if none. */
+  /**
+   * When the next lease that the clock can judge will be over, or a death that was seen may be acted on, in milliseconds
+   * from now; Infinity if none.
+   */
   nextLapse(state: QueueState): number {
     const now = this.#ports.clock.monotonic();
     let next = Infinity;
+    for (const seen of this.#dead.values()) next = Math.min(next, seen + DEATH_GRACE_MS - now);
     for (const at of state.claimed) {
       const lease = state.touched.get(at)?.lease;
       if (lease && this.#sharesClock(state, lease.writer))

@@ -82,6 +82,8 @@ export class Hooks {
   /** Resolves, or rejects, when the hook has ended; rejects too when the worker cannot wait for it any longer. */
   async #patiently(hook: () => Promise<void> | void): Promise<void> {
     const { stop, force, stopDeadline } = this.#options;
+    // A hook that waits for something which is no handle would let the process end without a word.
+    const alive = setInterval(() => undefined, 60_000);
     let timer: NodeJS.Timeout | undefined;
     let giveUp: (error: Error) => void = () => undefined;
     const over = new Promise<never>((_, reject) => {
@@ -103,6 +105,7 @@ export class Hooks {
     try {
       await Promise.race([hook(), over]);
     } finally {
+      clearInterval(alive);
       clearTimeout(timer);
       stop.removeEventListener('abort', onStop);
       force.removeEventListener('abort', onForce);

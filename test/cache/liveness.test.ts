@@ -50,6 +50,13 @@ class Scene {
     this.state.happen(at, { type: 'renew', token: `${w}.k` }, { writer: w, began, length, since: 0 });
   }
 
+  /** Seen dead, and long enough for others to have said why. */
+  dies(who: Identity): void {
+    this.dead.push(who);
+    this.over();
+    this.monotonic += 250;
+  }
+
   /** What is found to be over, as [token, renewal, offsets]. */
   over(): unknown[] {
     return this.liveness
@@ -170,14 +177,14 @@ describe.each([
 });
 
 describe('a holder that is known dead', () => {
-  test('loses its claims at once, all of one claim in one record', () => {
+  test('loses its claims, all of one claim in one record', () => {
     const scene = new Scene();
     scene.writer('w');
     scene.claimed('w');
     scene.claimed('w');
     scene.claimed('w', { k: 'other' });
     expect(scene.over()).toEqual([]);
-    scene.dead.push(WORKER);
+    scene.dies(WORKER);
     expect(scene.over()).toEqual([
       ['w.k', 0, [100, 200]],
       ['w.other', 0, [300]],
@@ -188,13 +195,26 @@ describe('a holder that is known dead', () => {
     });
   });
 
+  test('keeps them for a moment, in which who knows what it died of can say so', () => {
+    const scene = new Scene();
+    scene.writer('w');
+    scene.claimed('w');
+    scene.dead.push(WORKER);
+    expect(scene.over()).toEqual([]);
+    expect(scene.liveness.nextLapse(scene.state)).toBe(250);
+    scene.monotonic += 249;
+    expect(scene.over()).toEqual([]);
+    scene.monotonic += 1;
+    expect(scene.over()).toEqual([['w.k', 0, [100]]]);
+  });
+
   test('takes no other holder with it', () => {
     const scene = new Scene();
     scene.writer('w');
     scene.writer('v', { ...WORKER, pid: 300 });
     scene.claimed('w');
     scene.claimed('v');
-    scene.dead.push(WORKER);
+    scene.dies(WORKER);
     expect(scene.over()).toEqual([['w.k', 0, [100]]]);
   });
 
@@ -204,15 +224,15 @@ describe('a holder that is known dead', () => {
     const at = scene.claimed('w');
     scene.renew(at, 'w');
     scene.renew(at, 'w');
-    scene.dead.push(WORKER);
+    scene.dies(WORKER);
     expect(scene.over()).toEqual([['w.k', 2, [100]]]);
   });
 
   test('has killed a message for good when it is the last of so many', () => {
     const scene = new Scene(2);
     scene.writer('w');
-    scene.dead.push(WORKER);
     const at = scene.claimed('w');
+    scene.dies(WORKER);
     const [first] = scene.liveness.findings(scene.state);
     expect(first!.op.f).toBeUndefined();
     scene.state.happen(at, { type: 'lapse', token: 'w.k', renewal: 0, error: first!.evidence, final: false });

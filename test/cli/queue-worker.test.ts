@@ -159,18 +159,21 @@ describe('queue-worker and signals', () => {
       }
     }`;
 
-  test.each(['SIGTERM', 'SIGINT'] as const)('%s lets the handler end, then exits 0', async (signal) => {
-    worker('slow', SLOW);
-    await add('slow', [{ data: 1 }, { data: 2 }]);
-    const started = bench.start('queue-worker', ['slow', '--json']);
-    await started.said('begun');
-    started.process.kill(signal);
-    await started.said('stopping');
-    bench.file('go', '');
-    const ended = await started.ended;
-    expect(ended.code).toBe(0);
-    expect(report(ended)).toMatchObject({ ended: 'stopped', completed: 1, left: { ready: 1 } });
-  });
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    '%s lets the handler end, then exits 0',
+    async (signal) => {
+      worker('slow', SLOW);
+      await add('slow', [{ data: 1 }, { data: 2 }]);
+      const started = bench.start('queue-worker', ['slow', '--json']);
+      await started.said('begun');
+      started.process.kill(signal);
+      await started.said('stopping');
+      bench.file('go', '');
+      const ended = await started.ended;
+      expect(ended.code).toBe(0);
+      expect(report(ended)).toMatchObject({ ended: 'stopped', completed: 1, left: { ready: 1 } });
+    },
+  );
 
   test('after the deadline the handler is aborted and its message goes back, and it exits 0 all the same', async () => {
     worker('slow', SLOW);
@@ -201,6 +204,22 @@ describe('queue-worker and signals', () => {
     expect(report(ended)).toMatchObject({ released: 1, left: { ready: 1 } });
   });
 
+  test('SIGHUP once more forces nothing: shell and system may both tell that a terminal was closed', async () => {
+    const hearing = "process.on('SIGHUP', () => log.info('heard'));";
+    worker('slow', SLOW.replace("log.info('begun');", `${hearing} $&`));
+    await add('slow', [{ data: 1 }]);
+    const started = bench.start('queue-worker', ['slow', '--json']);
+    await started.said('begun');
+    started.process.kill('SIGHUP');
+    await started.said('heard');
+    started.process.kill('SIGHUP');
+    await started.said(/heard[^]*heard/);
+    bench.file('go', '');
+    const ended = await started.ended;
+    expect(ended.code).toBe(0);
+    expect(report(ended)).toMatchObject({ completed: 1, released: 0 });
+  });
+
   test('an idle worker stops at once', async () => {
     worker('idle', "export default class extends Worker { process(m, { log }) { log.info('done') } }");
     const started = bench.start('queue-worker', ['idle']);
@@ -227,6 +246,41 @@ describe('queue-worker and signals', () => {
       { alias: 'first', data: 1, attempt: 1 },
     ]);
   });
+});
+
+describe('a worker that ends its process', () => {
+  test('has not ended the work: whoever waits for it gets no exit code 0', async () => {
+    worker('leaver', 'export default class extends Worker { process() { process.exit(); } }');
+    await add('leaver', [{ data: 1 }]);
+    const ended = await drain('leaver');
+    expect(ended).toMatchObject({ code: 1, stdout: '' });
+    expect(ended.stderr).toContain('process.exit()');
+  });
+
+  test('with an exit code of its own is told no other', async () => {
+    worker('leaver', 'export default class extends Worker { process() { process.exit(7); } }');
+    await add('leaver', [{ data: 1 }]);
+    expect((await drain('leaver')).code).toBe(7);
+  });
+});
+
+test('a worker whose start waits for what never comes stays until it is told to end', async () => {
+  worker(
+    'waiter',
+    `export default class extends Worker {
+      start({ log }) {
+        setTimeout(() => log.info('still there'), 50).unref();
+        return new Promise(() => {});
+      }
+      process() {}
+    }`,
+  );
+  const started = bench.start('queue-worker', ['waiter']);
+  await started.said('still there');
+  started.process.kill('SIGTERM');
+  await started.said('stopping');
+  started.process.kill('SIGTERM');
+  expect((await started.ended).code).toBe(1);
 });
 
 test('a worker stopped past its lease and continued cannot settle what another has been given', async () => {

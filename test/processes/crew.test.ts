@@ -39,6 +39,7 @@ const OBEYING = `
       appendFileSync('seen.ndjson', JSON.stringify({ alias, pid: process.pid, attempt, crashes, member }) + '\\n');
       log.info('begun', { pid: process.pid });
       if (data.say) console.error(data.say);
+      if (data.send) for (const lie of [null, { type: 'report', report: { ended: 'drained' } }]) process.send?.(lie);
       if (data.exit !== undefined && attempt + crashes <= (data.times ?? 99)) process.exit(data.exit);
       if (data.throw) setImmediate(() => { throw new Error(data.throw); });
       if (data.block && attempt <= (data.times ?? 99)) for (;;);
@@ -233,6 +234,13 @@ describe('a member that dies', () => {
     },
   );
 
+  test('may try to speak to its parent: nothing is heard that is not its own', async () => {
+    await add({ a: { send: true }, b: {}, c: { send: true }, d: {} });
+    const ended = await drain('--processes', '2');
+    expect(ended.code).toBe(0);
+    expect(report(ended)).toMatchObject({ ended: 'drained', completed: 4, died: 0, left: { ready: 0 } });
+  });
+
   test('of SIGTERM alone lets its handler end, and is replaced', async () => {
     await add({ a: { untilGo: true }, b: {} });
     const crew = start('--processes', '1');
@@ -330,16 +338,33 @@ describe('--timeout', () => {
 });
 
 describe('a crew that is told to stop', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)('by %s lets its handlers end and exits 0', async (signal) => {
-    await add({ a: { untilGo: true }, b: { untilGo: true }, c: {} });
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    'by %s lets its handlers end and exits 0',
+    async (signal) => {
+      await add({ a: { untilGo: true }, b: { untilGo: true }, c: {} });
+      const crew = start('--processes', '2');
+      await until(() => seen().length === 2);
+      crew.process.kill(signal);
+      await crew.said(/told to stop[^]*told to stop/);
+      bench.file('go', '');
+      const ended = await crew.ended;
+      expect(ended.code).toBe(0);
+      expect(report(ended)).toMatchObject({ ended: 'stopped', completed: 2, left: { ready: 1 } });
+    },
+  );
+
+  test('by the end of its terminal, which every process hears of, perhaps twice, lets its handlers end', async () => {
+    await add({ a: { untilGo: true }, b: { untilGo: true } });
     const crew = start('--processes', '2');
     await until(() => seen().length === 2);
-    crew.process.kill(signal);
+    const all = [...membersOf(crew.process.pid!), crew.process.pid!];
+    for (const pid of all) process.kill(pid, 'SIGHUP');
     await crew.said(/told to stop[^]*told to stop/);
+    for (const pid of all) process.kill(pid, 'SIGHUP');
     bench.file('go', '');
     const ended = await crew.ended;
     expect(ended.code).toBe(0);
-    expect(report(ended)).toMatchObject({ ended: 'stopped', completed: 2, left: { ready: 1 } });
+    expect(report(ended)).toMatchObject({ ended: 'stopped', completed: 2, released: 0, died: 0 });
   });
 
   test('gives back after the deadline what has not ended, the try refunded, and exits 0', async () => {
@@ -364,7 +389,8 @@ describe('a crew that is told to stop', () => {
     crew.process.kill('SIGTERM');
     const ended = await crew.ended;
     expect(ended.code).toBe(1);
-    expect(report(ended)).toMatchObject({ released: 1, left: { ready: 1 } });
+    // The other may claim what the first gives back, before it has heard that it is to stop.
+    expect(report(ended)).toMatchObject({ completed: 0, left: { ready: 1 } });
   });
 
   test('three times kills handlers that block, and exits 1', async () => {
@@ -436,5 +462,17 @@ describe('a crew whose parent is killed', () => {
     const members = membersOf(crew.process.pid!);
     crew.process.kill('SIGKILL');
     await until(() => members.every(isGone), 15_000);
+  });
+
+  test('as it puts down a handler that blocks, is gone too, although that stands still and cannot end itself', async () => {
+    await add({ a: { block: true } });
+    const crew = start('--timeout', '50ms');
+    await crew.said('begun');
+    const [member] = membersOf(crew.process.pid!);
+    // It stands still for as long as it takes to settle its message: some milliseconds, so there is no time for a pause.
+    const deadline = performance.now() + 10_000;
+    while (stateOf(member!) !== 'T' && !isGone(member!) && performance.now() < deadline);
+    crew.process.kill('SIGKILL');
+    await until(() => isGone(member!));
   });
 });

@@ -256,6 +256,25 @@ describe('the status decides', () => {
   });
 });
 
+describe('the status counts', () => {
+  const answered = (text: string): void => {
+    answer = (response) => void response.socket?.end(text);
+  };
+
+  test('of a refusal whose body makes no sense', async () => {
+    answered('HTTP/1.1 400 Bad Request\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n');
+    expect(await after()).toMatchObject({ state: 'failed', attempts: 1, errors: [{ code: 'HTTP_400' }] });
+  });
+
+  test.each([
+    'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n',
+    'HTTP/1.1 204 No Content\r\ncontent-length: 50\r\n\r\nwhat is not to be there',
+  ])('of a success whose body does not either, of %j', async (text) => {
+    answered(text);
+    expect(await after()).toBe(undefined);
+  });
+});
+
 /** A body without end. */
 function pour(response: ServerResponse): void {
   const more = (): void => {

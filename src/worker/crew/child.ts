@@ -7,6 +7,7 @@ import type { WorkerCounts } from '../events.ts';
 import type { LoopReport } from '../loop.ts';
 import { noCounts } from './counts.ts';
 import { WorkerDied, memoryOf, standsStill, type Exit } from './evidence.ts';
+import { Guard } from './guard.ts';
 import { Hand } from './hand.ts';
 import { ASSIGNMENT, fromRefusal, type Assignment, type Order, type Told } from './protocol.ts';
 import { Stderr } from './stderr.ts';
@@ -59,6 +60,7 @@ export class Child {
   readonly #process: ChildProcess | undefined;
   readonly #stderr: Stderr | undefined;
   #memory: number | undefined;
+  #guard: Guard | undefined;
 
   constructor({ file, args, env }: Command, assignment: Assignment, { onStderr, onReady }: Listeners) {
     this.#onReady = onReady;
@@ -82,8 +84,13 @@ export class Child {
     if (this.#process?.connected) this.#process.send({ type: order }, () => undefined);
   }
 
-  /** Resolves when it stands still: from now on it writes nothing, and what it had told has been heard. */
+  /**
+   * Resolves when it stands still: from now on it writes nothing, and what it had told has been heard. It can do nothing
+   * for itself then; should this process die before it kills it, its guard does. (Windows, not tested, knows no such halt.)
+   */
   async halt(): Promise<void> {
+    if (process.platform === 'win32') return;
+    this.#guard = this.pid === 0 ? undefined : new Guard(this.pid);
     this.#process?.kill('SIGSTOP');
     const deadline = performance.now() + HALT;
     do await sleep(5);
@@ -92,6 +99,7 @@ export class Child {
 
   kill(): void {
     this.#process?.kill('SIGKILL');
+    this.#guard?.dismiss();
   }
 
   lookAtMemory(): void {

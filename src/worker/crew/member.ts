@@ -33,6 +33,8 @@ export function takeAssignment(env: NodeJS.ProcessEnv): Assignment | undefined {
 
 export class Member {
   readonly #assignment: Assignment;
+  /** The end of the parent's channel that talks. */
+  readonly #send = process.send?.bind(process);
   readonly #stop = new AbortController();
   readonly #force = new AbortController();
   readonly #counts = noCounts();
@@ -47,6 +49,8 @@ export class Member {
   /** @param patience ms after which a member that its parent has left is killed, whatever it is doing. */
   constructor(assignment: Assignment, patience: number) {
     this.#assignment = assignment;
+    // The channel is the crew's own: a worker finds none, as if it ran by itself, and can say nothing in its place.
+    delete process.send;
     process.on('message', (order: Order) => {
       this.stop();
       if (order.type === 'force') this.#force.abort();
@@ -146,7 +150,7 @@ export class Member {
 
   #tell(told: Told, done: () => void = () => undefined): void {
     // A parent that is gone is noticed elsewhere.
-    if (process.connected) process.send?.(told, undefined, {}, done);
+    if (process.connected) this.#send?.(told, undefined, {}, done);
     else done();
   }
 }
