@@ -5,6 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // Processes, not threads: tests kill, change folders and count handles.
     pool: 'forks',
+    // By default one core is left idle; most tests wait for processes and timers anyway.
+    maxWorkers: '100%',
     // A test that passes the second time has failed.
     retry: 0,
     // A ceiling for tests with real processes on a busy machine; tests wait for events, so most take milliseconds.

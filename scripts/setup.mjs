@@ -6,9 +6,9 @@
  * Both are decided by content, never by times: a checkout, an unpacked archive and `npm install` all leave times that mislead.
  * Runs that overlap take turns (see `alone`); the later one finds the work done.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,7 @@ const sources = [
   'bench',
   'tsconfig.json',
   'tsconfig.build.json',
+  'scripts/bundle.mjs',
   'package.json',
   'package-lock.json',
 ];
@@ -39,7 +40,7 @@ if (major < 20 || (major === 20 && minor < 19)) {
 const release = await alone();
 try {
   if (!installed()) install();
-  if (process.argv.includes('--rebuild') || !compiled()) compile();
+  if (process.argv.includes('--rebuild') || !compiled()) await compile();
 } catch (error) {
   console.error(`coda: ${error.message}`);
   process.exitCode = 1;
@@ -63,6 +64,10 @@ function installed() {
 }
 
 function install() {
+  // npm would empty the folder that the link leads to.
+  if (lstatSync(join(root, 'node_modules'), { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new Error('node_modules is a link, and what it leads to is not what package-lock.json says');
+  }
   say('installing dependencies (npm ci)');
   // The compiler is a development dependency, so NODE_ENV=production must not leave it out.
   run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], {
@@ -75,17 +80,14 @@ function compiled() {
 }
 
 /** Compiles beside dist/ and swaps: a failed compile leaves the last good dist/, and nobody reads a half-written one. */
-function compile() {
+async function compile() {
   say('compiling');
   const madeFrom = fingerprint(); // before compiling: an edit made meanwhile is compiled next time
   for (const name of readdirSync(root)) if (name.startsWith('.dist-')) remove(name);
-  run(process.execPath, [
-    join(root, 'node_modules/typescript/bin/tsc'),
-    '-p',
-    'tsconfig.build.json',
-    '--outDir',
-    '.dist-new',
-  ]);
+  // The types file by file, which checks them; the code bundled, meanwhile. What fails does not leave the other running.
+  const { bundle } = await import('./bundle.mjs');
+  const made = await Promise.allSettled([declare('.dist-new'), bundle('.dist-new')]);
+  for (const one of made) if (one.status === 'rejected') throw one.reason;
   const bin = join(root, '.dist-new/bin');
   if (existsSync(bin))
     for (const name of readdirSync(bin)) if (name.endsWith('.js')) chmodSync(join(bin, name), 0o755);
@@ -93,6 +95,22 @@ function compile() {
   if (existsSync(join(root, 'dist'))) renameSync(join(root, 'dist'), join(root, '.dist-old'));
   renameSync(join(root, '.dist-new'), join(root, 'dist'));
   remove('.dist-old');
+}
+
+/** Resolves when the compiler has checked the sources and written their declarations. */
+function declare(folder) {
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const args = ['-p', 'tsconfig.build.json', '--outDir', folder];
+  const child = spawn(process.execPath, [compiler, ...args], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  return new Promise((resolve, reject) => {
+    child.once('error', reject).once('close', (code, signal) => {
+      if (code === 0) resolve();
+      else reject(new Error(`tsc ${args.join(' ')} ended with ${signal ?? `exit code ${code}`}`));
+    });
+  });
 }
 
 /** A digest over names and contents: a file that is gone counts as much as one that changed. */
@@ -109,7 +127,7 @@ function fingerprint() {
 
 function filesIn(path) {
   if (!existsSync(join(root, path))) return [];
-  if (path.endsWith('.json')) return [path];
+  if (/\.(json|mjs)$/.test(path)) return [path];
   return readdirSync(join(root, path), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(root.length))

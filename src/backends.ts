@@ -1,15 +1,16 @@
 /**
- * Where queues can be kept. Each backend is imported when it is asked for, so that who keeps queues in files loads
- * nothing of the others.
+ * Where queues can be kept. The backends of this package are loaded with the manager: a late import would make every
+ * program that keeps queues in files wait for one more file.
  */
 import type { Backend } from './backend.ts';
+import { openCache } from './cache/backend.ts';
 import type { Config } from './config.ts';
 import { QueueError, quote } from './errors.ts';
+import { openMemory } from './memory/backend.ts';
 import { nearest } from './suggest.ts';
 
 const BACKENDS: Readonly<Record<string, (config: Config) => Promise<Backend>>> = {
-  async cache({ queue, worker }) {
-    const { openCache } = await import('./cache/backend.ts');
+  cache({ queue, worker }) {
     const { cacheRoot, durability, syncInterval, fileMode, keepOutcomes } = queue;
     const { crashLimit } = worker;
     return openCache({
@@ -22,7 +23,6 @@ const BACKENDS: Readonly<Record<string, (config: Config) => Promise<Backend>>> =
     });
   },
   async memory({ worker }) {
-    const { openMemory } = await import('./memory/backend.ts');
     return openMemory({ crashLimit: worker.crashLimit });
   },
 };

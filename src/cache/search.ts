@@ -98,9 +98,9 @@ export class Search {
         for (const stored of this.#journal.log.contents.readAll(this.#journal.state, positions)) note(stored);
         await options.ports.clock.yield();
       }
-      // What has been carried on meanwhile may have been missed in both places.
-      if (found.size === uuids.size || this.#journal.state.segment === segment) break;
+      // What has been carried on meanwhile may have been missed in both places: also by others, whose word is not read yet.
       await this.#journal.refresh();
+      if (found.size === uuids.size || this.#journal.state.segment === segment) break;
     }
     return found;
   }
