@@ -17,6 +17,7 @@ import { listCommand } from './queue/list.ts';
 import { pauseCommand, resumeCommand } from './queue/pause.ts';
 import { purgeCommand } from './queue/purge.ts';
 import { removeCommand } from './queue/remove.ts';
+import { repairCommand } from './queue/repair.ts';
 import { retryCommand } from './queue/retry.ts';
 import { showCommand } from './queue/show.ts';
 import { statusCommand } from './queue/status.ts';
@@ -41,6 +42,7 @@ const VERBS = {
     destroyCommand,
     attrCommand,
     verifyCommand,
+    repairCommand,
     checkCommand,
   ],
   'Messages:': [

@@ -12,9 +12,6 @@ import { Kitchen } from './docs/kitchen.ts';
 import { commandsOf } from './docs/command-lines.ts';
 import { anchorsOf, codeSpansOf, linksOf, sectionsOf, type Block } from './docs/markdown.ts';
 
-/** Commands that the documents say are not there yet. */
-const TO_COME = ['queue repair'];
-
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const NAMES = [
   'README.md',
@@ -42,7 +39,7 @@ describe.for(DOCUMENTS)('$name', ({ name, text, blocks }) => {
         if (option && !options.includes(option)) unknown.push(`${command} ${verb} ${option}`);
       }
     }
-    expect(unknown.filter((command) => !TO_COME.includes(command))).toEqual([]);
+    expect(unknown).toEqual([]);
   });
 
   test('leads to files and headings that there are', () => {

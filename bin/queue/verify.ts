@@ -1,12 +1,10 @@
 import type { Command } from 'commander';
-import { join } from 'node:path';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
-import { loadConfig } from '../../src/config.ts';
-import { QueueError, escapeControls, quote } from '../../src/errors.ts';
-import { checkQueueName } from '../../src/validate.ts';
-import { withManager, type CommonOptions } from '../cli.ts';
+import { escapeControls } from '../../src/errors.ts';
+import type { CommonOptions } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
 import { counted, grouped, print, safeJson, styled, table } from '../output.ts';
+import { filesOf, orNamingOthers } from './files.ts';
 
 export function verifyCommand(program: Command): void {
   program
@@ -21,34 +19,12 @@ export function verifyCommand(program: Command): void {
     )
     .action(async (queue: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions & { json?: true }>();
-      const folder = await folderOf(queue, options);
-      const report = await verifyQueue(folder).catch(async (error: unknown) => {
-        // The status of a queue that does not exist rejects too, and names one that does.
-        if (error instanceof QueueError && error.code === 'QUEUE_NOT_FOUND') {
-          await withManager(options, (manager) => manager.queueStatus(queue));
-        }
-        throw error;
-      });
+      const { folder } = await filesOf(queue, options);
+      const report = await orNamingOthers(queue, options, verifyQueue(folder));
       if (options.json) await print(safeJson(report));
       else for (const line of inWords(report)) await print(line);
       if (!report.sound) process.exitCode = EXIT.failure;
     });
-}
-
-/** Not by opening the queue, which may be too damaged for that. */
-async function folderOf(
-  queue: string,
-  { config: file, cacheRoot, durability }: CommonOptions,
-): Promise<string> {
-  checkQueueName(queue);
-  const config = await loadConfig({ config: file, flags: { cacheRoot, durability } });
-  if (config.queue.queueType !== 'cache') {
-    throw new QueueError(
-      'UNKNOWN_QUEUE_TYPE',
-      `only queues of type cache have files to verify, queueType is ${quote(config.queue.queueType)}`,
-    );
-  }
-  return join(config.queue.cacheRoot, queue);
 }
 
 function inWords(report: VerifyReport): string[] {
@@ -68,5 +44,7 @@ function inWords(report: VerifyReport): string[] {
     lines.push(`${styled('red', what)}: ${where}: ${escapeControls(detail)}`);
   }
   const verdict = report.sound ? styled('bold', 'sound') : styled('red', 'not sound');
-  return [...lines, `${report.queue}: ${verdict}, ${counted(report.messages, 'message')}`];
+  lines.push(`${report.queue}: ${verdict}, ${counted(report.messages, 'message')}`);
+  if (!report.sound) lines.push(`what can be saved: queue repair ${report.queue} --dry-run`);
+  return lines;
 }

@@ -7,10 +7,11 @@ import type { TryError } from '../message.ts';
 import { Chronicle, type Standing, type Telling, type Tidings } from './chronicle.ts';
 import { FileScanner, isGone, listSegments, segmentName, type FileVisitor } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
+import { decode, isOwn } from './header.ts';
 import type { Content, HeadRecord, Place } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
-import { asciiJson, headerText, parsePayload, payloadText } from './record.ts';
+import { asciiJson, headerText } from './record.ts';
 import type { Damage, Header, QueueState } from './state.ts';
 import { eachMessage } from './where.ts';
 
@@ -162,26 +163,20 @@ export class Chronicler implements FileVisitor {
     if (offset >= this.#sealedAt) return;
     const text = headerText(buffer, start, headerLength);
     const at = position(segment, offset);
+    const isAdd = text.startsWith('{"op":"add"');
     // Most records are adds of messages that nobody asks about: those are not parsed.
-    if (text.startsWith('{"op":"add"')) {
-      const known = this.chronicles.has(at);
-      if (known || (this.#target && text.includes(this.#needle))) this.#add(JSON.parse(text) as Header, at);
-      return;
-    }
-    const header = JSON.parse(text) as Header | HeadRecord;
-    if (!('n' in header)) {
+    if (isAdd && !this.chronicles.has(at) && !(this.#target && text.includes(this.#needle))) return;
+    const decoded = decode(buffer, start, end, headerLength);
+    if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
+    const { header, payload } = decoded;
+    if (!isOwn(header)) {
       if (header.op === 'carry' && head) this.#carry(header, head.state);
-      return;
-    }
-    this.#tell(
-      header,
-      at,
-      () => parsePayload(payloadText(buffer, start, end, headerLength)) as unknown as TryError,
-    );
+    } else if (header.op === 'add') this.#add(header, at);
+    else this.#tell(header, at, () => payload as unknown as TryError);
   }
 
-  #add(header: Header, at: number): void {
-    if (header.op !== 'add' || !this.#isOurs) return;
+  #add(header: Header & { op: 'add' }, at: number): void {
+    if (!this.#isOurs) return;
     const chronicle = this.chronicles.get(at) ?? this.#discover(at, header);
     chronicle?.begin(header, this.#writers.get(header.w));
   }

@@ -1,13 +1,15 @@
 /**
  * Reads what messages hold, from the record that added, updated or carried them. Nothing unverified is ever returned.
  */
-import type { Holder, Message } from '../message.ts';
+import { QueueError } from '../errors.ts';
+import type { Holder, Json, Message } from '../message.ts';
 import { isGone, segmentName } from './files.ts';
 import type { Lease } from './messages.ts';
-import type { Content, Operation, Written } from './operations.ts';
+import { decode } from './header.ts';
+import type { Content } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
-import { checkLine, headerText, lineLength, payloadText, PREFIX } from './record.ts';
+import { checkLine, lineLength, payloadText, PREFIX } from './record.ts';
 import type { QueueState } from './state.ts';
 
 export interface StoredMessage {
@@ -27,8 +29,6 @@ const GUESS = 4096;
 /** Few: a deleted file that somebody holds open still takes its space. */
 const OPEN_FILES = 2;
 
-type ContentHeader = (Operation & Written & Content) | ({ op: 'carry'; i: number } & Content);
-
 export class Contents {
   readonly #fs: FileSystem;
   readonly #folder: string;
@@ -37,6 +37,7 @@ export class Contents {
   #buffer = Buffer.allocUnsafe(64 * 1024);
   /** What `#buffer` holds: bytes [from, to) of a segment. */
   #held = { segment: 0, from: 0, to: 0 };
+  #ended = false;
 
   constructor(fs: FileSystem, folder: string) {
     this.#fs = fs;
@@ -63,6 +64,12 @@ export class Contents {
     const { place, length } = this.#locate(state, at);
     this.#held.to = 0;
     return this.#readAt(at, place, length);
+  }
+
+  /** Lets the files go for ever: whoever still reads is told. */
+  end(): void {
+    this.#ended = true;
+    this.close();
   }
 
   /** Lets the files go; they are opened again when they are needed. */
@@ -104,9 +111,11 @@ export class Contents {
     return to > 0 && segmentOf(place) === segment && offset >= from && offset + length <= to;
   }
 
-  #fetch(place: number, length: number): boolean {
+  #fetch(place: number, wanted: number): boolean {
     const fd = this.#file(segmentOf(place));
     if (fd === undefined) return false;
+    // What a head says of a length need not be so.
+    const length = wanted > SPAN ? Math.min(wanted, this.#fs.stat(fd).size) : wanted;
     if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafe(length);
     const from = offsetOf(place);
     let got = 0;
@@ -127,8 +136,8 @@ export class Contents {
     const start = offsetOf(place) - this.#held.from;
     const headerLength = checkLine(this.#buffer, start, start + length);
     if (headerLength < 0) return undefined;
-    const header = JSON.parse(headerText(this.#buffer, start, headerLength)) as ContentHeader;
-    if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
+    const header = decode(this.#buffer, start, start + length, headerLength)?.header;
+    if (header?.op !== 'add' && header?.op !== 'update' && header?.op !== 'carry') return undefined;
     const inserted = header.op === 'add' ? header.t : header.i;
     return {
       at,
@@ -150,6 +159,7 @@ export class Contents {
   }
 
   #file(segment: number): number | undefined {
+    if (this.#ended) throw new QueueError('CLOSED', 'this manager has been closed', { path: this.#folder });
     let fd = this.#files.get(segment);
     if (fd !== undefined) {
       this.#files.delete(segment);
@@ -181,16 +191,20 @@ function contentOf({ u, a, r, by }: Content): Content {
   return content;
 }
 
-/** The message as callers see it: what was stored, and what has become of it. */
+/**
+ * The message as callers see it: what was stored, and what has become of it. Undefined when it has ended, or holds what
+ * is no JSON (a foreign writer's: as good as rot).
+ */
 export function toMessage(stored: StoredMessage, state: QueueState, now: number): Message | undefined {
   const life = state.lifeOf(stored.at);
-  if (!life) return undefined;
+  const data = life && parseData(stored.json);
+  if (!life || data === undefined) return undefined;
   const { phase, disabled, attempts, crashes, errors } = life;
   const due = phase.state === 'deferred' ? phase.due : undefined;
   const message: Message = {
     uuid: stored.content.u,
     alias: stored.content.a ?? '',
-    data: JSON.parse(stored.json) as Message['data'],
+    data,
     retries: stored.content.r ?? 0,
     executionMode: due === undefined ? 'immediate' : 'deferred',
     disabled,
@@ -204,6 +218,14 @@ export function toMessage(stored: StoredMessage, state: QueueState, now: number)
   if (phase.state === 'claimed') message.holder = holderOf(state, state.touched.get(stored.at)?.lease);
   if (due !== undefined) message.dateTimeDeferredExecution = new Date(due);
   return message;
+}
+
+function parseData(json: string): Json | undefined {
+  try {
+    return JSON.parse(json) as Json;
+  } catch {
+    return undefined;
+  }
 }
 
 function holderOf(state: QueueState, lease: Lease | undefined): Holder {

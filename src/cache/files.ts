@@ -1,6 +1,6 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
 import { QueueError } from '../errors.ts';
-import type { FileSystem } from './ports.ts';
+import type { FileSystem, Ports } from './ports.ts';
 import { scanLines, type LineVisitor } from './record.ts';
 
 const SEGMENT = /^(\d{8})\.journal$/;
@@ -71,6 +71,29 @@ export interface FileVisitor {
   /** A sound record: `buffer[start, end)`, at `offset` of the file. */
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void;
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void;
+}
+
+/**
+ * Visits all complete lines of `[from, to)` of a file, others running in between; resolves with the offset behind the
+ * last of them.
+ */
+export async function scanFile(
+  { fs, clock }: Pick<Ports, 'fs' | 'clock'>,
+  fd: number,
+  visitor: FileVisitor,
+  from = 0,
+  to = Infinity,
+): Promise<number> {
+  const scanner = new FileScanner(fs);
+  const end = Math.min(to, fs.stat(fd).size);
+  let at = from;
+  while (at < end) {
+    const next = scanner.chunk(fd, at, end, visitor);
+    if (next === at) break;
+    at = next;
+    await clock.yield();
+  }
+  return at;
 }
 
 const CHUNK = 256 * 1024;

@@ -4,11 +4,12 @@ import type { QueueOptions } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
 import { errorCode, FileScanner, isFull, listSegments, segmentName, type FileVisitor } from './files.ts';
 import { writeHead } from './head.ts';
-import { CONTROL, type HeadStart } from './operations.ts';
+import { decode, isOwn } from './header.ts';
+import { CONTROL } from './operations.ts';
 import type { FileSystem, Ports } from './ports.ts';
-import { Batch, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
+import { Batch, lineChecksum } from './record.ts';
 import { writeReserve } from './space.ts';
-import { QueueState, type Header } from './state.ts';
+import { QueueState } from './state.ts';
 
 /**
  * File systems on which appends of several machines or programs are not one order, or a rename or sync does not hold
@@ -36,6 +37,7 @@ export async function openRoot(ports: Ports, path: string): Promise<string> {
   const { fs } = ports;
   await makeFolders(fs, path);
   const root = fs.resolve(path);
+  await syncName(fs, root);
   const kind = fs.kind(root);
   if (kind !== 'folder') {
     throw new QueueError(
@@ -79,22 +81,33 @@ function appendsAndRenames({ fs, random }: Ports, root: string): boolean {
   fs.close(fs.open(path, 'create', 0o600));
   try {
     const one = fs.open(path, 'append');
-    const two = fs.open(path, 'append');
     const read = Buffer.alloc(3);
+    let two = -1;
     try {
+      two = fs.open(path, 'append');
       fs.write(one, Buffer.from('a'), 0, 1);
       fs.write(two, Buffer.from('b'), 0, 1);
       fs.write(one, Buffer.from('c'), 0, 1);
       fs.read(one, read, 0, 3, 0);
     } finally {
       fs.close(one);
-      fs.close(two);
+      if (two >= 0) fs.close(two);
     }
     fs.rename(path, `${path}-2`);
     named = `${path}-2`;
     return read.toString('latin1') === 'abc' && fs.kind(named) === 'file';
   } finally {
     fs.remove(named);
+  }
+}
+
+/** Whoever made the folder may not have come to syncing its name, and what is in it is about to be promised. */
+async function syncName(fs: FileSystem, path: string): Promise<void> {
+  try {
+    await fs.syncFolder(dirname(path));
+  } catch (error) {
+    // Who may not read the folder above has not made this one.
+    if (errorCode(error) !== 'EACCES' && errorCode(error) !== 'EPERM') throw error;
   }
 }
 
@@ -212,10 +225,11 @@ function liveAtEnd(fs: FileSystem, fd: number): boolean {
   const needles = [Buffer.from(CONTROL)];
   const visitor: Pick<FileVisitor, 'record'> = {
     record(buffer, start, end, headerLength, offset) {
-      const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | Header;
-      state.applyControl(header, offset, lineChecksum(buffer, start), () =>
-        parsePayload(payloadText(buffer, start, end, headerLength)),
-      );
+      const decoded = decode(buffer, start, end, headerLength);
+      if (!decoded) return;
+      const { header, payload } = decoded;
+      if (isOwn(header) || (header.op === 'head' && offset <= 1))
+        state.applyControl(header, offset, lineChecksum(buffer, start), () => payload);
     },
   };
   for (let at = 0; at < size;) {

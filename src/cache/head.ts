@@ -6,6 +6,7 @@ import type { Json, Life, Phase, TryError } from '../message.ts';
 import { QueueError } from '../errors.ts';
 import type { Contents } from './contents.ts';
 import { FileScanner } from './files.ts';
+import { decode, isOwn } from './header.ts';
 import type { Lease } from './messages.ts';
 import {
   FORMAT,
@@ -19,7 +20,7 @@ import {
 } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { position, segmentOf } from './position.ts';
-import { asciiJson, type Batch, headerText, parsePayload, payloadText } from './record.ts';
+import { asciiJson, type Batch } from './record.ts';
 import { QueueState, type Seal } from './state.ts';
 import { toPlace } from './where.ts';
 import { SegmentTable } from './table.ts';
@@ -231,8 +232,12 @@ class HeadReader {
 
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
     if (this.phase !== 'reading') return;
-    const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadRecord;
-    const payload = (): Json => parsePayload(payloadText(buffer, start, end, headerLength));
+    const decoded = decode(buffer, start, end, headerLength);
+    if (!decoded || isOwn(decoded.header) || decoded.header.op === 'mended') {
+      this.phase = 'damaged';
+      return;
+    }
+    const { header, payload } = decoded;
     if (header.op === 'head') checkVersion(header, this.#path);
     else if (!this.#start) {
       this.phase = 'damaged';
@@ -248,7 +253,7 @@ class HeadReader {
     this.#take(header, payload, end - start, headerLength, offset);
   }
 
-  #take(h: HeadRecord, payload: () => Json, length: number, headerLength: number, offset: number): void {
+  #take(h: HeadRecord, payload: Json, length: number, headerLength: number, offset: number): void {
     const state = this.#state;
     switch (h.op) {
       case 'head': {
@@ -257,7 +262,7 @@ class HeadReader {
           return;
         }
         this.#start = h;
-        const { options, attributes } = payload() as unknown as HeadPayload;
+        const { options, attributes } = payload as unknown as HeadPayload;
         const { id, boot, created, modified, paused, added, processed, inserted, last } = h;
         Object.assign(state, {
           id,
@@ -290,13 +295,7 @@ class HeadReader {
       case 'touched': {
         this.#closeTable();
         this.#references.add(h.at[0]);
-        const life: Life = {
-          phase: phaseOf(h),
-          disabled: h.x === 1,
-          attempts: h.attempts,
-          crashes: h.crashes,
-          errors: (payload() as unknown as TryError[] | null) ?? [],
-        };
+        const life = lifeOf(h, (payload as unknown as TryError[] | null) ?? []);
         state.restore(position(...h.p), life, position(...h.at), h.len, h.hl, leaseOf(h), h.a);
         return;
       }
@@ -308,7 +307,7 @@ class HeadReader {
         state.damage.push({ segment: h.segment, from: h.from, to: h.to });
         return;
       case 'outcomes':
-        state.outcomes.push(...(payload() as unknown as OutcomeEntry[]));
+        state.outcomes.push(...(payload as unknown as OutcomeEntry[]));
         return;
       default:
         // Not a record of a head: its end is missing.
@@ -334,6 +333,11 @@ export function checkVersion(h: HeadStart, path: string): void {
   );
 }
 
+export function lifeOf(h: TouchedRecord, errors: readonly TryError[]): Life {
+  const { x, attempts, crashes } = h;
+  return { phase: phaseOf(h), disabled: x === 1, attempts, crashes, errors };
+}
+
 function phaseOf(h: TouchedRecord): Phase {
   switch (h.state) {
     case 'deferred':
@@ -345,7 +349,7 @@ function phaseOf(h: TouchedRecord): Phase {
   }
 }
 
-function leaseOf(h: TouchedRecord): Lease | undefined {
+export function leaseOf(h: TouchedRecord): Lease | undefined {
   if (h.state !== 'claimed') return undefined;
   const writer = h.k!.slice(0, h.k!.indexOf('.'));
   return { writer, began: h.m!, length: h.ms!, since: h.ct ?? 0, ...(h.pr && { progress: h.pr }) };

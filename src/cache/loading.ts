@@ -6,8 +6,9 @@ import { QueueError } from '../errors.ts';
 import { Behind, errorCode, FileScanner, newestSegment, segmentName, type FileVisitor } from './files.ts';
 import { checkVersion, loadHead } from './head.ts';
 import type { Log } from './log.ts';
-import { CONTROL, type HeadRecord, type HeadStart } from './operations.ts';
-import { headerText, parsePayload, payloadText } from './record.ts';
+import { decode, isOwn } from './header.ts';
+import { CONTROL, type HeadStart } from './operations.ts';
+import type { FileSystem } from './ports.ts';
 import { QueueState } from './state.ts';
 
 /** How often a folder is listed again because what was found is gone, or nothing was found. */
@@ -57,14 +58,13 @@ export async function enterLightly(log: Log, fd: number, segment: number): Promi
     record(buffer, start, end, headerLength, offset) {
       // What follows the head is applied later, in its turn.
       if (head.end > 0) return;
-      const header = JSON.parse(headerText(buffer, start, headerLength)) as HeadStart | HeadRecord;
-      if (header.op === 'ready') head.end = offset + end - start + 1;
-      if (header.op !== 'head' || header.segment !== segment) return;
+      const decoded = decode(buffer, start, end, headerLength);
+      if (decoded?.header.op === 'ready') head.end = offset + end - start + 1;
+      if (decoded?.header.op !== 'head' || decoded.header.segment !== segment) return;
+      const { header, payload } = decoded;
       head.start = header;
       checkVersion(header, path);
-      state.applyControl(header, offset, '', () =>
-        parsePayload(payloadText(buffer, start, end, headerLength)),
-      );
+      state.applyControl(header, offset, '', () => payload);
     },
   };
   const scanner = new FileScanner(ports.fs);
@@ -91,8 +91,31 @@ export async function makeWhole(log: Log): Promise<void> {
   const { segment } = log.state;
   const loaded = loadHead(fs, log.fd, segment, log.options.keepOutcomes, log.path);
   if (loaded) await adopt(log, log.fd, loaded.state, loaded.end);
-  else await rebuildHead(log, fs.open(log.path, 'append'), segment);
+  else {
+    const fd = openAgain(log);
+    await orClosed(log, fd, () => rebuildHead(log, fd, segment));
+  }
   await log.catchUp();
+}
+
+/** The present segment's file once more. Errors: Behind, when it was spent and deleted meanwhile. */
+function openAgain(log: Log): number {
+  try {
+    return log.options.ports.fs.open(log.path, 'append');
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') throw new Behind();
+    throw error;
+  }
+}
+
+/** Closes the file again when the log does not go on in it because of an error. */
+async function orClosed(log: Log, fd: number, enter: () => Promise<void>): Promise<void> {
+  try {
+    await enter();
+  } catch (error) {
+    if (log.fd !== fd) log.options.ports.fs.close(fd);
+    throw error;
+  }
 }
 
 /** Goes on from a loaded state, in the open file `fd`. Errors: Behind. */
@@ -129,17 +152,16 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
       if (errorCode(error) === 'ENOENT') throw corrupt('there is no earlier segment to make it from');
       throw error;
     }
-    const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);
-    if (!loaded) {
-      ports.fs.close(previous);
-      throw corrupt('so is that of its predecessor');
-    }
-    await adopt(log, previous, loaded.state, loaded.end);
+    await orClosed(log, previous, async () => {
+      const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);
+      if (!loaded) throw corrupt('so is that of its predecessor');
+      await adopt(log, previous, loaded.state, loaded.end);
+    });
     await log.catchUp();
   }
   const { state } = log;
   if (!state.seal) throw corrupt('so is the seal of its predecessor');
-  const end = endOfDamagedHead(log, fd);
+  const end = endOfDamagedHead(ports.fs, fd);
   if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);
   else {
     state.enterSegment(segment);
@@ -149,15 +171,14 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
 }
 
 /** Where a damaged head ends: at the first record that is numbered, as only those of writers are. */
-function endOfDamagedHead(log: Log, fd: number): number {
-  const { fs } = log.options.ports;
+export function endOfDamagedHead(fs: FileSystem, fd: number): number {
   let end: number | undefined;
   let last = 0;
   new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
     record(buffer, start, lineEnd, headerLength, offset) {
       if (end !== undefined) return;
-      if ((JSON.parse(headerText(buffer, start, headerLength)) as { n?: number }).n !== undefined)
-        end = offset;
+      const decoded = decode(buffer, start, lineEnd, headerLength);
+      if (decoded && isOwn(decoded.header)) end = offset;
       else last = offset + lineEnd - start + 1;
     },
     bad() {},

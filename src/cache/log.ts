@@ -17,12 +17,13 @@ import {
   storageError,
   type FileVisitor,
 } from './files.ts';
+import { decodeOwn, isTime } from './header.ts';
 import { CONTROL, type Operation } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { readTable } from './read-table.ts';
-import { Batch, encodeHeader, headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
+import { Batch, encodeHeader, lineChecksum, parsePayload } from './record.ts';
 import { Space } from './space.ts';
-import type { Effect, Header, QueueState } from './state.ts';
+import type { Damage, Effect, Header, QueueState } from './state.ts';
 import { Syncer } from './syncer.ts';
 import type { SegmentTable } from './table.ts';
 
@@ -94,6 +95,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   #time = 0;
   /** Up to where the file is known to reach. */
   #reach = 0;
+  /** Damage that was met last, and may turn out to be what a restart of the machine has cost. */
+  #untold: Damage | undefined;
 
   constructor(options: LogOptions) {
     this.options = options;
@@ -136,7 +139,7 @@ export class Log<Tag = unknown> implements FileVisitor {
   }
 
   close(): void {
-    this.contents.close();
+    this.contents.end();
     if (this.fd >= 0) this.options.ports.fs.close(this.fd);
     this.fd = -1;
   }
@@ -160,7 +163,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.flight = [];
     const now = this.options.ports.clock.now();
     // A clock that has been tampered with must not make a record that nobody can read.
-    this.#time = Number.isFinite(now) ? now : 0;
+    this.#time = isTime(now) ? now : 0;
   }
 
   /** Adds a record to the batch. */
@@ -272,11 +275,13 @@ export class Log<Tag = unknown> implements FileVisitor {
   }
 
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
-    const header = JSON.parse(headerText(buffer, start, headerLength)) as Header;
+    const decoded = decodeOwn(buffer, start, end, headerLength);
+    if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
+    const { header, payload } = decoded;
+    this.#tellDamage(header.op === 'boot');
     const sealed = this.state.seal !== undefined;
-    const effect = this.#apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () =>
-      parsePayload(payloadText(buffer, start, end, headerLength)),
-    );
+    const checksum = lineChecksum(buffer, start);
+    const effect = this.#apply(header, offset, end - start, headerLength, checksum, () => payload);
     // A note without the seal that it names: was the seal damaged?
     if (header.op === 'next' && !sealed) this.suspicious = true;
     if (header.w !== this.writer || sealed) return;
@@ -295,10 +300,20 @@ export class Log<Tag = unknown> implements FileVisitor {
     effect.message = stored && toMessage(stored, state, options.ports.clock.now());
   }
 
-  bad(_buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+  bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
     if (kind === 'torn') return;
-    this.noteDamage(this.state.segment, offset, offset + end - start);
+    this.#tellDamage(false);
+    const zeros = buffer.subarray(start, end).includes(0);
+    this.#untold = this.state.noteRot(offset, offset + end - start, zeros);
+    // What follows may show that it is none.
+    if (!zeros) this.#tellDamage(false);
     this.suspicious = true;
+  }
+
+  #tellDamage(restarted: boolean): void {
+    const damage = this.#untold;
+    this.#untold = undefined;
+    if (damage && !restarted) this.#report(damage);
   }
 
   #apply(
@@ -321,6 +336,10 @@ export class Log<Tag = unknown> implements FileVisitor {
   noteDamage(segment: number, from: number, to: number, { damage } = this.state): void {
     if (damage.some((known) => known.segment === segment && known.from <= from && known.to >= to)) return;
     damage.push({ segment, from, to });
+    this.#report({ segment, from, to });
+  }
+
+  #report({ segment, from, to }: Damage): void {
     const { queue, folder, report } = this.options;
     const text = `bytes ${from} to ${to} of ${segmentName(segment)} are damaged and were passed over; see queue verify`;
     report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));

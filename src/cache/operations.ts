@@ -104,6 +104,15 @@ export type HeadRecord =
   /** The head is whole: so many records stand before this one. */
   | { op: 'ready'; ctl: 1; records: number };
 
+/**
+ * Behind the seal of a segment that `queue repair` has written anew: these ranges [from, to) held no records, or, where
+ * they are empty, some were missing there. Void to all but `queue verify`, which need not report them again.
+ */
+export interface Mended {
+  op: 'mended';
+  lost: [from: number, to: number][];
+}
+
 export interface HeadStart {
   op: 'head';
   ctl: 1;

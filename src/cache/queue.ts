@@ -18,6 +18,7 @@ import type { Claim, Message } from '../message.ts';
 import { AddGroup, groupAdds } from './adds.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { Endings } from './endings.ts';
+import { storageError } from './files.ts';
 import { History } from './history.ts';
 import type { Journal, Submission } from './journal.ts';
 import type { Draft } from './log.ts';
@@ -101,7 +102,7 @@ export class CacheQueue implements Queue {
   /** The message that stood in the way of an add: when it has gone meanwhile, the way is free. */
   async #duplicate(at: number, message: NewMessage): Promise<Added> {
     await this.#journal.refresh();
-    const there = this.#messageAt(at);
+    const there = await this.#messageAt(at);
     if (there) return { ...there, duplicate: true };
     const [added] = await this.add([message]);
     return added!;
@@ -294,11 +295,19 @@ export class CacheQueue implements Queue {
   // --- Looking and changing -------------------------------------------------------------------------------------
 
   async *find(filter: MessageFilter): AsyncIterable<Message> {
-    await this.#journal.refresh();
-    yield* this.#search.messages(filter);
+    try {
+      await this.#journal.refresh();
+      yield* this.#search.messages(filter);
+    } catch (error) {
+      throw this.#typed(error, 'looking for messages');
+    }
   }
 
-  async update(uuid: string, patch: MessagePatch): Promise<Message | undefined> {
+  update(uuid: string, patch: MessagePatch): Promise<Message | undefined> {
+    return this.#guarded('updating a message', this.#update(uuid, patch));
+  }
+
+  async #update(uuid: string, patch: MessagePatch): Promise<Message | undefined> {
     for (let attempt = 0; attempt < UPDATE_TRIES; attempt++) {
       await this.#journal.refresh();
       const stored = await this.#search.byUuid(uuid);
@@ -337,7 +346,11 @@ export class CacheQueue implements Queue {
     return { op, json: json ?? stored.json };
   }
 
-  async change(change: QueueChange): Promise<number> {
+  change(change: QueueChange): Promise<number> {
+    return this.#guarded('changing the queue', this.#change(change));
+  }
+
+  async #change(change: QueueChange): Promise<number> {
     const count = (effect: Effect): number =>
       effect.kind === 'changed' ? effect.at.length : effect.kind === 'purged' ? effect.count : 0;
     switch (change.type) {
@@ -399,12 +412,17 @@ export class CacheQueue implements Queue {
     return losses;
   }
 
-  endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncIterable<Ending> {
-    return this.#endings.of(uuids, signal);
+  async *endings(uuids: readonly string[], signal: AbortSignal | undefined): AsyncIterable<Ending> {
+    try {
+      yield* this.#endings.of(uuids, signal);
+    } catch (error) {
+      throw this.#typed(error, 'looking for messages');
+    }
   }
 
   inspect(target: { uuid: string } | { alias: string }): Promise<Inspection | undefined> {
-    return new History(this.#journal, this.#search).inspect(target);
+    const history = new History(this.#journal, this.#search);
+    return this.#guarded('looking for a message', history.inspect(target));
   }
 
   async status(): Promise<QueueStatus> {
@@ -418,12 +436,31 @@ export class CacheQueue implements Queue {
 
   // ------------------------------------------------------------------------------------------------------------------
 
-  #messageAt(at: number): Message | undefined {
-    const { state, contents, options } = this.#journal.log;
-    if (!state.lifeOf(at)) return undefined;
-    const stored = contents.read(state, at);
+  /** What the operating system refuses to those that read files by themselves has a type, too. */
+  async #guarded<T>(doing: string, answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      throw this.#typed(error, doing);
+    }
+  }
+
+  #typed(error: unknown, doing: string): QueueError {
+    return storageError(error, doing, this.#name, this.#journal.options.folder);
+  }
+
+  async #messageAt(at: number): Promise<Message | undefined> {
+    const { log } = this.#journal;
+    const read = (): StoredMessage | undefined => log.contents.read(this.#journal.state, at);
+    let stored = read();
+    if (!stored) {
+      // Ended, or carried to another segment meanwhile: looks again.
+      await this.#journal.refresh();
+      if (!this.#journal.state.lifeOf(at)) return undefined;
+      stored = read();
+    }
     if (!stored) throw this.#unreadable(at);
-    return toMessage(stored, state, options.ports.clock.now());
+    return toMessage(stored, this.#journal.state, log.options.ports.clock.now());
   }
 
   #write<T>(

@@ -1,12 +1,13 @@
 /** Completes an unread table: from the segment's index, or by reading the segment. */
 import { segmentName, type FileScanner, type FileVisitor } from './files.ts';
 import { readIndex, writeIndex, type SealName } from './index-file.ts';
-import type { Operation } from './operations.ts';
+import { decodeOwn } from './header.ts';
 import type { Ports } from './ports.ts';
 import { position } from './position.ts';
 import { headerText, lineChecksum } from './record.ts';
 import { bucketOf } from './messages.ts';
 import type { QueueState } from './state.ts';
+import { surveySegment, wasUnsynced } from './survey.ts';
 import type { SegmentTable } from './table.ts';
 
 export interface TableSource {
@@ -69,28 +70,28 @@ async function readSegment({
   const damage: [number, number][] = [];
   const found: { seal?: SealName } = {};
   const aliases = new Map<number, string>();
+  let zeros = false;
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
       // What stands behind the seal has never been a message.
       if (found.seal) return;
       const text = headerText(buffer, start, headerLength);
-      if (text.startsWith('{"op":"seal"')) found.seal = { offset, checksum: lineChecksum(buffer, start) };
-      if (!text.startsWith('{"op":"add"')) return;
-      // Most messages are plain: nothing in their header concerns the table.
-      const plain = !uniqueAlias && !text.includes('"d":') && !text.includes('"x":');
-      const h = plain ? undefined : (JSON.parse(text) as Operation & { op: 'add' });
-      if (h?.a !== undefined && uniqueAlias) aliases.set(position(table.segment, offset), h.a);
-      recall(state, table, {
-        offset,
-        length: end - start,
-        headerLength,
-        due: h?.d,
-        disabled: h?.x === 1,
-        alias: h?.a,
-      });
+      const isSeal = text.startsWith('{"op":"seal"');
+      if (!isSeal && !text.startsWith('{"op":"add"')) return;
+      const header = decodeOwn(buffer, start, end, headerLength)?.header;
+      if (!header) return this.bad(buffer, start, end, 'rot', offset);
+      if (header.op !== 'add') {
+        found.seal = { offset, checksum: lineChecksum(buffer, start) };
+        return;
+      }
+      const { a: alias, d: due, x } = header;
+      if (alias !== undefined && uniqueAlias) aliases.set(position(table.segment, offset), alias);
+      recall(state, table, { offset, length: end - start, headerLength, due, disabled: x === 1, alias });
     },
-    bad(_buffer, start, end, kind, offset) {
-      if (kind === 'rot') damage.push([offset, offset + end - start]);
+    bad(buffer, start, end, kind, offset) {
+      if (kind !== 'rot') return;
+      damage.push([offset, offset + end - start]);
+      zeros ||= buffer.subarray(start, end).includes(0);
     },
   };
   const fd = fs.open(`${folder}/${segmentName(table.segment)}`, 'read');
@@ -106,8 +107,12 @@ async function readSegment({
       // Of all adds, not only of those that are live now: a head that has to be made again may know more of them.
       writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => aliases.get(at));
     }
+    if (!zeros) return damage;
+    // Some of it may never have been on the device.
+    const survey = await surveySegment(ports, fd);
+    const unsynced = new Set(survey.bad.filter((bad) => wasUnsynced(survey, bad)).map(({ from }) => from));
+    return damage.filter(([from]) => !unsynced.has(from));
   } finally {
     fs.close(fd);
   }
-  return damage;
 }

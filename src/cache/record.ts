@@ -161,6 +161,15 @@ export function parsePayload(text: string): Json {
   return text === '' ? null : (JSON.parse(text) as Json);
 }
 
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export interface LineVisitor {
   /** A sound line at `buffer[start, end)`. */
   record(buffer: Buffer, start: number, end: number, headerLength: number): void;
@@ -267,10 +276,5 @@ function damageKind(buffer: Buffer, start: number, end: number): 'torn' | 'rot' 
   if (length < PREFIX) return 'torn';
   if (length >= getHex(buffer, start + 11, 8)) return 'rot';
   if (buffer[end - 1] !== CLOSE) return 'torn';
-  try {
-    JSON.parse(buffer.toString('utf8', start, end));
-    return 'rot';
-  } catch {
-    return 'torn';
-  }
+  return isJson(buffer.toString('utf8', start, end)) ? 'rot' : 'torn';
 }

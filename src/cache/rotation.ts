@@ -49,6 +49,8 @@ export class Rotation {
   /** Writers that seal at the very same size would all make a head. */
   readonly #jitter: number;
   #prepared: Temporary | undefined;
+  /** The finished head that a note of this handle names. It is the log's from then on: not to be written to, nor removed. */
+  #noted: { random: string; path: string } | undefined;
   /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
   #maySeal = true;
   #nextTry = 0;
@@ -130,9 +132,11 @@ export class Rotation {
     const { fs } = options.ports;
     try {
       const fd = fs.open(`${options.folder}/${segmentName(segment)}`, 'read');
-      const { size } = fs.stat(fd);
-      fs.close(fd);
-      return size;
+      try {
+        return fs.stat(fd).size;
+      } finally {
+        fs.close(fd);
+      }
     } catch (error) {
       if (isGone(error)) return 0;
       throw error;
@@ -143,7 +147,8 @@ export class Rotation {
   async follow(): Promise<void> {
     const log = this.#log;
     const { fs, clock } = log.options.ports;
-    for (let waited = 0; log.state.successor === undefined; waited += 2) {
+    // Read anew, the seal may turn out to have rotted.
+    for (let waited = 0; log.state.seal && log.state.successor === undefined; waited += 2) {
       if (this.#newerExists()) return this.reload();
       if (!this.#prepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
@@ -159,8 +164,11 @@ export class Rotation {
     const { folder } = log.options;
     const table = state.tables.get(state.segment);
     const next = state.segment + 1;
-    const made = this.#prepared?.random === successor;
-    this.#abandonPrepared(successor);
+    const noted = this.#noted;
+    const made = noted?.random === successor;
+    this.#noted = undefined;
+    if (noted && !made) this.#discard(noted.path);
+    this.#abandonPrepared();
     // A head must never know more than the disk.
     await log.synced();
     try {
@@ -209,20 +217,21 @@ export class Rotation {
   }
 
   close(): void {
-    this.#abandonPrepared(undefined);
+    this.#abandonPrepared();
   }
 
   /** Lets the prepared file go: it was made for the successor of this segment and no other. */
-  #abandonPrepared(chosen: string | undefined): void {
+  #abandonPrepared(): void {
     if (!this.#prepared) return;
     this.#log.options.ports.fs.close(this.#prepared.fd);
-    if (this.#prepared.random !== chosen) this.#discard(this.#prepared.path);
+    this.#discard(this.#prepared.path);
     this.#prepared = undefined;
   }
 
   /** This handle has slept through rotations: the newest head is the truth. */
   async reload(): Promise<void> {
-    this.#abandonPrepared(undefined);
+    this.#abandonPrepared();
+    this.#noted = undefined;
     const { fs } = this.#log.options.ports;
     const newest = listSegments(fs, this.#log.options.folder).at(-1);
     if (newest === undefined || newest <= this.#log.state.segment) {
@@ -349,7 +358,15 @@ export class Rotation {
     }
   }
 
+  /** Makes the head and notes it. Where only the note has failed, it is written again: it may be in the log after all. */
   async #makeSuccessor(): Promise<void> {
+    const log = this.#log;
+    this.#noted ??= await this.#writeSuccessor();
+    const { offset, checksum } = log.state.seal!;
+    await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });
+  }
+
+  async #writeSuccessor(): Promise<{ random: string; path: string }> {
     const log = this.#log;
     const { fs, clock } = log.options.ports;
     const { state } = log;
@@ -377,11 +394,12 @@ export class Rotation {
       await log.synced();
     } catch (error) {
       // Not to be tried again with the same file: after a failed flush its pages may be gone.
-      this.#abandonPrepared(undefined);
+      this.#abandonPrepared();
       throw storageError(error, 'writing the next head', queue, temporary.path);
     }
-    const { offset, checksum } = state.seal!;
-    await log.appendNow({ op: 'next', ctl: 1, r: temporary.random, at: offset, crc: checksum });
+    fs.close(temporary.fd);
+    this.#prepared = undefined;
+    return { random: temporary.random, path: temporary.path };
   }
 
   #notOurs(): QueueError {

@@ -7,10 +7,11 @@ import type { Message } from '../message.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { isGone, segmentName } from './files.ts';
 import type { Journal } from './journal.ts';
-import type { Operation, Place } from './operations.ts';
+import { decode } from './header.ts';
+import type { HeadRecord, Mended } from './operations.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
-import { asciiJson, headerText, scanLines } from './record.ts';
-import type { QueueState } from './state.ts';
+import { asciiJson, scanLines } from './record.ts';
+import type { Header, QueueState } from './state.ts';
 import type { SegmentTable } from './table.ts';
 
 const NEWLINE = 10;
@@ -52,6 +53,7 @@ export class Search {
       }
       for (const found of stored) {
         const message = found && toMessage(found, state, options.ports.clock.now());
+        if (found && !message) this.#reportUnreadable(found.at);
         if (message && matches(message, filter)) yield message;
       }
       await options.ports.clock.yield();
@@ -206,8 +208,9 @@ export class Search {
           scanLines(buffer, start, lineEnd + 1, {
             record: (_, recordStart, recordEnd, headerLength) => {
               if (hit < recordStart || hit >= recordEnd) return;
-              const header = headerText(buffer, recordStart, headerLength);
-              const at = this.#messageOf(header, position(segment, from + recordStart));
+              const decoded = decode(buffer, recordStart, recordEnd, headerLength);
+              const place = position(segment, from + recordStart);
+              const at = decoded && this.#messageOf(decoded.header, place);
               if (at !== undefined) found.add(at);
             },
             bad() {},
@@ -223,8 +226,7 @@ export class Search {
   }
 
   /** The live message whose content is, or was, the record at `place`. */
-  #messageOf(text: string, place: number): number | undefined {
-    const header = JSON.parse(text) as Operation | { op: 'carry'; p: Place };
+  #messageOf(header: Header | HeadRecord | Mended, place: number): number | undefined {
     if (header.op !== 'add' && header.op !== 'update' && header.op !== 'carry') return undefined;
     const at = header.op === 'add' ? place : position(...header.p);
     return this.#journal.state.lifeOf(at) ? at : undefined;

@@ -74,6 +74,10 @@ export class QueueState extends Messages {
   successor: string | undefined;
   readonly writers = new Map<string, Writer>();
   readonly damage: Damage[] = [];
+  /** Offset below which this segment is known to have been on the device, as its records say. */
+  #synced = 0;
+  /** Of the damage: what holds zeros, as nobody writes them. */
+  #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
   /** Each is told of the outcomes of the messages whose uuids it holds. No part of what the log says. */
   watchers: ReadonlySet<Map<string, OutcomeEntry | undefined>> = new Set();
@@ -90,6 +94,28 @@ export class QueueState extends Messages {
     this.digest = 0;
     this.seal = undefined;
     this.successor = undefined;
+    this.#synced = 0;
+    this.#zeros = [];
+  }
+
+  /**
+   * Bytes [from, to) of the current segment are rot. `zeros`: there are zeros among them; should a restart of the machine
+   * follow that finds nothing said of a flush of them, they were lost before they were on the device, and are no damage.
+   * Undefined: no damage in any case. Behind a seal nothing but notes stands, and those are made again.
+   */
+  noteRot(from: number, to: number, zeros: boolean): Damage | undefined {
+    if (zeros && this.seal) return undefined;
+    const damage = { segment: this.segment, from, to };
+    this.damage.push(damage);
+    if (zeros) this.#zeros.push(damage);
+    return damage;
+  }
+
+  #restarted(id: string): void {
+    this.boot = id;
+    const lost = this.#zeros.filter(({ from }) => from >= this.#synced);
+    this.#zeros = [];
+    for (const damage of lost) this.damage.splice(this.damage.indexOf(damage), 1);
   }
 
   /**
@@ -137,6 +163,7 @@ export class QueueState extends Messages {
       return NONE;
     }
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
+    if (h.s !== undefined && h.s > this.#synced) this.#synced = h.s;
     if (effect !== NONE) {
       if (effect.kind !== 'duplicate' && effect.kind !== 'full') this.modified = Math.max(this.modified, h.t);
       this.digest = (Math.imul(this.digest ^ offset, 0x9e3779b1) + weight(effect)) | 0;
@@ -241,7 +268,7 @@ export class QueueState extends Messages {
         this.writers.set(h.w, { who: h.who, durability: h.dur });
         return NONE;
       case 'boot':
-        this.boot = h.id;
+        this.#restarted(h.id);
         return NONE;
       case 'create':
         return this.#create(h, payload() as unknown as HeadPayload);

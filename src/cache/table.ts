@@ -235,16 +235,19 @@ export class SegmentTable {
   }
 
   #isFreshUnread(offset: number): boolean {
-    if (this.#touched.has(offset)) return false;
-    // The last run that begins at or before the offset.
-    let low = 0;
-    let high = this.#runs.length / 2 - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      if (this.#runs[middle * 2]! > offset) high = middle - 1;
-      else if (this.#runs[middle * 2 + 1]! < offset) low = middle + 1;
-      else return false;
-    }
-    return true;
+    return !this.#touched.has(offset) && !isInRuns(this.#runs, offset);
   }
+}
+
+/** Whether one of the inclusive runs [from, to, from, to, …], ascending, holds the offset. */
+export function isInRuns(runs: readonly number[], offset: number): boolean {
+  let low = 0;
+  let high = runs.length / 2 - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    if (runs[middle * 2]! > offset) high = middle - 1;
+    else if (runs[middle * 2 + 1]! < offset) low = middle + 1;
+    else return true;
+  }
+  return false;
 }

@@ -3,7 +3,8 @@
  * may run beside producers and workers.
  */
 import { basename } from 'node:path';
-import { QueueError } from '../errors.ts';
+import { QueueError, quote } from '../errors.ts';
+import { Contents } from './contents.ts';
 import {
   errorCode,
   FileScanner,
@@ -14,16 +15,17 @@ import {
   segmentName,
   storageError,
   temporaryName,
-  type FileVisitor,
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { readIndex } from './index-file.ts';
 import { nodePorts } from './node-ports.ts';
-import type { HeadRecord, Operation, Written } from './operations.ts';
 import type { Ports } from './ports.ts';
-import { headerText, lineChecksum, parsePayload, payloadText } from './record.ts';
+import { offsetOf, segmentOf } from './position.ts';
 import { readTable } from './read-table.ts';
-import type { Header, QueueState } from './state.ts';
+import { replay } from './replay.ts';
+import type { QueueState } from './state.ts';
+import { openGaps, surveySegment, wasUnsynced, type BadRange, type Survey } from './survey.ts';
+import { toPlace } from './where.ts';
 
 interface SegmentReport {
   file: string;
@@ -34,7 +36,7 @@ interface SegmentReport {
   torn: number;
 }
 
-interface DamageReport {
+export interface DamageReport {
   file: string;
   /** Bytes [from, to) of the file. */
   from: number;
@@ -79,28 +81,16 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
   }
 }
 
-interface BadRange {
-  from: number;
-  to: number;
-  uuid: string | undefined;
-  blank: boolean;
-  /** Whether there are zeros in it, as a power cut leaves them. */
-  zeros: boolean;
-  /** Behind the seal: nothing but notes stands there. */
-  note: boolean;
-}
+const UNSYNCED = 'lost before it was synced: the machine was restarted, or a flush had failed';
+const DETAILS: Record<BadRange['what'], string> = {
+  changed: 'these bytes are not what was written',
+  blank: 'zeros where records were',
+  foreign: 'not written by Coda: the checksum is right, but it is no record, or its message no JSON',
+};
 
-/** What one pass over a segment's bytes shows. */
-interface Survey {
-  report: SegmentReport;
-  bad: BadRange[];
-  /** Gaps in the numbering of a writer's records: where it goes on, and how many are not there. */
-  gaps: { offset: number; count: number; writer: string; from: number }[];
-  /** Offsets of restarts of the machine, and what was known to be synced before each. */
-  boots: { offset: number; synced: number }[];
-  synced: number;
-  /** Sealed because a flush failed: what lived in it was moved to the next head. */
-  failedSync: boolean;
+/** A file that is missing has no bytes to be within. */
+function isWithin(offset: number, { from, to, kind }: DamageReport): boolean {
+  return (kind === 'missing' && to === 0) || (from <= offset && offset < to);
 }
 
 class Verification {
@@ -108,6 +98,8 @@ class Verification {
   readonly #ports: Ports;
   readonly #scanner: FileScanner;
   readonly #report: VerifyReport;
+  /** The predecessor that the newest head names. */
+  #restsOn: number | undefined;
 
   constructor(folder: string, queue: string, ports: Ports) {
     this.#folder = folder;
@@ -131,9 +123,9 @@ class Verification {
     let previous: QueueState | undefined;
     for (const segment of segments)
       previous = await this.#verifySegment(segment, segment === newest, previous);
-    if (newest !== undefined && newest > 1 && !segments.includes(newest - 1)) {
+    if (this.#restsOn !== undefined && !segments.includes(this.#restsOn)) {
       this.#missing(
-        newest - 1,
+        this.#restsOn,
         'the predecessor of the newest segment, which is kept to make its head again',
       );
     }
@@ -184,35 +176,69 @@ class Verification {
       throw error;
     }
     try {
-      const survey = await this.#survey(fd, file);
-      this.#report.segments.push(survey.report);
-      this.#judge(survey, newest);
+      const survey = await surveySegment(this.#ports, fd);
+      const { records, bytes, sealed, torn } = survey;
+      this.#report.segments.push({ file, records, bytes, sealed, torn });
+      this.#judge(file, survey, newest);
       const head = loadHead(fs, fd, segment, 0, path);
+      // What is missing of the newest head is made from the one before.
+      this.#restsOn = newest && segment > 1 ? segment - 1 : undefined;
+      if (!newest && !survey.sealed && survey.bad.length === 0 && !survey.tail)
+        this.#missing(segment, 'its seal, and perhaps more: the file has been cut');
+      // Of a mended segment nothing but its messages is needed any more, and its records lead to nothing.
+      if (survey.mended) return undefined;
       if (!head) {
         this.#damage({
           file,
           from: 0,
           to: 0,
           kind: 'head',
-          detail: 'the head is damaged; it can be made again from the predecessor',
+          detail: 'the head is damaged; it is made again from the predecessor, if that is sound',
         });
         return undefined;
       }
+      this.#restsOn = head.start.prev?.segment;
       this.#compare(file, head, previous);
       const state = await this.#replay(fd, head, newest);
       if (newest && state) {
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
         for (const reference of head.references) {
-          if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file') {
+          const gone = fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file';
+          // Where others have gone on meanwhile, it was spent and deleted.
+          if (gone && newestSegment(fs, this.#folder) === segment) {
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);
           }
         }
+        await this.#checkContents(state);
         this.#checkSuccessor(state);
       }
       return state;
     } finally {
       fs.close(fd);
     }
+  }
+
+  /** What is more than an add, or older than the last segments, may lie where no table looks. */
+  async #checkContents(state: QueueState): Promise<void> {
+    const contents = new Contents(this.#ports.fs, this.#folder);
+    let count = 0;
+    try {
+      for (const [at, { place }] of state.touched) {
+        if (++count % 1000 === 0) await this.#ports.clock.yield();
+        if (!contents.read(state, at)) this.#missContent(at, place);
+      }
+    } finally {
+      contents.close();
+    }
+  }
+
+  #missContent(at: number, place: number): void {
+    const offset = offsetOf(place);
+    const file = segmentName(segmentOf(place));
+    // Reported as what it is.
+    if (this.#report.damage.some((known) => known.file === file && isWithin(offset, known))) return;
+    const detail = `what message ${toPlace(at).join('/')} holds is not there`;
+    this.#damage({ file, from: offset, to: offset, kind: 'missing', detail });
   }
 
   /** A successor that the log has chosen exists, under its temporary name or its own. */
@@ -225,95 +251,33 @@ class Verification {
     this.#missing(segment + 1, 'the log has chosen this segment as the next one');
   }
 
-  async #survey(fd: number, file: string): Promise<Survey> {
-    const survey: Survey = {
-      report: { file, records: 0, bytes: 0, sealed: false, torn: 0 },
-      bad: [],
-      gaps: [],
-      boots: [],
-      synced: 0,
-      failedSync: false,
-    };
-    const writers = new Map<string, { n: number; end: number }>();
-    const visitor: FileVisitor = {
-      record(buffer, start, end, headerLength, offset) {
-        survey.report.records++;
-        const header = JSON.parse(headerText(buffer, start, headerLength)) as
-          | (Operation & Written)
-          | (HeadRecord & { w?: undefined });
-        if (header.w === undefined) return;
-        const { n, end: from } = writers.get(header.w) ?? { n: 0, end: 0 };
-        if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
-        writers.set(header.w, { n: header.n, end: offset + end - start });
-        if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
-        if (header.op === 'seal' && header.why === 'sync' && !survey.report.sealed) survey.failedSync = true;
-        if (header.op === 'unsound') survey.failedSync = true;
-        if (header.op === 'seal') survey.report.sealed = true;
-        if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
-      },
-      bad(buffer, start, end, kind, offset) {
-        if (kind === 'torn') {
-          survey.report.torn++;
-          return;
-        }
-        const text = buffer.toString('latin1', start, Math.min(end, start + 400));
-        const uuid = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/.exec(text)?.[1];
-        const blank = buffer.subarray(start, end).every((byte) => byte === 0);
-        const zeros = buffer.subarray(start, end).includes(0);
-        const note = survey.report.sealed;
-        survey.bad.push({ from: offset, to: offset + end - start, uuid, blank, zeros, note });
-      },
-    };
-    const { size } = this.#ports.fs.stat(fd);
-    survey.report.bytes = size;
-    for (let at = 0; at < size;) {
-      const next = this.#scanner.chunk(fd, at, size, visitor);
-      if (next === at) break;
-      at = next;
-      await this.#ports.clock.yield();
+  /** Tells rot from what a power cut took before it was synced. */
+  #judge(file: string, survey: Survey, newest: boolean): void {
+    // A sealed segment is synced before its successor gets its name.
+    const synced = survey.sealed && !newest ? Infinity : survey.synced;
+    // Behind the seal it is a note, or what has never counted.
+    const { tail, sealed } = survey;
+    const cut = !newest && tail && (!sealed || tail.zeros) ? [tail] : [];
+    if (newest && tail?.zeros) this.#judgeTail(file, survey, tail);
+    for (const bad of [...survey.bad, ...cut]) {
+      const { from, to, uuid } = bad;
+      const unsynced = wasUnsynced(survey, bad);
+      const detail = unsynced ? UNSYNCED : DETAILS[bad.what];
+      const kind = unsynced ? 'torn' : 'rot';
+      this.#damage({ file, from, to, kind, acknowledged: !unsynced && synced >= to, uuid, detail });
     }
-    return survey;
+    for (const { offset, count, writer, unsynced } of openGaps(survey)) {
+      const detail = `${count} record${count === 1 ? '' : 's'} of writer ${quote(writer)} missing before this place`;
+      const kind = unsynced ? 'torn' : 'missing';
+      this.#damage({ file, from: offset, to: offset, kind, acknowledged: synced >= offset, detail });
+    }
   }
 
-  /** Tells rot from what a power cut took before it was synced. */
-  #judge(survey: Survey, newest: boolean): void {
-    const { file, sealed } = survey.report;
-    // A sealed segment is synced before its successor gets its name.
-    const synced = sealed && !newest ? Infinity : survey.synced;
-    for (const { from, to, uuid, blank, zeros, note } of survey.bad) {
-      const boot = survey.boots.find(({ offset }) => offset >= to);
-      const unsynced = zeros && (note || survey.failedSync || (boot !== undefined && boot.synced <= from));
-      const detail = unsynced
-        ? 'lost before it was synced: the machine was restarted, or a flush had failed'
-        : blank
-          ? 'zeros where records were'
-          : 'these bytes are not what was written';
-      this.#damage({
-        file,
-        from,
-        to,
-        kind: unsynced ? 'torn' : 'rot',
-        acknowledged: !unsynced && synced >= to,
-        uuid,
-        detail,
-      });
-    }
-    for (const { offset, count, writer, from } of survey.gaps) {
-      // A damaged line in between is the reason, and reported.
-      if (survey.bad.some((bad) => bad.from >= from && bad.to <= offset)) continue;
-      const boot =
-        survey.boots.some((candidate) => candidate.offset >= from && candidate.offset <= offset) ||
-        survey.failedSync;
-      const detail = `${count} record${count === 1 ? '' : 's'} of writer ${writer} missing before this place`;
-      this.#damage({
-        file,
-        from: offset,
-        to: offset,
-        kind: boot ? 'torn' : 'missing',
-        acknowledged: synced >= offset,
-        detail,
-      });
-    }
+  /** In the segment in use. Nobody writes zeros: they stand for what a power cut has taken, if it was not on the device. */
+  #judgeTail(file: string, { synced }: Survey, { from, to, uuid, what }: BadRange): void {
+    const kind = from >= synced ? 'torn' : 'rot';
+    const detail = kind === 'torn' ? UNSYNCED : DETAILS[what];
+    this.#damage({ file, from, to, kind, acknowledged: kind === 'rot', uuid, detail });
   }
 
   /** What the head says must be what following its predecessor to the seal leads to. */
@@ -350,26 +314,7 @@ class Verification {
       }
     }
     state.recount();
-    const visitor: FileVisitor = {
-      record(buffer, start, end, headerLength, offset) {
-        const header = JSON.parse(headerText(buffer, start, headerLength)) as Header;
-        state.apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () =>
-          parsePayload(payloadText(buffer, start, end, headerLength)),
-        );
-      },
-      // Behind a hole the rules are lenient.
-      bad(_buffer, start, end, kind, offset) {
-        if (kind === 'rot')
-          state.damage.push({ segment: state.segment, from: offset, to: offset + end - start });
-      },
-    };
-    const { size } = this.#ports.fs.stat(fd);
-    for (let at = head.end; at < size;) {
-      const next = this.#scanner.chunk(fd, at, size, visitor);
-      if (next === at || (state.seal && !newest)) break;
-      at = next;
-      await this.#ports.clock.yield();
-    }
+    await replay(this.#ports, fd, state, { from: head.end });
     return complete || newest ? state : undefined;
   }
 

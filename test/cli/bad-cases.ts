@@ -27,6 +27,7 @@ const CASES: Readonly<Record<string, Case>> = {
   enable: { right: (queue) => [queue, ALIAS.disabled] },
   disable: { right: (queue) => [queue, ALIAS.ready] },
   verify: { right: (queue) => [queue] },
+  repair: { right: (queue) => [queue, '--dry-run'] },
   check: { right: (queue) => [queue], code: 1 },
   retry: { right: (queue) => [queue, ALIAS.failed] },
   cancel: { right: (queue) => [queue, ALIAS.claimed, '--reason', HOSTILE] },

@@ -160,6 +160,15 @@ async function expectDrained(manager: QueueManager, kept: ReadonlyMap<string, Me
   expect(rest.filter(({ state, disabled }) => state === 'ready' && !disabled)).toEqual([]);
 }
 
+/** A typed error that is no defect in disguise: one of storage is one of the operating system's. */
+export function expectTypedError(error: unknown): QueueError {
+  if (!(error instanceof QueueError)) throw error;
+  const { cause } = error;
+  if (cause instanceof Error && !(cause instanceof QueueError) && !('code' in cause)) throw cause;
+  if (cause instanceof TypeError || cause instanceof RangeError || cause instanceof SyntaxError) throw cause;
+  return error;
+}
+
 /** Opening it and asking for its messages is refused, in so many words. */
 export async function expectRefused(
   specimen: Specimen,

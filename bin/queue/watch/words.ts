@@ -26,7 +26,7 @@ export function troubles(status: QueueStatus, found: Found, now: number): Troubl
   const said: Trouble[] = [];
   if (damaged > 0) {
     const text = counted(damaged, 'damaged record');
-    said.push({ topic: 'damaged', style: 'red', text, hint: `queue verify ${queue}` });
+    said.push({ topic: 'damaged', style: 'red', text, hint: `queue repair ${queue} --dry-run` });
   }
   if (counts.failed > 0) {
     const last = lastFailure(found, counts.failed);

@@ -1,0 +1,149 @@
+import type { Command } from 'commander';
+import { nodePorts } from '../../src/cache/node-ports.ts';
+import { planRepair, repairQueue, type RepairOptions } from '../../src/cache/repair.ts';
+import { alone } from '../../src/cache/repair/lock.ts';
+import { discard, keptOf, type Kept } from '../../src/cache/repair/quarantine.ts';
+import type { RepairReport } from '../../src/cache/repair/report.ts';
+import type { CommonOptions } from '../cli.ts';
+import { confirm, messagesIn, YES } from '../confirm.ts';
+import { EXIT } from '../exit-codes.ts';
+import { counted, grouped, note, print, safe, safeJson, styled } from '../output.ts';
+import { filesOf, orNamingOthers } from './files.ts';
+
+interface Options extends CommonOptions {
+  dryRun?: true;
+  discard?: true;
+  yes?: true;
+  json?: true;
+}
+
+export function repairCommand(program: Command): void {
+  program
+    .command('repair <queue>')
+    .description('make a damaged queue whole again from what is sound in its files')
+    .option('--dry-run', 'only say what would be done')
+    .option('--discard', 'delete the copies of old files that earlier repairs have kept')
+    .option(...YES)
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `
+It keeps every message that sound records tell of, in its place in line; one of which it is not known
+whether it has ended is delivered again. Stop the queue's workers first. A copy of all files, and a report,
+stay in .quarantine below the folder of the queues, until --discard.
+
+Exits 0 when the queue is sound, 75 while processes use it.
+
+Examples:
+  queue repair invoices --dry-run
+  queue repair invoices
+  queue repair invoices --discard`,
+    )
+    .action(async (queue: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      const { folder, keepOutcomes } = await filesOf(queue, options);
+      if (options.discard) return discardKept(queue, folder, options);
+      const plan = await orNamingOthers(queue, options, planRepair(folder, { keepOutcomes }));
+      if (plan.outcome === 'sound' || options.dryRun) return tell(plan, options);
+      if (plan.pids.length === 0 && !(await confirm(options.yes, async () => questionOf(plan)))) {
+        process.exitCode = EXIT.failure;
+        return;
+      }
+      await tell(
+        await alone(folder, () => repairQueue(folder, { keepOutcomes } satisfies RepairOptions)),
+        options,
+      );
+    });
+}
+
+function questionOf(plan: RepairReport): string {
+  return `Repair ${plan.queue}? It keeps ${messagesIn(plan.counts)} and loses ${lostIn(plan)}.`;
+}
+
+function lostIn({ lost }: RepairReport): string {
+  const count = lost.reduce((sum, each) => sum + each.count, 0);
+  return count === 0 ? 'no message' : counted(count, 'message');
+}
+
+async function tell(report: RepairReport, { json }: Options): Promise<void> {
+  if (json) await print(safeJson(report));
+  else for (const line of inWords(report)) await print(line);
+  if (report.pids.length > 0 && report.outcome !== 'sound') {
+    const who = report.pids.map((pid) => `process ${pid}`).join(', ');
+    note(`${report.queue} is in use by ${who}: stop them before a repair`);
+  }
+  if (report.outcome === 'in use') process.exitCode = EXIT.tryAgain;
+  if (report.sound === false) process.exitCode = EXIT.failure;
+}
+
+function inWords(report: RepairReport): string[] {
+  const {
+    queue,
+    outcome,
+    counts,
+    doubtful,
+    outdated,
+    exists,
+    optionsKnown,
+    lost,
+    segments,
+    quarantine,
+    sound,
+  } = report;
+  if (outcome === 'sound') return [`${queue}: ${styled('bold', 'sound')}, nothing to repair`];
+  if (outcome === 'in use') return [`${queue}: nothing was done`];
+  const done = outcome === 'repaired';
+  const files = (fate: string): string =>
+    segments
+      .filter((segment) => segment.fate === fate)
+      .map(({ file }) => file)
+      .join(', ') || 'none';
+  return [
+    `${queue}: ${styled('bold', done ? 'repaired' : 'can be repaired')}`,
+    `${done ? 'kept' : 'keeps'} ${messagesIn(counts)}`,
+    ...(doubtful > 0
+      ? [`  of which ${grouped(doubtful)} may have ended before: they are delivered again`]
+      : []),
+    ...(outdated.length > 0
+      ? [`  of which ${grouped(outdated.length)} have only an earlier content left: they stand as failed`]
+      : []),
+    ...(exists
+      ? []
+      : [styled('red', `nothing sound says that ${queue} exists: queue create ${queue} makes it anew`)]),
+    ...(optionsKnown ? [] : [styled('red', 'its options and attributes are lost: it has none now')]),
+    `${done ? 'lost' : 'loses'} ${lostIn(report)}`,
+    ...lost.map(({ file, count, position, uuid, why }) => {
+      const which = uuid ?? (position ? `position ${position.join('/')}` : `${grouped(count)} in ${file}`);
+      return styled('red', `  ${safe(which)}: ${safe(why)}`);
+    }),
+    `files: mended ${files('mended')}; removed ${files('removed')}; new ${files('new')}`,
+    ...(quarantine === undefined
+      ? ['nothing was changed: this was a dry run']
+      : [`report and old files: ${safe(quarantine)}`, `when all is well: queue repair ${queue} --discard`]),
+    ...(sound === false ? [styled('red', `not sound yet: queue verify ${queue}`)] : []),
+  ];
+}
+
+async function discardKept(queue: string, folder: string, options: Options): Promise<void> {
+  const kept = keptOf(nodePorts, folder);
+  const size = `${counted(kept.length, 'copy').replace('copys', 'copies')} (${grouped(bytesOf(kept))} bytes)`;
+  if (kept.length > 0 && !options.dryRun) {
+    const loses = async (): Promise<string> =>
+      `Discard what repairs of ${queue} have kept? It loses ${size} of its old files, with their reports.`;
+    if (!(await confirm(options.yes, loses))) {
+      process.exitCode = EXIT.failure;
+      return;
+    }
+    await discard(nodePorts, kept);
+  }
+  if (options.json)
+    return print(
+      safeJson({ queue, discarded: options.dryRun ? [] : kept, kept: options.dryRun ? kept : [] }),
+    );
+  const what = options.dryRun ? 'would discard' : 'discarded';
+  await print(kept.length === 0 ? `${queue}: nothing is kept in quarantine` : `${queue}: ${what} ${size}`);
+}
+
+function bytesOf(kept: readonly Kept[]): number {
+  return kept.reduce((sum, { bytes }) => sum + bytes, 0);
+}

@@ -1,0 +1,69 @@
+/**
+ * Messages whose own record is lost, as far as other records speak of them. An update holds a whole message; a claim or a
+ * settle at least says that there was one.
+ */
+import { born } from '../../message.ts';
+import { offsetOf, position, segmentOf } from '../position.ts';
+import type { Header, QueueState } from '../state.ts';
+import { eachMessage } from '../where.ts';
+
+export class Hearsay {
+  /** Whether what stood at a position is damaged, or gone with its file. */
+  readonly #isLost: (segment: number, offset: number) => boolean;
+  /** Positions that sound records name, of messages that the state does not know; those that ended are told so. */
+  readonly #named = new Map<number, 'there' | 'ended'>();
+
+  constructor(isLost: (segment: number, offset: number) => boolean) {
+    this.#isLost = isLost;
+  }
+
+  /** To be told of each record before it is applied. */
+  hear(h: Header, state: QueueState): void {
+    switch (h.op) {
+      case 'update': {
+        const at = position(...h.p);
+        if (!this.#isUnknown(at, state) || this.#named.get(at) === 'ended') return;
+        // Whoever wrote it had read the message; if it has ended in between, it is delivered again.
+        state.restore(at, born(h.d ?? undefined, h.x === 1), position(...h.at), 0, 0);
+        this.#named.delete(at);
+        return;
+      }
+      case 'remove':
+        return this.#name(position(...h.p), 'ended', state);
+      case 'set':
+      case 'cancel':
+        return this.#name(position(...h.p), 'there', state);
+      case 'purge':
+        for (const at of this.#named.keys()) this.#named.set(at, 'ended');
+        return;
+      case 'done':
+        return eachMessage(h.c, (at) => this.#name(at, 'ended', state));
+      case 'claim':
+      case 'renew':
+      case 'fail':
+      case 'release':
+      case 'lapse':
+      case 'retry':
+        return eachMessage(h.c ?? [], (at) => this.#name(at, 'there', state));
+      default:
+      // Says nothing of a message; or its operation is not known, and nothing of it either.
+    }
+  }
+
+  /** Positions of messages that are known to have been there, and not to have ended. */
+  get missing(): number[] {
+    return [...this.#named].filter(([, what]) => what === 'there').map(([at]) => at);
+  }
+
+  hasEnded(at: number): boolean {
+    return this.#named.get(at) === 'ended';
+  }
+
+  #name(at: number, what: 'there' | 'ended', state: QueueState): void {
+    if (this.#isUnknown(at, state) && this.#named.get(at) !== 'ended') this.#named.set(at, what);
+  }
+
+  #isUnknown(at: number, state: QueueState): boolean {
+    return !state.lifeOf(at) && this.#isLost(segmentOf(at), offsetOf(at));
+  }
+}

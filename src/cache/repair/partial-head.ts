@@ -1,0 +1,216 @@
+/**
+ * What a damaged head still tells, for where nothing is left to make it again from. A head is written in a fixed order,
+ * and says how many records it has: so it is known of what kind those may be that are lost.
+ */
+import { FRESH, type Json, type TryError } from '../../message.ts';
+import type { FileScanner, FileVisitor } from '../files.ts';
+import { decode, isOwn } from '../header.ts';
+import { checkVersion, leaseOf, lifeOf } from '../head.ts';
+import type { HeadPayload, HeadRecord, HeadStart, OutcomeEntry, TouchedRecord } from '../operations.ts';
+import type { FileSystem } from '../ports.ts';
+import { offsetOf, position, segmentOf } from '../position.ts';
+import type { QueueState } from '../state.ts';
+import { isInRuns } from '../table.ts';
+
+const ORDER: Record<HeadRecord['op'], number> = {
+  head: 0,
+  carry: 1,
+  segment: 2,
+  runs: 2,
+  touched: 3,
+  registered: 4,
+  damage: 5,
+  outcomes: 6,
+  ready: 7,
+};
+
+interface Sound {
+  header: HeadRecord;
+  payload: Json;
+  /** Where it stands in the file. */
+  offset: number;
+  length: number;
+  headerLength: number;
+}
+
+export interface PartialHead {
+  start: { header: HeadStart; payload: HeadPayload } | undefined;
+  /** Runs of what is not fresh. `whole`: none of them is missing. */
+  tables: Map<number, { fresh: number; runs: number[]; whole: boolean }>;
+  touched: { header: TouchedRecord; errors: TryError[] }[];
+  /** Contents that were moved into it. */
+  carried: Map<number, { offset: number; length: number; headerLength: number }>;
+  others: Sound[];
+  /** Whether a segment's runs, or a touched message, may be among what is lost. */
+  lacks: { tables: boolean; touched: boolean };
+}
+
+/** Reads the sound records of the open file that stand before `end`. Errors: JOURNAL_NEWER. */
+export function readPartialHead(
+  fs: FileSystem,
+  scanner: FileScanner,
+  fd: number,
+  end: number,
+  path: string,
+): PartialHead {
+  /** Undefined where something bad stands. */
+  const found: (Sound | undefined)[] = [];
+  const visitor: FileVisitor = {
+    record(buffer, start, lineEnd, headerLength, offset) {
+      const decoded = offset < end ? decode(buffer, start, lineEnd, headerLength) : undefined;
+      if (offset >= end) return;
+      if (decoded && !isOwn(decoded.header) && decoded.header.op !== 'mended')
+        found.push({ ...decoded, header: decoded.header, offset, length: lineEnd - start, headerLength });
+      else found.push(undefined);
+    },
+    bad(_buffer, _start, _end, _kind, offset) {
+      if (offset < end) found.push(undefined);
+    },
+  };
+  scanner.all(fd, 0, fs.stat(fd).size, visitor);
+  return sorted(found, path);
+}
+
+function sorted(found: (Sound | undefined)[], path: string): PartialHead {
+  const head: PartialHead = {
+    start: undefined,
+    tables: new Map(),
+    touched: [],
+    carried: new Map(),
+    others: [],
+    lacks: lacksOf(found),
+  };
+  let open: { segment: number; runs: number[]; whole: boolean } | undefined;
+  for (const record of found) {
+    // What is missing here may be the rest of the runs before it.
+    if (!record && open) open.whole = false;
+    if (!record) continue;
+    const { header, payload } = record;
+    if (header.op === 'head') {
+      checkVersion(header, path);
+      head.start = { header, payload: payload as unknown as HeadPayload };
+    } else if (header.op === 'segment') {
+      const table = { segment: header.segment, fresh: header.fresh, runs: [...header.runs], whole: true };
+      head.tables.set(header.segment, table);
+      open = table;
+    } else if (header.op === 'runs') {
+      if (open?.segment === header.segment) open.runs.push(...header.runs);
+    } else if (header.op === 'touched') {
+      open = undefined;
+      head.touched.push({ header, errors: (payload as unknown as TryError[] | null) ?? [] });
+    } else if (header.op === 'carry') head.carried.set(position(...header.p), record);
+    else head.others.push(record);
+  }
+  return head;
+}
+
+/** Of what kinds the missing records may be: those that belong between their sound neighbours. */
+function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
+  const sound = found.filter((record) => record !== undefined);
+  const last = sound.at(-1)?.header;
+  if (last?.op === 'ready' && last.records === sound.length - 1) return { tables: false, touched: false };
+  const lacks = { tables: false, touched: false };
+  const between = (from: number, to: number): void => {
+    lacks.tables ||= from <= ORDER.runs && to >= ORDER.segment;
+    lacks.touched ||= from <= ORDER.touched && to >= ORDER.touched;
+  };
+  // Lines that have gone without a trace may have stood anywhere.
+  if (!found.includes(undefined) && last?.op === 'ready') between(ORDER.head, ORDER.ready);
+  let from = ORDER.head;
+  for (const [i, record] of found.entries()) {
+    if (record) {
+      from = ORDER[record.header.op];
+      continue;
+    }
+    const next = found.slice(i).find((later) => later !== undefined);
+    between(from, next ? ORDER[next.header.op] : ORDER.ready);
+  }
+  if (last?.op !== 'ready') between(from, ORDER.ready);
+  return lacks;
+}
+
+/**
+ * Brings a state up to a damaged head, across whatever lies between: what the head tells is newer. Where it does not
+ * tell whether a message has ended, the message stays. Returns how many of those there are, and how many others the
+ * head names that `exists` has no segment of.
+ */
+export function advance(
+  state: QueueState,
+  head: PartialHead,
+  exists: (segment: number) => boolean,
+): { doubtful: number; lost: Map<number, number> } {
+  if (head.start) enter(state, head.start);
+  for (const at of [...state.touched.keys(), ...freshOf(state)]) forgetIfEnded(state, head, at);
+  for (const { header } of head.touched) state.happen(position(...header.p), { type: 'remove' });
+  complete(state, head);
+  for (const { header, payload } of head.others) {
+    if (header.op === 'registered') state.writers.set(header.w, { who: header.who, durability: header.dur });
+    if (header.op === 'outcomes')
+      state.outcomes.splice(0, Infinity, ...(payload as unknown as OutcomeEntry[]));
+  }
+  state.recount();
+  const named = new Set(head.touched.map(({ header }) => position(...header.p)));
+  const doubtful = [...state.touched.keys(), ...freshOf(state)].filter((at) => {
+    return !named.has(at) && !isFresh(head, at);
+  });
+  const lost = new Map<number, number>();
+  for (const [segment, { fresh }] of head.tables) if (!exists(segment)) lost.set(segment, fresh);
+  return { doubtful: doubtful.length, lost };
+}
+
+/** Adds the messages that a damaged head tells of, and of which the state does not know, because their records are lost. */
+export function complete(state: QueueState, { touched, carried }: PartialHead): void {
+  for (const { header, errors } of touched) {
+    const at = position(...header.p);
+    if (state.lifeOf(at)) continue;
+    const place = position(...header.at);
+    state.restore(at, lifeOf(header, errors), place, header.len, header.hl, leaseOf(header), header.a);
+  }
+  for (const [at, { offset, length, headerLength }] of carried) {
+    if (!state.lifeOf(at)) state.restore(at, FRESH, position(state.segment, offset), length, headerLength);
+  }
+  state.recount();
+}
+
+function enter(state: QueueState, { header, payload }: NonNullable<PartialHead['start']>): void {
+  const { id, boot, created, modified, paused, added, processed, inserted, last } = header;
+  // The queue before this one has been destroyed in between.
+  if (state.id !== id)
+    for (const at of [...state.touched.keys(), ...freshOf(state)]) state.happen(at, { type: 'remove' });
+  const { options, attributes } = payload as HeadPayload & { attributes: Record<string, Json> };
+  Object.assign(state, {
+    id,
+    boot,
+    created,
+    modified,
+    paused,
+    added,
+    processed,
+    inserted,
+    last,
+    options,
+    attributes,
+  });
+}
+
+function forgetIfEnded(state: QueueState, head: PartialHead, at: number): void {
+  if (isFresh(head, at)) return;
+  const table = head.tables.get(segmentOf(at));
+  const mayBeFresh = table ? !table.whole && !isInRuns(table.runs, offsetOf(at)) : head.lacks.tables;
+  if (!mayBeFresh && !head.lacks.touched) state.happen(at, { type: 'remove' });
+}
+
+/** Whether the head says so for certain. */
+function isFresh({ tables }: PartialHead, at: number): boolean {
+  const table = tables.get(segmentOf(at));
+  return table !== undefined && table.whole && !isInRuns(table.runs, offsetOf(at));
+}
+
+/** Positions of the messages to which nothing has happened. Only for a state whose tables have been read. */
+export function* freshOf({ tables }: QueueState): Generator<number> {
+  for (const table of tables.values()) {
+    for (let i = table.skipTouched(); i < table.count; i++) {
+      if (table.isFreshAt(i)) yield position(table.segment, table.offsetAt(i));
+    }
+  }
+}

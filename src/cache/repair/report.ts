@@ -1,0 +1,67 @@
+/** What a repair finds and does, for programs and for people. */
+import { escapeControls } from '../../errors.ts';
+import type { DamageReport } from '../verify.ts';
+import type { Lost } from './salvage.ts';
+
+export interface RepairReport {
+  queue: string;
+  /**
+   * `sound`: there is nothing to repair. `planned`: this is what would be done. `in use`: processes that have registered
+   * with the queue live. `repaired`: it has been done.
+   */
+  outcome: 'sound' | 'planned' | 'in use' | 'repaired';
+  /** Those processes. */
+  pids: number[];
+  /** What the queue holds afterwards. */
+  messages: number;
+  counts: Readonly<Record<string, number>>;
+  lost: Lost[];
+  /** Of those it holds: how many may have ended, because nothing sound tells. They are delivered again. */
+  doubtful: number;
+  /** Likewise: positions of those of which only an earlier content is left. They stand as failed. */
+  outdated: [segment: number, offset: number][];
+  /** False: nothing sound says that there is a queue of that name, or it has been destroyed. It can be created. */
+  exists: boolean;
+  /** Whether the queue's options and attributes are known; if not, it has none afterwards. */
+  optionsKnown: boolean;
+  /** What `queue verify` finds before. */
+  damage: DamageReport[];
+  segments: { file: string; fate: 'kept' | 'mended' | 'removed' | 'new' }[];
+  /** The folder with this report and a copy of the old files. */
+  quarantine?: string;
+  /** Whether `queue verify` finds the queue sound afterwards. */
+  sound?: boolean;
+}
+
+export function inText(report: RepairReport): string {
+  const { queue, messages, counts, lost, doubtful, outdated, exists, optionsKnown, damage, segments } =
+    report;
+  const lines = [
+    `Repair of the queue ${queue}`,
+    '',
+    `Messages kept: ${messages} (${Object.entries(counts)
+      .map(([state, count]) => `${count} ${state}`)
+      .join(', ')}).`,
+    `Of these ${doubtful} may have ended before; ${outdated.length} have only an earlier content left, and stand as failed.`,
+    ...outdated.map(([segment, offset]) => `  position ${segment}/${offset}`),
+    ...(exists ? [] : ['Nothing sound says that there is a queue of this name: it has to be created again.']),
+    ...(optionsKnown ? [] : ['The options and attributes of the queue are lost: it has none now.']),
+    '',
+    `Messages lost: ${lost.reduce((sum, { count }) => sum + count, 0)}`,
+    ...lost.map(({ file, count, position, uuid, why }) => {
+      const which = position ? `position ${position.join('/')}` : `${count} of ${file}`;
+      return `  ${which}${uuid === undefined ? '' : `, uuid ${uuid}`}: ${why}`;
+    }),
+    '',
+    'Damage that was found:',
+    ...damage.map(({ file, from, to, kind, uuid, detail }) => {
+      return `  ${kind}: ${file}, bytes ${from} to ${to}${uuid === undefined ? '' : `, uuid ${uuid}`}: ${detail}`;
+    }),
+    '',
+    'Files:',
+    ...segments.map(({ file, fate }) => `  ${file}: ${fate}`),
+    '',
+    'The folder old/ beside this file holds the files as they were before.',
+  ];
+  return lines.map((line) => `${escapeControls(line)}\n`).join('');
+}

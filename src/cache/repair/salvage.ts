@@ -1,0 +1,306 @@
+/**
+ * The best that a queue's files still tell of it. Where readers can go on by themselves, this is the state that they go
+ * on with; where they cannot, what the last sound head and all sound records behind it tell, holes or not. Prefers a
+ * message that is delivered again over one that is lost. Reads only.
+ */
+import { FileScanner, isGone, listSegments, parseIndexName, segmentName } from '../files.ts';
+import { loadHead, type LoadedHead } from '../head.ts';
+import { endOfDamagedHead } from '../loading.ts';
+import type { Ports } from '../ports.ts';
+import { offsetOf, position, segmentOf } from '../position.ts';
+import { readTable } from '../read-table.ts';
+import { replay } from '../replay.ts';
+import { QueueState, type Header } from '../state.ts';
+import { isInRuns } from '../table.ts';
+import { surveySegment, type BadRange, type Survey } from '../survey.ts';
+import { Hearsay } from './hearsay.ts';
+import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
+import { advance, complete, readPartialHead } from './partial-head.ts';
+
+/** Messages that the queue is known to have had, and that cannot be had back. */
+export interface Lost {
+  file: string;
+  /** How many; 1 where the message itself is known. */
+  count: number;
+  /** Its position, where it is known: file and offset of the record that added it. */
+  position?: [segment: number, offset: number];
+  uuid?: string;
+  why: string;
+}
+
+export interface Salvage {
+  state: QueueState;
+  /** The highest number that a file of the queue has, or has had. */
+  newest: number;
+  /** Of the segments that can be read. */
+  surveys: ReadonlyMap<number, Survey>;
+  lost: Lost[];
+  /** Messages that are kept although they may have ended: nothing sound tells. */
+  doubtful: number;
+  /** Messages of which only an earlier content is left; they stand as failed. */
+  outdated: [segment: number, offset: number][];
+  /** Whether the queue's options and attributes are. */
+  optionsKnown: boolean;
+}
+
+/** The segments that messages stand in. */
+export function placesOf({ state }: Salvage): Set<number> {
+  const places = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
+  for (const table of state.tables.values()) if (table.fresh > 0) places.add(table.segment);
+  return places;
+}
+
+export interface Source {
+  ports: Ports;
+  folder: string;
+  keepOutcomes: number;
+}
+
+/** Errors: JOURNAL_NEWER, STORAGE_FAILED. */
+export async function salvage(source: Source): Promise<Salvage> {
+  const one = await new Salvor(source, false).run();
+  // Nothing says that there is a queue: what does may be lost. Adds are made to queues that exist.
+  const holed = [...one.surveys.values()].some(({ bad }) => bad.length > 0);
+  if (one.state.id !== '' || !holed || one.state.seal?.why === 'destroy') return one;
+  const other = await new Salvor(source, true).run();
+  return other.state.added > 0 ? other : one;
+}
+
+class Salvor {
+  readonly #ports: Ports;
+  readonly #folder: string;
+  readonly #keepOutcomes: number;
+  readonly #scanner: FileScanner;
+  /** Whether to take it that a queue exists where nothing says so. */
+  readonly #bold: boolean;
+  readonly #surveys = new Map<number, Survey>();
+  readonly #lost: Lost[] = [];
+  readonly #hearsay = new Hearsay((segment, offset) => {
+    return this.#surveys.has(segment) ? this.#badAt(segment, offset) !== undefined : true;
+  });
+  /** Of older segments: offsets of what is not fresh, and how many fresh messages were not found. */
+  readonly #runs = new Map<number, readonly number[]>();
+  readonly #unfound = new Map<number, number>();
+  #doubtful = 0;
+  #optionsKnown = true;
+  #state: QueueState;
+
+  constructor({ ports, folder, keepOutcomes }: Source, bold: boolean) {
+    this.#ports = ports;
+    this.#folder = folder;
+    this.#keepOutcomes = keepOutcomes;
+    this.#scanner = new FileScanner(ports.fs);
+    this.#bold = bold;
+    this.#state = new QueueState(0, keepOutcomes);
+  }
+
+  async run(): Promise<Salvage> {
+    const { fs } = this.#ports;
+    const named = fs.list(this.#folder).flatMap((name) => parseIndexName(name) ?? []);
+    const listed = listSegments(fs, this.#folder);
+    const newest = Math.max(0, ...listed, ...named);
+    const segments = listed.filter((segment) => fs.kind(this.#path(segment)) === 'file');
+    for (const segment of segments) {
+      const survey = await this.#reading(segment, (fd) => surveySegment(this.#ports, fd));
+      if (survey) this.#surveys.set(segment, survey);
+    }
+    await this.#follow(segments);
+    const outdated = await this.#settleContents(segments);
+    this.#tellUnheard();
+    return {
+      state: this.#state,
+      newest,
+      surveys: this.#surveys,
+      lost: this.#lost,
+      doubtful: this.#doubtful,
+      outdated,
+      optionsKnown: this.#optionsKnown,
+    };
+  }
+
+  #path(segment: number): string {
+    return `${this.#folder}/${segmentName(segment)}`;
+  }
+
+  /** Undefined: it is gone. */
+  async #reading<T>(segment: number, use: (fd: number) => T | Promise<T>): Promise<T | undefined> {
+    const { fs } = this.#ports;
+    let fd: number;
+    try {
+      fd = fs.open(this.#path(segment), 'read');
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+    try {
+      return await use(fd);
+    } finally {
+      fs.close(fd);
+    }
+  }
+
+  /** From the last sound head to the end of the log. */
+  async #follow(segments: readonly number[]): Promise<void> {
+    const heads = new Map<number, LoadedHead | undefined>();
+    let basis = segments.length;
+    let head: LoadedHead | undefined;
+    while (!head && basis > 0) {
+      const segment = segments[--basis]!;
+      head = await this.#reading(segment, (fd) => this.#head(segment, fd));
+      heads.set(segment, head);
+    }
+    for (const [i, segment] of segments.entries()) {
+      if (i < basis) continue;
+      const end = await this.#sealOf(segment, segments[i + 1]);
+      await this.#reading(segment, async (fd) => {
+        const from = head && i === basis ? await this.#begin(head) : this.#cross(segment, fd);
+        if (this.#bold && this.#state.id === '') {
+          this.#state.id = this.#ports.random.hex(16);
+          this.#optionsKnown = false;
+        }
+        const hear = (header: Header, state: QueueState): void => this.#hearsay.hear(header, state);
+        await replay(this.#ports, fd, this.#state, { from, to: end, strangers: true, hear });
+      });
+    }
+  }
+
+  #head(segment: number, fd: number): LoadedHead | undefined {
+    return loadHead(this.#ports.fs, fd, segment, this.#keepOutcomes, this.#path(segment));
+  }
+
+  /** Where the successor's head says that the segment ended, should its seal be lost. */
+  async #sealOf(segment: number, next: number | undefined): Promise<number> {
+    if (next === undefined || this.#surveys.get(segment)?.sealed) return Infinity;
+    const { fs } = this.#ports;
+    const prev = await this.#reading(next, (fd) => {
+      const end = endOfDamagedHead(fs, fd);
+      return readPartialHead(fs, this.#scanner, fd, end, this.#path(next)).start?.header.prev;
+    });
+    return prev?.segment === segment ? prev.at : Infinity;
+  }
+
+  /** Takes the state of a whole head. Returns where the segment's own records begin. */
+  async #begin({ state, end }: LoadedHead): Promise<number> {
+    this.#state = state;
+    for (const table of state.tables.values()) {
+      if (table.read) continue;
+      const { segment } = table;
+      const waiting = table.fresh;
+      this.#runs.set(segment, table.runs());
+      if (this.#surveys.has(segment)) {
+        const scanner = this.#scanner;
+        await readTable({ ports: this.#ports, scanner, folder: this.#folder, state, table, writes: false });
+      } else {
+        this.#lose(segment, waiting, `${segmentName(segment)} is not there`);
+        state.tables.delete(segment);
+        continue;
+      }
+      this.#unfound.set(segment, waiting - table.fresh);
+    }
+    state.recount();
+    return end;
+  }
+
+  /** Goes on in a segment whose head is damaged. Returns where its own records begin. */
+  #cross(segment: number, fd: number): number {
+    const { fs } = this.#ports;
+    const state = this.#state;
+    const end = endOfDamagedHead(fs, fd);
+    const { seal } = state;
+    const head = readPartialHead(fs, this.#scanner, fd, end, this.#path(segment));
+    if (seal && state.segment === segment - 1) {
+      if (seal.why === 'destroy') this.#state = new QueueState(segment, this.#keepOutcomes);
+      else {
+        state.enterSegment(segment);
+        complete(state, head);
+      }
+    } else {
+      state.enterSegment(segment);
+      const { doubtful, lost } = advance(state, head, (each) => this.#surveys.has(each));
+      this.#doubtful += doubtful;
+      for (const [each, count] of lost) this.#lose(each, count, `${segmentName(each)} is not there`);
+    }
+    // As for all who read it: what follows is a hole.
+    this.#state.noteRot(0, end, false);
+    return end;
+  }
+
+  #lose(segment: number, count: number, why: string): void {
+    if (count > 0) this.#lost.push({ file: segmentName(segment), count, why });
+  }
+
+  /** Messages whose content cannot be read: another copy of it, an earlier one, or none. */
+  async #settleContents(segments: readonly number[]): Promise<[number, number][]> {
+    const state = this.#state;
+    const unreadable = await findUnreadable(this.#ports, this.#folder, state);
+    if (unreadable.size === 0) return [];
+    const copies = new Map<number, Copy[]>();
+    for (const segment of segments) {
+      await this.#reading(segment, (fd) => findContents(this.#ports, fd, segment, unreadable, copies));
+    }
+    const outdated: [number, number][] = [];
+    for (const at of unreadable) {
+      const place = state.touched.get(at)?.place ?? at;
+      const found = (copies.get(at) ?? []).filter((copy) => copy.place !== place);
+      // What an add holds, a head that carried it holds as well.
+      const same = place === at ? found.find(({ op }) => op === 'carry') : undefined;
+      const copy = same ?? found.at(-1);
+      if (!copy) {
+        this.#loseAt(at, place);
+        continue;
+      }
+      state.carry(at, copy.place, copy.length, copy.headerLength);
+      if (same) continue;
+      state.happen(at, { type: 'cancel', error: outdatedError(place, this.#ports.clock.now()) });
+      outdated.push([segmentOf(at), offsetOf(at)]);
+    }
+    return outdated;
+  }
+
+  #loseAt(at: number, place: number): void {
+    const segment = segmentOf(place);
+    const offset = offsetOf(place);
+    const bad = this.#badAt(segment, offset);
+    this.#lost.push({
+      file: segmentName(segment),
+      count: 1,
+      position: [segmentOf(at), offsetOf(at)],
+      ...(bad?.uuid === undefined ? {} : { uuid: bad.uuid }),
+      why: this.#surveys.has(segment)
+        ? `what it holds, at offset ${offset}, is damaged`
+        : 'what it holds stood in a file that is not there',
+    });
+    this.#state.happen(at, { type: 'remove' });
+  }
+
+  #badAt(segment: number, offset: number): BadRange | undefined {
+    return this.#surveys.get(segment)?.bad.find(({ from, to }) => from <= offset && offset < to);
+  }
+
+  /** Messages whose add is lost: by name, or because other records speak of them, or at least how many. */
+  #tellUnheard(): void {
+    const missing = new Set(this.#hearsay.missing.filter((at) => !this.#state.lifeOf(at)));
+    for (const [segment, { bad }] of this.#surveys) {
+      for (const { from, uuid, isAdd, note } of bad) {
+        const at = position(segment, from);
+        const ended = this.#hearsay.hasEnded(at) || isInRuns(this.#runs.get(segment) ?? [], from);
+        if (isAdd && uuid !== undefined && !note && !ended && !this.#state.lifeOf(at)) missing.add(at);
+      }
+    }
+    for (const at of [...missing].sort((a, b) => a - b)) {
+      const segment = segmentOf(at);
+      const offset = offsetOf(at);
+      const bad = this.#badAt(segment, offset);
+      this.#unfound.set(segment, (this.#unfound.get(segment) ?? 0) - 1);
+      this.#lost.push({
+        file: segmentName(segment),
+        count: 1,
+        position: [segment, offset],
+        ...(bad?.from === offset && bad.uuid !== undefined ? { uuid: bad.uuid } : {}),
+        why: 'the record that added it is damaged',
+      });
+    }
+    for (const [segment, count] of this.#unfound)
+      this.#lose(segment, count, 'their records are damaged, or not there');
+  }
+}

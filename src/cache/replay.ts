@@ -1,0 +1,45 @@
+/** Applies a segment's own records to a state, as every reader does: for those who look at a queue without working on it. */
+import { QueueError } from '../errors.ts';
+import { scanFile, type FileVisitor } from './files.ts';
+import { decodeOwn } from './header.ts';
+import type { Ports } from './ports.ts';
+import { lineChecksum } from './record.ts';
+import type { Header, QueueState } from './state.ts';
+
+export interface Stretch {
+  /** Offsets of the open file; to its end by default. */
+  from: number;
+  to?: number;
+  /** Whether a record with an operation that nobody knows is passed over like rot. */
+  strangers?: boolean;
+  /** Told of each record before it is applied. */
+  hear?: (header: Header, state: QueueState) => void;
+}
+
+/** Behind a hole the rules are lenient, as for all. Errors: JOURNAL_NEWER for what nobody knows. */
+export async function replay(
+  ports: Pick<Ports, 'fs' | 'clock'>,
+  fd: number,
+  state: QueueState,
+  { from, to = Infinity, strangers = false, hear }: Stretch,
+): Promise<void> {
+  const visitor: FileVisitor = {
+    record(buffer, start, end, headerLength, offset) {
+      const decoded = decodeOwn(buffer, start, end, headerLength);
+      if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
+      const { header, payload } = decoded;
+      hear?.(header, state);
+      try {
+        state.apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () => payload);
+      } catch (error) {
+        if (!strangers || !(error instanceof QueueError) || error.code !== 'JOURNAL_NEWER') throw error;
+        this.bad(buffer, start, end, 'rot', offset);
+      }
+    },
+    bad(buffer, start, end, kind, offset) {
+      const zeros = buffer.subarray(start, end).includes(0);
+      if (kind === 'rot') state.noteRot(offset, offset + end - start, zeros);
+    },
+  };
+  await scanFile(ports, fd, visitor, from, to);
+}

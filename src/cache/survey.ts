@@ -1,0 +1,160 @@
+/** One pass over every byte of a segment: what in it is no record, and what is missing. Applies nothing. */
+import { scanFile, type FileVisitor } from './files.ts';
+import { decode, isKnown, isOwn } from './header.ts';
+import type { FileSystem, Ports } from './ports.ts';
+import { isJson, payloadText } from './record.ts';
+
+export interface BadRange {
+  from: number;
+  to: number;
+  /** Of the message it was about, where it can still be read. */
+  uuid: string | undefined;
+  /** Whether it began as an add. */
+  isAdd: boolean;
+  /** `foreign`: the checksum is right, but what it covers is no record of Coda's, or a message that is no JSON. */
+  what: 'changed' | 'blank' | 'foreign';
+  /** Whether there are zeros in it, as a power cut leaves them. */
+  zeros: boolean;
+  /** Behind the seal: nothing but notes stands there. */
+  note: boolean;
+}
+
+/** Where the numbering of a writer's records leaps. */
+export interface Gap {
+  /** Of the record that it goes on with, and the end of the one before. */
+  offset: number;
+  from: number;
+  count: number;
+  writer: string;
+}
+
+export interface Survey {
+  records: number;
+  bytes: number;
+  /** Offset behind the last complete line. */
+  end: number;
+  sealed: boolean;
+  /** Writes that were cut off by the death of their process. */
+  torn: number;
+  bad: BadRange[];
+  /** What stands behind the last complete line: in the segment in use a write that is under way, or was cut off. */
+  tail: BadRange | undefined;
+  gaps: Gap[];
+  /** Offsets of restarts of the machine, and what was known to be synced before each. */
+  boots: { offset: number; synced: number }[];
+  /** Offset below which all is known to have been on the device. */
+  synced: number;
+  /** Sealed because a flush failed: what lived in it was moved to the next head. */
+  failedSync: boolean;
+  /** What `queue repair` has taken out of it; undefined when it has not. */
+  mended: [from: number, to: number][] | undefined;
+}
+
+const LONGEST_LOOK = 64 * 1024;
+const UUID = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/;
+
+/** Of the open file. */
+export async function surveySegment(ports: Pick<Ports, 'fs' | 'clock'>, fd: number): Promise<Survey> {
+  const surveyor = new Surveyor(ports.fs.stat(fd).size);
+  const end = await scanFile(ports, fd, surveyor);
+  surveyor.end(end, readTail(ports.fs, fd, end));
+  return surveyor.survey;
+}
+
+/** No more of it than it takes to say what it is. */
+function readTail(fs: FileSystem, fd: number, from: number): Buffer {
+  const bytes = Buffer.alloc(Math.min(LONGEST_LOOK, Math.max(0, fs.stat(fd).size - from)));
+  return bytes.subarray(0, fs.read(fd, bytes, 0, bytes.length, from));
+}
+
+/** Whether a bad range was lost before it was on the device: in a restart of the machine, or because a flush had failed. */
+export function wasUnsynced({ boots, failedSync }: Survey, { from, to, zeros, note }: BadRange): boolean {
+  const boot = boots.find(({ offset }) => offset >= to);
+  return zeros && (note || failedSync || (boot !== undefined && boot.synced <= from));
+}
+
+/** The gaps that no damaged line explains, nor one that has been taken out since. `unsynced`: a power cut does. */
+export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
+  const { bad, mended = [], boots, failedSync } = survey;
+  const lost = [...bad.map(({ from, to }): [number, number] => [from, to]), ...mended];
+  const open = survey.gaps.filter(
+    ({ offset, from }) => !lost.some((range) => range[0] >= from && range[1] <= offset),
+  );
+  return open.map((gap) => {
+    const boot = boots.some(({ offset }) => offset >= gap.from && offset <= gap.offset);
+    return { ...gap, unsynced: boot || failedSync };
+  });
+}
+
+class Surveyor implements FileVisitor {
+  readonly survey: Survey;
+  readonly #writers = new Map<string, { n: number; end: number }>();
+
+  constructor(bytes: number) {
+    this.survey = {
+      records: 0,
+      bytes,
+      end: 0,
+      sealed: false,
+      torn: 0,
+      bad: [],
+      tail: undefined,
+      gaps: [],
+      boots: [],
+      synced: 0,
+      failedSync: false,
+      mended: undefined,
+    };
+  }
+
+  record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
+    const { survey } = this;
+    const header = decode(buffer, start, end, headerLength)?.header;
+    if (!header || (!survey.sealed && !isKnown(header)))
+      return this.#note(buffer, start, end, offset, 'foreign');
+    survey.records++;
+    if (header.op === 'mended') survey.mended = [...(survey.mended ?? []), ...header.lost];
+    const holds = header.op === 'add' || header.op === 'update' || header.op === 'carry';
+    if (holds && !isJson(payloadText(buffer, start, end, headerLength)))
+      this.#note(buffer, start, end, offset, 'foreign');
+    if (!isOwn(header)) return;
+    const { n, end: from } = this.#writers.get(header.w) ?? { n: 0, end: 0 };
+    if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
+    this.#writers.set(header.w, { n: header.n, end: offset + end - start });
+    if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
+    if (header.op === 'seal' && header.why === 'sync' && !survey.sealed) survey.failedSync = true;
+    if (header.op === 'unsound') survey.failedSync = true;
+    if (header.op === 'seal') survey.sealed = true;
+    if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
+  }
+
+  bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+    if (kind === 'torn') this.survey.torn++;
+    else this.#note(buffer, start, end, offset, 'changed');
+  }
+
+  /** The file has been read up to `offset`, behind which `tail` stands. */
+  end(offset: number, tail: Buffer): void {
+    const { survey } = this;
+    survey.end = offset;
+    if (tail.length > 0)
+      survey.tail = { ...this.#range(tail, offset, 'changed'), to: Math.max(survey.bytes, offset) };
+  }
+
+  #note(buffer: Buffer, start: number, end: number, offset: number, kind: 'changed' | 'foreign'): void {
+    this.survey.bad.push(this.#range(buffer.subarray(start, end), offset, kind));
+  }
+
+  #range(bytes: Buffer, from: number, kind: 'changed' | 'foreign'): BadRange {
+    const text = bytes.toString('latin1', 0, 400);
+    return {
+      from,
+      to: from + bytes.length,
+      uuid: UUID.exec(text)?.[1],
+      isAdd: text.includes('"op":"add"'),
+      what: kind === 'changed' && bytes.every((byte) => byte === 0) ? 'blank' : kind,
+      zeros: bytes.includes(0),
+      note: this.survey.sealed,
+    };
+  }
+}

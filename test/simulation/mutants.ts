@@ -1,0 +1,183 @@
+/**
+ * Engines that are broken on purpose, each by a small change of the sources, each in a way that the design rules out.
+ * A text that does not stand in its file exactly once is an error: whoever changes the source looks at its mutant.
+ */
+import type { Edit } from './realm.ts';
+
+export interface Mutant {
+  name: string;
+  edits: readonly Edit[];
+}
+
+const JOURNAL = 'src/cache/journal.ts';
+const MESSAGE = 'src/message.ts';
+const RECORD = 'src/cache/record.ts';
+const ROTATION = 'src/cache/rotation.ts';
+const STATE = 'src/cache/state.ts';
+const TABLE = 'src/cache/table.ts';
+const MESSAGES = 'src/cache/messages.ts';
+
+function mutant(name: string, ...edits: (readonly [file: string, find: string, replace: string])[]): Mutant {
+  return { name, edits: edits.map(([file, find, replace]) => ({ file, find, replace })) };
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  mutant('an answer before the flush', [
+    JOURNAL,
+    "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
+    'if (durability === undefined) waiting.push(record);',
+  ]),
+  mutant('a duplicate answered before the flush', [
+    JOURNAL,
+    "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
+    "if (durability === 'always' && record.tag?.synced && record.effect?.kind !== 'duplicate') waiting.push(record);",
+  ]),
+  mutant('a settle without a look at the token', [
+    MESSAGE,
+    "return phase.state === 'claimed' && phase.token === event.token ? 'completed' : undefined;",
+    "return phase.state === 'claimed' ? 'completed' : undefined;",
+  ]),
+  mutant('an expiry that ignores a newer renewal', [
+    MESSAGE,
+    "if (phase.state !== 'claimed' || phase.token !== event.token || phase.renewal !== event.renewal)",
+    "if (phase.state !== 'claimed' || phase.token !== event.token)",
+  ]),
+  mutant('a claim that takes a message out of another claim', [
+    MESSAGE,
+    'if (!mayRun(life, event.due)) return undefined;',
+    "if (!mayRun(life, event.due) && phase.state !== 'claimed') return undefined;",
+  ]),
+  mutant('replay ends at a torn record', [
+    RECORD,
+    'visitor.bad(buffer, start, end, kind);\n  return end;',
+    "visitor.bad(buffer, start, end, kind);\n  return kind === 'torn' ? -1 : end;",
+  ]),
+  mutant('the tail is truncated on opening', [
+    JOURNAL,
+    'await journal.log.catchUp();\n      if (journal.state.seal)',
+    'await journal.log.catchUp();\n      options.ports.fs.truncate(journal.log.fd, journal.log.applied);\n      if (journal.state.seal)',
+  ]),
+  mutant('what stands behind a seal counts', [
+    STATE,
+    'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect',
+    "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect",
+  ]),
+  mutant('the folder chooses the successor', [
+    ROTATION,
+    "await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });",
+    'log.state.successor = offset + checksum.length > 0 ? this.#noted.random : undefined;',
+  ]),
+  mutant(
+    'a note that names another seal is honoured',
+    [
+      STATE,
+      "case 'next':\n      case 'unsound':\n        return NONE;",
+      "case 'next':\n        this.successor ??= h.r;\n        return NONE;\n      case 'unsound':\n        return NONE;",
+    ],
+    [
+      STATE,
+      'if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;',
+      'this.successor = h.r;',
+    ],
+  ),
+  mutant('unfinished heads are removed too early', [
+    ROTATION,
+    'temporary.segment <= current)',
+    'temporary.segment <= current + 1)',
+  ]),
+  mutant('the maker removes a head that the log names', [
+    ROTATION,
+    'close(): void {\n    this.#abandonPrepared();',
+    'close(): void {\n    if (this.#noted) this.#discard(this.#noted.path);\n    this.#abandonPrepared();',
+  ]),
+  mutant(
+    'a sealed segment is not flushed before its successor',
+    [ROTATION, '// A head must never know more than the disk.\n    await log.synced();', ''],
+    [ROTATION, 'await log.synced();\n    } catch', '} catch'],
+  ),
+  mutant(
+    'a successor is used before it is flushed',
+    [ROTATION, 'await fs.sync(temporary.fd);', ''],
+    [ROTATION, 'await fs.sync(fd);', ''],
+  ),
+  mutant('deletion rests on one head', [ROTATION, '#named([current, current - 1])', '#named([current])']),
+  mutant('deletion by the position of a message instead of its place', [
+    'src/cache/head.ts',
+    'this.#references.add(h.at[0]);',
+    'this.#references.add(h.p[0]);',
+  ]),
+  mutant(
+    'ended messages are named by ordinal',
+    [
+      TABLE,
+      'this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(offset));',
+      'this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(this.count));',
+    ],
+    [TABLE, 'const from = this.#offsets[i]!;', 'const from = i;'],
+    [TABLE, 'runs.push(from, this.#offsets[i]!);', 'runs.push(from, i);'],
+    [TABLE, 'if (this.#end < LAST) runs.push(this.#end, LAST);', 'runs.push(this.count, LAST);'],
+  ),
+  mutant(
+    'an index is trusted that does not match',
+    [
+      'src/cache/index-file.ts',
+      'if (body.length !== header.bytes || crc32(body) !== header.crc) return undefined;',
+      '',
+    ],
+    [
+      'src/cache/index-file.ts',
+      'if (!hasSeal(fs, `${folder}/${segmentName(segment)}`, header.seal)) return undefined;',
+      '',
+    ],
+  ),
+  mutant('numbers restart after a destruction', [
+    'src/cache/backend.ts',
+    'if (destroyed) await this.#withJournal(name, (journal) => journal.tidy());',
+    'const { fs } = this.#ports;\n      if (destroyed) for (const file of fs.list(this.#folder(name))) fs.remove(`${this.#folder(name)}/${file}`);\n      if (destroyed) fs.removeFolder(this.#folder(name));',
+  ]),
+  mutant('checksums are not looked at', [
+    RECORD,
+    'if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;',
+    '',
+  ]),
+  mutant('rot is taken for a torn tail', [
+    RECORD,
+    'const kind = damageKind(buffer, start, end);',
+    "const kind = damageKind(buffer, start, end) === 'rot' ? ('torn' as const) : 'torn';",
+  ]),
+  mutant('a claim is answered without reading back', [
+    'src/cache/log.ts',
+    'if (links === 0 || size !== this.applied + this.#batch.length) return false;',
+    'if (links === 0) return false;',
+  ]),
+  mutant(
+    'leases run on the wall clock',
+    ['src/cache/queue.ts', "op: 'claim', k, m: clock.monotonic()", "op: 'claim', k, m: clock.now()"],
+    ['src/cache/settles.ts', 'm: this.#clock.monotonic()', 'm: this.#clock.now()'],
+    [
+      'src/cache/liveness.ts',
+      'const now = this.#ports.clock.monotonic();\n    const watched',
+      'const now = this.#ports.clock.now();\n    const watched',
+    ],
+  ),
+  mutant('a process that cannot be read about is taken for dead', [
+    'src/cache/node-ports.ts',
+    'if (!stat) return false;',
+    'if (!stat) return true;',
+  ]),
+  mutant('the old payload after an update', [
+    MESSAGES,
+    'Object.assign(this.touched.get(at)!, { place: position(this.segment, offset), length, headerLength });',
+    'if (offset + length + headerLength < 0) this.touched.delete(at);',
+  ]),
+  mutant('the old place after a carry', [
+    MESSAGES,
+    'if (touched) Object.assign(touched, { place, length, headerLength });',
+    'if (touched) Object.assign(touched, { length, headerLength });\n    if (place < 0) return;',
+  ]),
+  mutant('no reserve on a full disk', [
+    'src/cache/space.ts',
+    'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;',
+    'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;\n    if (this.#sinceLook >= 0) return false;',
+  ]),
+];

@@ -1,0 +1,93 @@
+/** `npm run simulate`. */
+import { parseArgs } from 'node:util';
+import { EXIT } from '../../bin/exit-codes.ts';
+import { escapeControls } from '../../src/errors.ts';
+import { onAllCores } from './campaign.ts';
+import { shrink } from './shrink.ts';
+import { makeEngine, simulate } from './simulate.ts';
+
+const DEFAULT_SEEDS = 200;
+/** Seeds that a thread takes at a time. */
+const STRIDE = 10;
+const SHRINK_MS = 30_000;
+/** Violations that are shrunk and shown; the others are named. */
+const SHOWN = 1;
+
+function say(text: string): void {
+  process.stdout.write(`${escapeControls(text)}\n`);
+}
+
+/** Returns the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const asked = parse(args);
+  if (typeof asked === 'string') {
+    process.stderr.write(`simulate: ${asked}\n`);
+    return EXIT.usage;
+  }
+  const { seeds, first, trace } = asked;
+  if (trace) return traced(first);
+  const met = new Map<string, number>();
+  const violations: { seed: number; text: string }[] = [];
+  let operations = 0;
+  await onAllCores(strides(first, seeds), async (stride, runner) => {
+    const { to } = stride;
+    for (let { at } = stride; at < to;) {
+      const finding = await runner.run({ first: at, count: to - at, edits: [] });
+      operations += finding.operations;
+      for (const [what, times] of finding.met) met.set(what, (met.get(what) ?? 0) + times);
+      if (finding.violation) violations.push(finding.violation);
+      at = finding.violation ? finding.violation.seed + 1 : to;
+    }
+  });
+  for (const [i, { seed, text }] of violations.sort((a, b) => a.seed - b.seed).entries()) {
+    for (const line of `seed ${seed}: ${text}`.split('\n')) say(line);
+    if (i < SHOWN) show(seed);
+  }
+  say(
+    [...met]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([what, times]) => `${what} ${times}`)
+      .join(', '),
+  );
+  say(`${seeds} seeds, ${operations} operations, ${violations.length} violations`);
+  return violations.length > 0 ? EXIT.failure : EXIT.ok;
+}
+
+function parse(args: readonly string[]): { seeds: number; first: number; trace: boolean } | string {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { seeds: { type: 'string' }, seed: { type: 'string' }, trace: { type: 'boolean' } },
+    });
+    const seeds = Number(values.seeds ?? (values.trace ? 1 : DEFAULT_SEEDS));
+    const first = Number(values.seed ?? 1);
+    if (!Number.isSafeInteger(seeds) || seeds < 1)
+      return `--seeds: expected a number from 1, received ${values.seeds}`;
+    if (!Number.isSafeInteger(first) || first < 0)
+      return `--seed: expected a number from 0, received ${values.seed}`;
+    if (values.trace && seeds > 1) return '--trace shows one seed: leave out --seeds';
+    return { seeds, first, trace: values.trace === true };
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function* strides(first: number, seeds: number): Generator<{ at: number; to: number }> {
+  for (let at = first; at < first + seeds; at += STRIDE)
+    yield { at, to: Math.min(at + STRIDE, first + seeds) };
+}
+
+function traced(seed: number): number {
+  const { operations, violation } = simulate(seed, makeEngine(), (line) => line.split('\n').forEach(say));
+  say(`1 seeds, ${operations} operations, ${violation === undefined ? 0 : 1} violations`);
+  return violation === undefined ? EXIT.ok : EXIT.failure;
+}
+
+/** The shortest schedule found for the seed that breaks a promise, though perhaps another one. */
+function show(seed: number): void {
+  const engine = makeEngine();
+  const { choices } = simulate(seed, engine);
+  const least = shrink(choices, (record) => simulate(record, engine), performance.now() + SHRINK_MS);
+  say(`  the schedule, shrunk (the whole: npm run simulate -- --seed ${seed} --trace):`);
+  simulate(least, engine, (line) => line.split('\n').forEach((part) => say(`    ${part}`)));
+}

@@ -1,0 +1,69 @@
+/**
+ * The simulation as its users run it, on a few seeds; `npm run simulate` runs thousands. That it would find anything is shown by
+ * one broken engine; `npm run mutants` shows it by many.
+ */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { MUTANTS } from './mutants.ts';
+import { Code } from './realm.ts';
+import { shrink } from './shrink.ts';
+import { makeEngine, simulate, type Engine } from './simulate.ts';
+
+const SCRIPT = fileURLToPath(new URL('../../scripts/simulate.mjs', import.meta.url));
+
+function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [SCRIPT, ...args], { encoding: 'utf8', timeout: 110_000 });
+}
+
+test('forty seeds keep every promise', { timeout: 120_000 }, () => {
+  const { status, stdout } = run('--seeds', '40', '--seed', '1');
+  expect(stdout).toMatch(/\n40 seeds, \d+ operations, 0 violations\n$/);
+  expect(status).toBe(0);
+});
+
+test('the run of a seed is the same each time, byte for byte', () => {
+  const [first, second] = [run('--seed', '2', '--trace'), run('--seed', '2', '--trace')];
+  expect(first.stdout.split('\n').length).toBeGreaterThan(500);
+  expect(second.stdout).toBe(first.stdout);
+});
+
+test.each([
+  [['--seeds', 'many'], '--seeds: expected a number from 1, received many'],
+  [['--seed', '-1'], 'argument'],
+  [['--trace', '--seeds', '3'], 'leave out --seeds'],
+  [['--sedes', '3'], "Unknown option '--sedes'"],
+])('%j is refused', (args, why) => {
+  const { status, stdout, stderr } = run(...args);
+  expect(stderr).toContain(why);
+  expect(stdout).toBe('');
+  expect(status).toBe(64);
+});
+
+describe('an engine that answers before the flush', () => {
+  const { edits } = MUTANTS.find(({ name }) => name === 'an answer before the flush')!;
+
+  function firstCaught(engine: Engine): ReturnType<typeof simulate> {
+    for (let seed = 1; seed < 200; seed++) {
+      const outcome = simulate(seed, engine);
+      if (outcome.violation !== undefined) return outcome;
+    }
+    throw new Error('never caught');
+  }
+
+  test('is caught, and the schedule that catches it shrinks', () => {
+    const engine = makeEngine(new Code(edits));
+    const { choices } = firstCaught(engine);
+    const least = shrink(choices, (record) => simulate(record, engine), performance.now() + 5000);
+    const length = (record: typeof least): number => [...record.values()].flat().length;
+    expect(length(least)).toBeLessThan(length(choices) / 2);
+    expect(simulate(least, engine).violation).toBeDefined();
+    // It is this engine's fault, not the schedule's.
+    expect(simulate(least, makeEngine()).violation).toBeUndefined();
+  });
+});
+
+test('a mutant whose text no longer stands in the sources is an error', () => {
+  const edit = { file: 'src/cache/log.ts', find: 'this stands nowhere', replace: '' };
+  expect(() => new Code([edit])).toThrow('src/cache/log.ts: expected this text once, found it 0 times');
+});

@@ -1,0 +1,56 @@
+/** Repairing queues in real folders, and what must hold afterwards. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { expect } from 'vitest';
+import { nodePorts } from '../../src/cache/node-ports.ts';
+import type { Ports } from '../../src/cache/ports.ts';
+import { repairQueue } from '../../src/cache/repair.ts';
+import type { RepairReport } from '../../src/cache/repair/report.ts';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import type { Message } from '../../src/index.ts';
+import { all } from './examine.ts';
+import { openManager, Q, rotate, type RecordAt, type Specimen } from './specimen.ts';
+
+/** What this very process has registered counts as a thing of the past. */
+export const PORTS: Ports = { ...nodePorts, processes: { ...nodePorts.processes, isKnownDead: () => true } };
+export const OPTIONS = { keepOutcomes: 50, ports: PORTS };
+
+export function repair(specimen: Specimen): Promise<RepairReport> {
+  return repairQueue(specimen.folder, OPTIONS);
+}
+
+/** Every file below the root but the quarantine's, with what it holds. */
+export function filesOf(specimen: Specimen): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const name of readdirSync(specimen.folder).sort())
+    files.set(name, readFileSync(specimen.path(name), 'latin1'));
+  return files;
+}
+
+export async function messagesOf(specimen: Specimen): Promise<Map<string, Message>> {
+  const manager = await openManager(specimen.root);
+  try {
+    return new Map((await all(manager)).map((message) => [message.uuid, message]));
+  } finally {
+    await manager.close();
+  }
+}
+
+/** Repaired, sound, and without a trace of damage, after rotations too. */
+export async function expectWhole(specimen: Specimen): Promise<void> {
+  expect(await verifyQueue(specimen.folder)).toMatchObject({ sound: true });
+  const manager = await openManager(specimen.root, { segmentBytes: 1000 });
+  const { damaged: count } = await manager.queueStatus(Q);
+  expect(count).toBe(0);
+  const { uuid } = await manager.addMessage(Q, { data: 'after the repair' });
+  for (let i = 0; i < 3; i++) await rotate(manager, specimen);
+  expect(await manager.findMessage(Q, { uuid })).toMatchObject({ data: 'after the repair' });
+  expect(manager.getLastError()).toBeUndefined();
+  await manager.removeMessage(Q, uuid);
+  await manager.close();
+  expect((await verifyQueue(specimen.folder)).damage.filter(({ kind }) => kind !== 'torn')).toEqual([]);
+}
+
+/** The first record of its kind in a segment. */
+export function first(specimen: Specimen, file: string, op: string): RecordAt {
+  return specimen.records(file).find(({ header }) => header.op === op)!;
+}
