@@ -63,10 +63,14 @@ class CacheBackend implements Backend {
       await this.#ports.fs.syncFolder(this.#root);
       return this.#withJournal(name, async (journal) => {
         // The control records say so: no need to read the rest.
-        if (journal.state.id !== '' && !journal.state.seal) return false;
-        const lost = await this.#rottenCreation(name, journal);
-        if (lost) throw lost;
-        return this.#createAnew(journal, options);
+        if (journal.state.id === '' || journal.state.seal) {
+          const lost = await this.#rottenCreation(name, journal);
+          if (lost) throw lost;
+          if (await this.#createAnew(journal, options)) return true;
+        }
+        // Whoever has created it anew may not have come to flushing that.
+        await journal.flush();
+        return false;
       });
     });
   }
@@ -135,9 +139,11 @@ class CacheBackend implements Backend {
       this.#probe();
       const journal = await this.#openJournal(name);
       if (journal.state.id === '') {
-        const lost = await this.#rottenCreation(name, journal);
-        await journal.close();
-        throw lost ?? (await this.#notFound(name));
+        try {
+          throw (await this.#rottenCreation(name, journal)) ?? (await this.#notFound(name));
+        } finally {
+          await journal.close();
+        }
       }
       const queue = new CacheQueue(name, journal, this.#options.crashLimit, () => this.#open.delete(queue));
       this.#open.add(queue);

@@ -1,4 +1,5 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
+import { dirname } from 'node:path';
 import { QueueError } from '../errors.ts';
 import type { FileSystem, Ports } from './ports.ts';
 import { scanLines, type LineVisitor } from './record.ts';
@@ -53,18 +54,48 @@ export function isGone(error: unknown): boolean {
   return code === 'ENOENT' || code === 'EISDIR' || code === 'ELOOP' || code === 'ENOTDIR';
 }
 
+/** What the system's codes mean to whoever has to mend it. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'there is no space left on the device',
+  EDQUOT: 'the disk quota of this account is used up',
+  EFBIG: 'the file is as large as this process may make one (ulimit -f)',
+  EIO: 'the device has reported an error',
+  EROFS: 'the file system can only be read',
+  EACCES: 'this account may not do that',
+  EPERM: 'this account may not do that',
+  EMFILE: 'this process has as many files open as it may (ulimit -n)',
+  ENFILE: 'the system has as many files open as it can',
+  ENOENT: 'a file or folder is gone; was it moved or deleted, or its disk unmounted?',
+  ENOTDIR: 'there is a file where a folder should be',
+};
+
 /** The typed error for what the operating system refused. */
 export function storageError(error: unknown, doing: string, queue: string, path: string): QueueError {
   if (error instanceof QueueError) return error;
   const code = errorCode(error);
+  const reason = REASONS[code ?? ''];
+  const text = reason === undefined ? `(${code ?? String(error)})` : `because ${reason} (${code})`;
   const details = { queue, path, cause: error };
-  if (isFull(error)) return new QueueError('STORAGE_FULL', `no space left while ${doing} (${code})`, details);
-  return new QueueError('STORAGE_FAILED', `${doing} failed (${code ?? String(error)})`, details);
+  return new QueueError(
+    isFull(error) ? 'STORAGE_FULL' : 'STORAGE_FAILED',
+    `${doing} failed ${text}`,
+    details,
+  );
 }
 
 export function isFull(error: unknown): boolean {
   const code = errorCode(error);
-  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+/** Puts a folder's name on the device: whoever made it may not have come to that, and what is in it is about to be promised. */
+export async function syncName(fs: FileSystem, folder: string): Promise<void> {
+  try {
+    await fs.syncFolder(dirname(folder));
+  } catch (error) {
+    // Who may not read the folder above has not made this one, and has to trust who has.
+    if (errorCode(error) !== 'EACCES' && errorCode(error) !== 'EPERM') throw error;
+  }
 }
 
 export interface FileVisitor {

@@ -2,7 +2,15 @@
 import { dirname } from 'node:path';
 import type { QueueOptions } from '../backend.ts';
 import { QueueError, quote } from '../errors.ts';
-import { errorCode, FileScanner, isFull, listSegments, segmentName, type FileVisitor } from './files.ts';
+import {
+  errorCode,
+  FileScanner,
+  isFull,
+  listSegments,
+  segmentName,
+  syncName,
+  type FileVisitor,
+} from './files.ts';
 import { writeHead } from './head.ts';
 import { decode, isOwn } from './header.ts';
 import { CONTROL } from './operations.ts';
@@ -101,16 +109,6 @@ function appendsAndRenames({ fs, random }: Ports, root: string): boolean {
   }
 }
 
-/** Whoever made the folder may not have come to syncing its name, and what is in it is about to be promised. */
-async function syncName(fs: FileSystem, path: string): Promise<void> {
-  try {
-    await fs.syncFolder(dirname(path));
-  } catch (error) {
-    // Who may not read the folder above has not made this one.
-    if (errorCode(error) !== 'EACCES' && errorCode(error) !== 'EPERM') throw error;
-  }
-}
-
 async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   if (fs.kind(path) !== undefined) return;
   const parent = dirname(path);
@@ -165,7 +163,7 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
     } finally {
       fs.close(fd);
     }
-    writeReserve(fs, cradle);
+    await writeReserve(fs, cradle);
     await fs.syncFolder(cradle);
     fs.rename(cradle, folder);
   } catch (error) {

@@ -72,6 +72,8 @@ export class Journal {
   #short = false;
   /** Others have moved on and deleted what this handle was about to read. */
   #behind = false;
+  /** A flush has failed, and that has been said. */
+  #gaveUp = false;
   /** Answers to those whose flush has failed. */
   #doomed: (() => void)[] = [];
   #idle: (() => void)[] = [];
@@ -122,6 +124,13 @@ export class Journal {
       };
       this.submit({ purpose: 'other', synced: false, current: true, draft, done: () => resolve(), failed });
     });
+  }
+
+  /** Resolves when, under `always`, all that this handle has read is on the device, whoever wrote it. Errors: STORAGE_FAILED. */
+  flush(): Promise<void> {
+    if (this.options.durability !== 'always') return Promise.resolve();
+    // The next turn says in the log that a flush has failed, and refuses what was asked.
+    return this.log.synced().catch(() => this.refresh());
   }
 
   /** Ends the queue. False: it had been ended by another. After it this handle is dead. */
@@ -189,7 +198,8 @@ export class Journal {
     this.#scheduled = false;
     if (this.#pumping) return;
     this.#pumping = true;
-    while (this.#pending.length > 0 || this.#doomed.length > 0) {
+    // That a flush has failed is said in the log before anybody who was refused can let go of the handle.
+    while (this.#pending.length > 0 || this.#doomed.length > 0 || this.#mustGiveUp) {
       try {
         const obstacle = this.#turn();
         if (obstacle) await obstacle();
@@ -200,6 +210,10 @@ export class Journal {
     }
     this.#pumping = false;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  get #mustGiveUp(): boolean {
+    return this.log.syncer.failed && !this.#gaveUp;
   }
 
   /** Writes what is pending, or returns what must be done first (or next) and takes longer. */
@@ -388,6 +402,7 @@ export class Journal {
       queue: this.options.queue,
       path: this.log.path,
     });
+    this.#gaveUp = true;
     try {
       if (this.state.seal) await this.log.appendNow({ op: 'unsound', ctl: 1 });
       else await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' });

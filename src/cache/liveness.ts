@@ -89,6 +89,22 @@ export class Liveness {
     return groups.findings();
   }
 
+  /** What to write about a claimed message that the device has not let its holder read. */
+  unreadable(at: number, life: Life, message: string): { op: Operation; json: string } {
+    const groups = new Groups();
+    const time = new Date(this.#ports.clock.now()).toISOString();
+    const evidence = {
+      at: time,
+      attempt: life.attempts,
+      name: 'QueueError',
+      code: 'STORAGE_FAILED',
+      message,
+    };
+    groups.put(at, life, this.#crashLimit, () => evidence);
+    const [finding] = groups.findings();
+    return { op: finding!.op, json: JSON.stringify(evidence) };
+  }
+
   /**
    * When the next lease that the clock can judge will be over, or a death that was seen may be acted on, in milliseconds
    * from now; Infinity if none.

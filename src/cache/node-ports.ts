@@ -1,8 +1,9 @@
 /** The ports over the real machine. */
 import fs from 'node:fs';
 import { randomBytes } from 'node:crypto';
+import { nodeProcesses } from '../process-table.ts';
 import { uuidv7 } from '../uuid.ts';
-import type { Clock, FileSystem, Identity, OpenMode, Ports, Processes, Random } from './ports.ts';
+import type { Clock, FileSystem, OpenMode, Ports, Random } from './ports.ts';
 
 const { O_RDONLY, O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
 /** Absent on Windows, where links are refused by `kind` alone. */
@@ -43,7 +44,7 @@ const nodeFs: FileSystem = {
   read: (fd, into, offset, length, position) => fs.readSync(fd, into, offset, length, position),
   stat(fd) {
     const s = fs.fstatSync(fd);
-    return { size: s.size, links: s.nlink, uid: s.uid, gid: s.gid, mode: s.mode & 0o7777 };
+    return { size: s.size, links: s.nlink, inode: s.ino, uid: s.uid, gid: s.gid, mode: s.mode & 0o7777 };
   },
   truncate: (fd, size) => fs.ftruncateSync(fd, size),
   setOwner: (fd, uid, gid) => fs.fchownSync(fd, uid, gid),
@@ -64,10 +65,13 @@ const nodeFs: FileSystem = {
   },
   rename: (from, to) => patiently(() => fs.renameSync(from, to)),
   remove: (path) => patiently(() => fs.unlinkSync(path)),
-  makeFolder(path, mode) {
+  makeFolder(path, mode, like) {
     fs.mkdirSync(path, { mode });
     // The process's umask must not take away what the configuration grants.
     fs.chmodSync(path, mode);
+    if (like === undefined || process.getuid?.() !== 0) return;
+    const { uid, gid } = fs.lstatSync(like);
+    fs.lchownSync(path, uid, gid);
   },
   removeFolder: (path) => fs.rmdirSync(path),
   list: (path) => fs.readdirSync(path),
@@ -102,53 +106,6 @@ const nodeClock: Clock = {
 const nodeRandom: Random = {
   uuid: uuidv7,
   hex: (bytes) => randomBytes(bytes).toString('hex'),
-};
-
-/** `pid (name) state …`: the name may hold anything, so fields are counted from the last parenthesis. */
-function procStat(pid: number | 'self'): { state: string; start: string } | undefined {
-  try {
-    const text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    // Fields 3 and 22 of proc_pid_stat(5).
-    return { state: fields[0] ?? '', start: fields[19] ?? '' };
-  } catch {
-    return undefined;
-  }
-}
-
-function read(get: () => string): string {
-  try {
-    return get().trim();
-  } catch {
-    return '';
-  }
-}
-
-let identity: Identity | undefined;
-const nodeProcesses: Processes = {
-  self() {
-    identity ??= {
-      pid: process.pid,
-      start: procStat('self')?.start ?? '',
-      boot: read(() => fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')),
-      pidNamespace: read(() => fs.readlinkSync('/proc/self/ns/pid')),
-      timeNamespace: read(() => fs.readlinkSync('/proc/self/ns/time')),
-    };
-    return identity;
-  },
-  isKnownDead(who) {
-    const self = this.self();
-    if (!who.boot || who.boot !== self.boot || !who.pidNamespace || who.pidNamespace !== self.pidNamespace)
-      return false;
-    try {
-      process.kill(who.pid, 0);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
-    }
-    const stat = procStat(who.pid);
-    if (!stat) return false;
-    return stat.state === 'Z' || stat.state === 'X' || (who.start !== '' && stat.start !== who.start);
-  },
 };
 
 export const nodePorts: Ports = {

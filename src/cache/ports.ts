@@ -3,11 +3,16 @@
  * four ports, so that a simulation can stand in for them. Only flushing to the device is asynchronous: the other
  * calls are served from the page cache in microseconds, and a call that cannot be interleaved is simpler to trust.
  */
+import type { Identity, Processes } from '../process-table.ts';
+
+export type { Identity, Processes };
 
 export interface FileStat {
   size: number;
   /** 0: the file has no name any more. */
   links: number;
+  /** Tells it from all other files that are there. */
+  inode: number;
   uid: number;
   gid: number;
   /** Permission bits. */
@@ -38,7 +43,8 @@ export interface FileSystem {
   syncFolder(path: string): Promise<void>;
   rename(from: string, to: string): void;
   remove(path: string): void;
-  makeFolder(path: string, mode: number): void;
+  /** `like`: a folder whose owner it gets, where this is the superuser's doing. */
+  makeFolder(path: string, mode: number, like?: string): void;
   removeFolder(path: string): void;
   list(path: string): string[];
   kind(path: string): 'file' | 'folder' | 'link' | 'device' | undefined;
@@ -66,21 +72,6 @@ export interface Random {
   uuid(): string;
   /** `bytes` random bytes in hexadecimal. */
   hex(bytes: number): string;
-}
-
-/** Who a process is, as far as others on this machine can check it. Empty strings where the system does not tell. */
-export interface Identity {
-  pid: number;
-  start: string;
-  boot: string;
-  pidNamespace: string;
-  timeNamespace: string;
-}
-
-export interface Processes {
-  self(): Identity;
-  /** True only with proof; what cannot be read is not dead. */
-  isKnownDead(who: Identity): boolean;
 }
 
 export interface Ports {

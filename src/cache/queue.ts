@@ -19,13 +19,14 @@ import { AddGroup, groupAdds } from './adds.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { Endings } from './endings.ts';
 import { storageError } from './files.ts';
+import { HandOver } from './hand-over.ts';
 import { History } from './history.ts';
 import type { Journal, Submission } from './journal.ts';
 import type { Draft } from './log.ts';
 import { Liveness } from './liveness.ts';
 import type { Operation } from './operations.ts';
 import { Search } from './search.ts';
-import { makeToken, parseToken, SettleGroup } from './settles.ts';
+import { parseToken, SettleGroup } from './settles.ts';
 import { summarize } from './status.ts';
 import type { Effect, QueueState } from './state.ts';
 import { toPlace, toWhere } from './where.ts';
@@ -46,6 +47,7 @@ export class CacheQueue implements Queue {
   readonly #search: Search;
   readonly #waiting: Waiting;
   readonly #endings: Endings;
+  readonly #handOver: HandOver;
   /** The settles of this tick that more may join. */
   #gathering: { key: string | undefined; group: SettleGroup } | undefined;
   #claims = 0;
@@ -67,6 +69,8 @@ export class CacheQueue implements Queue {
       liveness: this.#liveness,
     });
     this.#endings = new Endings(journal, this.#search, this.#waiting);
+    const settle = (draft: Draft): Promise<void> => this.#write('settle', draft, false, () => undefined);
+    this.#handOver = new HandOver({ queue: name, journal, liveness: this.#liveness, settle });
   }
 
   async close(): Promise<void> {
@@ -149,7 +153,7 @@ export class CacheQueue implements Queue {
           const at = effect.kind === 'changed' ? effect.at : [];
           const contended = at.length < Math.min(limit, named);
           try {
-            const granted = this.#handOver(claim, at);
+            const granted = this.#handOver.messages(claim, at);
             if (Array.isArray(granted)) resolve({ granted, contended });
             else granted.then((later) => resolve({ granted: later, contended }), failed);
           } catch (error) {
@@ -188,50 +192,6 @@ export class CacheQueue implements Queue {
     if (!holds) return 'free';
     const next = state.line.pick(1, this.#journal.options.ports.clock.now(), new Set());
     return Array.isArray(next) && next.length > 0 && state.crashed.has(next[0]!) ? 'wait' : 'free';
-  }
-
-  #handOver(claim: string, positions: readonly number[]): Claim[] | Promise<Claim[]> {
-    const claims = this.#readClaims(claim, positions);
-    const found = claims.filter((one) => one !== undefined);
-    return found.length === positions.length ? found : this.#handOverLater(claim, positions);
-  }
-
-  /** Contents that were not there may have been carried to another segment meanwhile: looks again. */
-  async #handOverLater(claim: string, positions: readonly number[]): Promise<Claim[]> {
-    await this.#journal.refresh();
-    const claims = this.#readClaims(claim, positions);
-    for (const [i, at] of positions.entries()) if (!claims[i]) this.#setAside(claim, at);
-    return claims.filter((one) => one !== undefined);
-  }
-
-  #readClaims(claim: string, positions: readonly number[]): (Claim | undefined)[] {
-    const { state } = this.#journal;
-    return this.#journal.log.contents.readAll(state, positions).map((stored) => {
-      const message = stored && toMessage(stored, state, 0);
-      return message && Object.assign(message, { token: makeToken(claim, stored.at, message.uuid) });
-    });
-  }
-
-  /** A claimed message whose content is damaged: failed, with the reason, so that it comes up no more. */
-  #setAside(claim: string, at: number): void {
-    const phase = this.#journal.state.lifeOf(at)?.phase;
-    // Ended meanwhile: there is nothing to set aside.
-    if (phase?.state !== 'claimed' || phase.token !== claim) return;
-    const [segment, offset] = toPlace(this.#journal.state.touched.get(at)?.place ?? at);
-    this.#journal.log.noteDamage(segment, offset, offset + 1);
-    const { clock } = this.#journal.options.ports;
-    const text = `the record of this message at offset ${offset} of segment ${segment} is damaged`;
-    const error = {
-      at: new Date(clock.now()).toISOString(),
-      attempt: 1,
-      name: 'QueueError',
-      code: 'JOURNAL_CORRUPT',
-      message: text,
-    };
-    const op: Operation = { op: 'fail', k: claim, c: toWhere([at]) };
-    this.#write('settle', { op, json: JSON.stringify(error) }, false, () => undefined).catch(
-      (cause: unknown) => this.#journal.options.report(asQueueError(cause, this.#name)),
-    );
   }
 
   /**

@@ -91,8 +91,11 @@ class Repair {
           'report.json': `${JSON.stringify(done, undefined, 2)}\n`,
           'report.txt': inText(done),
         };
-        const quarantine = await setAside(this.#ports, this.#folder, texts);
-        if (await commit(this.#ports, this.#folder, salvaged)) {
+        let quarantine = '';
+        const keep = async (own: string): Promise<void> => {
+          quarantine = await setAside(this.#ports, this.#folder, own, texts);
+        };
+        if (await commit(this.#ports, this.#folder, salvaged, keep)) {
           await this.#tidy(findings, quarantine);
           const { sound } = await verifyQueue(this.#folder, this.#ports);
           return { ...done, quarantine, sound };
@@ -149,7 +152,7 @@ class Repair {
   }
 
   #reportOf({ verified, salvaged, disputed }: Findings): RepairReport {
-    const { state, newest, surveys, lost, doubtful, outdated, optionsKnown } = salvaged;
+    const { state, newest, surveys, lost, unnamed, doubtful, outdated, optionsKnown } = salvaged;
     const named = placesOf(salvaged);
     const fate = (segment: number): 'kept' | 'mended' | 'removed' => {
       const survey = surveys.get(segment)!;
@@ -165,6 +168,7 @@ class Repair {
       messages: Object.values(state.counts).reduce((sum, count) => sum + count, 0),
       counts: { ...state.counts },
       lost,
+      unnamed,
       doubtful,
       outdated,
       exists: state.id !== '',

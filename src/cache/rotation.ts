@@ -86,6 +86,10 @@ export class Rotation {
     this.#nextTry = log.applied + WORTH_BYTES;
     // A head is made of the whole state.
     if (!log.whole) await makeWhole(log);
+    if (!log.inPlace()) {
+      log.suspicious = true;
+      return;
+    }
     try {
       this.#prepared ??= this.#prepare(why !== 'size');
     } catch (error) {
@@ -96,9 +100,7 @@ export class Rotation {
       if (why === 'destroy') throw this.#notOurs();
       return;
     }
-    // Damage is told from what a power cut took by the mark of the restart.
-    const { boot } = log.options.ports.processes.self();
-    if (log.state.boot !== boot && boot !== '') await log.appendNow({ op: 'boot', ctl: 1, id: boot });
+    await this.#markRestart();
     if (await log.appendNow({ op: 'seal', ctl: 1, why })) onSealed?.();
     await this.follow();
   }
@@ -150,6 +152,7 @@ export class Rotation {
     // Read anew, the seal may turn out to have rotted.
     for (let waited = 0; log.state.seal && log.state.successor === undefined; waited += 2) {
       if (this.#newerExists()) return this.reload();
+      if (!log.inPlace()) throw this.#displaced();
       if (!this.#prepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
         await log.catchUp();
@@ -167,10 +170,12 @@ export class Rotation {
     const noted = this.#noted;
     const made = noted?.random === successor;
     this.#noted = undefined;
-    if (noted && !made) this.#discard(noted.path);
     this.#abandonPrepared();
     // A head must never know more than the disk.
     await log.synced();
+    // Not before: a power cut could take the note that came first and leave the one that names this file.
+    if (noted && !made) this.#discard(noted.path);
+    if (!log.inPlace() && !this.#newerExists()) throw this.#displaced();
     try {
       fs.rename(`${folder}/${temporaryName(next, successor)}`, `${folder}/${segmentName(next)}`);
     } catch (error) {
@@ -200,15 +205,20 @@ export class Rotation {
     }
     const { fs } = log.options.ports;
     const { size, links } = fs.stat(log.fd);
-    if (links > 0 && size >= log.applied) return undefined;
-    throw new QueueError(
-      'STORAGE_FAILED',
-      `${segmentName(log.state.segment)} was ${links > 0 ? 'truncated' : 'removed'} from outside`,
-      {
-        queue: log.options.queue,
-        path: log.path,
-      },
-    );
+    if (links === 0 || !log.inPlace()) throw this.#displaced();
+    if (size < log.applied) throw this.#fromOutside('truncated');
+    return undefined;
+  }
+
+  /** The folder was moved or deleted, and perhaps another one put in its place: nothing of this queue must get into that. */
+  #displaced(): QueueError {
+    return this.#fromOutside('moved or removed');
+  }
+
+  #fromOutside(what: string): QueueError {
+    const { path, options, state } = this.#log;
+    const text = `${segmentName(state.segment)} was ${what} from outside`;
+    return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
   }
 
   #newerExists(): boolean {
@@ -366,8 +376,16 @@ export class Rotation {
     await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });
   }
 
+  /** Damage is told from what a power cut took by the mark of the restart; behind a seal, too. */
+  async #markRestart(): Promise<void> {
+    const log = this.#log;
+    const { boot } = log.options.ports.processes.self();
+    if (log.state.boot !== boot && boot !== '') await log.appendNow({ op: 'boot', ctl: 1, id: boot });
+  }
+
   async #writeSuccessor(): Promise<{ random: string; path: string }> {
     const log = this.#log;
+    await this.#markRestart();
     const { fs, clock } = log.options.ports;
     const { state } = log;
     const { folder, queue } = log.options;
@@ -458,7 +476,7 @@ export class Rotation {
         needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);
       if (spent || (temporary && temporary.segment <= current)) this.#discard(`${folder}/${name}`);
     }
-    this.#space.restoreReserve();
+    await this.#space.restoreReserve();
   }
 
   /** The segments that the heads of `segments` name; undefined when that cannot be told for certain. */

@@ -61,12 +61,12 @@ export class Space {
     }
   }
 
-  /** Writes the reserve anew when there is none and enough space. */
-  restoreReserve(): void {
+  /** Writes the reserve anew when it is not there, or not whole, and there is enough space. */
+  async restoreReserve(): Promise<void> {
     const { ports, folder } = this.#options;
     this.#lookedAt = -Infinity;
     if (this.#look(0) < FLOOR_BYTES + RESERVE_BYTES) return;
-    writeReserve(ports.fs, folder);
+    await writeReserve(ports.fs, folder);
   }
 
   #look(more: number): number {
@@ -83,19 +83,34 @@ export class Space {
   }
 }
 
-/** Written, not punched: a hole would promise space that may be gone. Does nothing where it exists. */
-export function writeReserve(fs: FileSystem, folder: string): void {
-  let fd: number;
+/**
+ * Written, not punched, and flushed: a hole, or what a power cut has emptied, would promise space that may be gone. Does
+ * nothing where it is whole. Its name is not flushed. What goes wrong is of no consequence now; the next rotation tries again.
+ */
+export async function writeReserve(fs: FileSystem, folder: string): Promise<void> {
+  const path = `${folder}/${RESERVE}`;
   try {
-    fd = fs.open(`${folder}/${RESERVE}`, 'create', 0o600);
+    if (fs.kind(path) !== undefined) {
+      if (sizeOf(fs, path) >= RESERVE_BYTES) return;
+      fs.remove(path);
+    }
+    const fd = fs.open(path, 'create', 0o600);
+    try {
+      const zeros = Buffer.alloc(64 * 1024);
+      for (let i = 0; i < RESERVE_BYTES; i += zeros.length) fs.write(fd, zeros, 0, zeros.length);
+      await fs.sync(fd);
+    } finally {
+      fs.close(fd);
+    }
   } catch {
-    return;
+    // No room for it, or another is writing it.
   }
+}
+
+function sizeOf(fs: FileSystem, path: string): number {
+  const fd = fs.open(path, 'read');
   try {
-    const zeros = Buffer.alloc(64 * 1024);
-    for (let i = 0; i < RESERVE_BYTES; i += zeros.length) fs.write(fd, zeros, 0, zeros.length);
-  } catch {
-    // No room for it now; the next rotation tries again.
+    return fs.stat(fd).size;
   } finally {
     fs.close(fd);
   }

@@ -172,6 +172,8 @@ export class QueueState extends Messages {
   }
 
   #afterSeal(h: Header): void {
+    // What a power cut has taken before the seal is no damage either.
+    if (h.op === 'boot') this.#restarted(h.id);
     if (h.op === 'unsound' && this.seal!.why !== 'destroy') this.seal = { ...this.seal!, why: 'sync' };
     if (h.op !== 'next' || this.successor !== undefined) return;
     if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;

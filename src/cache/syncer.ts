@@ -6,7 +6,7 @@
 import type { FileSystem } from './ports.ts';
 
 export class Syncer {
-  readonly #fs: FileSystem;
+  readonly #fs: Pick<FileSystem, 'sync'>;
   readonly #fd: number;
   readonly #written: () => number;
   #waiters: { offset: number; done: (error?: Error) => void }[] = [];
@@ -16,7 +16,7 @@ export class Syncer {
   synced: number;
 
   /** @param written tells how far the file is known to reach. */
-  constructor(fs: FileSystem, fd: number, synced: number, written: () => number) {
+  constructor(fs: Pick<FileSystem, 'sync'>, fd: number, synced: number, written: () => number) {
     this.#fs = fs;
     this.#fd = fd;
     this.synced = synced;

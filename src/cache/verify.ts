@@ -1,6 +1,6 @@
 /**
- * `queue verify`: reads every byte of a queue's folder and says what is not as it was written. Writes nothing, so it
- * may run beside producers and workers.
+ * `queue verify`: reads every byte of a queue's folder and says what is not as it was written. Writes nothing, and looks at
+ * the folder as it was at one moment (`picture.ts`), so it may run beside producers and workers.
  */
 import { basename } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
@@ -9,8 +9,6 @@ import {
   errorCode,
   FileScanner,
   indexName,
-  isGone,
-  listSegments,
   newestSegment,
   segmentName,
   storageError,
@@ -19,7 +17,8 @@ import {
 import { loadHead, type LoadedHead } from './head.ts';
 import { readIndex } from './index-file.ts';
 import { nodePorts } from './node-ports.ts';
-import type { Ports } from './ports.ts';
+import { takePicture, type Picture } from './picture.ts';
+import type { FileSystem, Ports } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
 import { readTable } from './read-table.ts';
 import { replay } from './replay.ts';
@@ -67,10 +66,13 @@ export interface VerifyReport {
 /** Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, STORAGE_FAILED. */
 export async function verifyQueue(folder: string, ports: Ports = nodePorts): Promise<VerifyReport> {
   const queue = basename(folder);
+  let picture: Picture | undefined;
   try {
-    return await new Verification(folder, queue, ports).run();
+    picture = takePicture(ports.fs, folder);
+    return await new Verification(folder, queue, ports, picture).run();
   } catch (error) {
-    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') {
+    const code = errorCode(error);
+    if (code === 'ENOTDIR' || (code === 'ENOENT' && ports.fs.kind(folder) === undefined)) {
       throw new QueueError('QUEUE_NOT_FOUND', 'there is no folder of this queue', {
         queue,
         path: folder,
@@ -78,6 +80,8 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
       });
     }
     throw storageError(error, 'verifying the queue', queue, folder);
+  } finally {
+    picture?.close();
   }
 }
 
@@ -95,21 +99,27 @@ function isWithin(offset: number, { from, to, kind }: DamageReport): boolean {
 
 class Verification {
   readonly #folder: string;
+  /** Of the picture. */
   readonly #ports: Ports;
+  readonly #segments: readonly number[];
+  /** As the folder is now. */
+  readonly #present: FileSystem;
   readonly #scanner: FileScanner;
   readonly #report: VerifyReport;
   /** The predecessor that the newest head names. */
   #restsOn: number | undefined;
 
-  constructor(folder: string, queue: string, ports: Ports) {
+  constructor(folder: string, queue: string, ports: Ports, { fs, segments }: Picture) {
     this.#folder = folder;
-    this.#ports = ports;
-    this.#scanner = new FileScanner(ports.fs);
+    this.#ports = { ...ports, fs };
+    this.#segments = segments;
+    this.#present = ports.fs;
+    this.#scanner = new FileScanner(fs);
     this.#report = { queue, sound: true, segments: [], damage: [], messages: 0 };
   }
 
   async run(): Promise<VerifyReport> {
-    const segments = listSegments(this.#ports.fs, this.#folder);
+    const segments = this.#segments;
     const newest = segments.at(-1);
     if (newest === undefined) {
       this.#damage({
@@ -129,16 +139,17 @@ class Verification {
         'the predecessor of the newest segment, which is kept to make its head again',
       );
     }
-    await this.#verifyIndexes(segments);
+    await this.#verifyIndexes();
     // An index is never synced, so a power cut may well cost it; it is ignored and made anew.
     this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn' || kind === 'index');
     return this.#report;
   }
 
   /** An index that does not match is ignored by all and made anew; that it does not is still worth knowing. */
-  async #verifyIndexes(segments: readonly number[]): Promise<void> {
+  async #verifyIndexes(): Promise<void> {
     const { fs, clock } = this.#ports;
-    for (const segment of segments) {
+    // The newest gets one when it is not the newest any more.
+    for (const segment of this.#segments.slice(0, -1)) {
       const file = indexName(segment);
       const exists = (): boolean => fs.kind(`${this.#folder}/${file}`) !== undefined;
       // One that is just being written is looked at once more.
@@ -167,14 +178,9 @@ class Verification {
     const { fs } = this.#ports;
     const file = segmentName(segment);
     const path = `${this.#folder}/${file}`;
-    let fd: number;
-    try {
-      fd = fs.open(path, 'read');
-    } catch (error) {
-      // Spent and deleted by a worker since it was listed, unless the newest head says otherwise.
-      if (isGone(error) && !newest) return undefined;
-      throw error;
-    }
+    // Something else under its name; or spent, and deleted since it was listed. Whether it is missed, the newest head says.
+    if (fs.kind(path) !== 'file') return undefined;
+    const fd = fs.open(path, 'read');
     try {
       const survey = await surveySegment(this.#ports, fd);
       const { records, bytes, sealed, torn } = survey;
@@ -183,7 +189,7 @@ class Verification {
       const head = loadHead(fs, fd, segment, 0, path);
       // What is missing of the newest head is made from the one before.
       this.#restsOn = newest && segment > 1 ? segment - 1 : undefined;
-      if (!newest && !survey.sealed && survey.bad.length === 0 && !survey.tail)
+      if (!newest && !survey.sealed && (survey.bad.length === 0 || survey.tail))
         this.#missing(segment, 'its seal, and perhaps more: the file has been cut');
       // Of a mended segment nothing but its messages is needed any more, and its records lead to nothing.
       if (survey.mended) return undefined;
@@ -203,12 +209,12 @@ class Verification {
       if (newest && state) {
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
         for (const reference of head.references) {
-          const gone = fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file';
-          // Where others have gone on meanwhile, it was spent and deleted.
-          if (gone && newestSegment(fs, this.#folder) === segment) {
+          if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file')
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);
-          }
         }
+        // Nobody adds to a queue that is not there.
+        if (state.id === '' && survey.bad.length > 0 && state.tables.get(segment)!.count > 0)
+          this.#missing(segment, 'what made the queue: messages have been added to it');
         await this.#checkContents(state);
         this.#checkSuccessor(state);
       }
@@ -243,10 +249,10 @@ class Verification {
 
   /** A successor that the log has chosen exists, under its temporary name or its own. */
   #checkSuccessor({ segment, successor }: QueueState): void {
-    const { fs } = this.#ports;
+    const fs = this.#present;
     if (successor === undefined) return;
     if (fs.kind(`${this.#folder}/${temporaryName(segment + 1, successor)}`) !== undefined) return;
-    // Renamed, or even spent, since the folder was listed.
+    // It has its own name by now.
     if (newestSegment(fs, this.#folder) > segment) return;
     this.#missing(segment + 1, 'the log has chosen this segment as the next one');
   }
@@ -286,6 +292,8 @@ class Verification {
     if (!previous?.seal || prev?.segment !== previous.segment) return;
     // After a failed flush the device may hold less than what the head was made of.
     if (previous.seal.why === 'sync') return;
+    // Nor does what is left of a segment in which records are lost lead anywhere.
+    if (previous.damage.some(({ segment }) => segment === previous.segment)) return;
     const same =
       prev.at === previous.seal.offset && prev.crc === previous.seal.checksum && digest === previous.digest;
     if (same) return;
@@ -293,7 +301,7 @@ class Verification {
     this.#damage({ file, from: 0, to: head.end, kind: 'head', detail });
   }
 
-  /** Undefined when segments that it rests on are gone, as is right for all but the last two. */
+  /** Undefined when what it rests on is gone, or not all there; of segments that is right for all but the last two. */
   async #replay(fd: number, head: LoadedHead, newest: boolean): Promise<QueueState | undefined> {
     const { state } = head;
     let complete = true;
@@ -309,6 +317,7 @@ class Verification {
       const waiting = table.fresh;
       await readTable({ ...source, writes: false });
       const lost = waiting - table.fresh;
+      if (lost > 0) complete = false;
       if (newest && lost > 0) {
         this.#missing(table.segment, `${lost} of the messages that wait in it cannot be found`);
       }

@@ -1,5 +1,6 @@
 /** Repairing queues in real folders, and what must hold afterwards. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { Ports } from '../../src/cache/ports.ts';
@@ -18,12 +19,14 @@ export function repair(specimen: Specimen): Promise<RepairReport> {
   return repairQueue(specimen.folder, OPTIONS);
 }
 
-/** Every file below the root but the quarantine's, with what it holds. */
+/** The files of the queue, with what they hold. */
 export function filesOf(specimen: Specimen): Map<string, string> {
-  const files = new Map<string, string>();
-  for (const name of readdirSync(specimen.folder).sort())
-    files.set(name, readFileSync(specimen.path(name), 'latin1'));
-  return files;
+  return filesIn(specimen.folder);
+}
+
+export function filesIn(folder: string): Map<string, string> {
+  const names = readdirSync(folder).sort();
+  return new Map(names.map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
 }
 
 export async function messagesOf(specimen: Specimen): Promise<Map<string, Message>> {

@@ -1,16 +1,16 @@
 /** Damage of every kind, made from a seed, on copies of real queue folders; and what must hold whatever was damaged. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'vitest';
-import { nodePorts } from '../../src/cache/node-ports.ts';
-import type { Ports } from '../../src/cache/ports.ts';
 import { repairQueue } from '../../src/cache/repair.ts';
 import type { RepairReport } from '../../src/cache/repair/report.ts';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import { QueueError } from '../../src/index.ts';
 import type { Message, QueueManager } from '../../src/index.ts';
 import { all, expectTypedError, type Truth } from './examine.ts';
+import { filesIn, filesOf, OPTIONS } from './repairing.ts';
 import type { Seeded } from './seeded.ts';
-import { openManager, Q, recordsIn, type Specimen } from './specimen.ts';
+import { openManager, Q, recordsIn, type RecordAt, type Specimen } from './specimen.ts';
 
 /**
  * Bytes [from, to) of a file that are not what they were. `cut`: from there on they are gone. `gap`: they are, and what
@@ -59,22 +59,28 @@ export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound[
 /** What a sound specimen holds, and where. */
 export interface Anatomy extends Truth {
   /** The records of each segment, as they were. */
-  records: ReadonlyMap<string, ReturnType<typeof recordsIn>>;
+  records: ReadonlyMap<string, (RecordAt & { holds: string | undefined })[]>;
 }
 
 export function anatomyOf(specimen: Specimen, truth: Truth): Anatomy {
   const records = new Map(
-    specimen.segments().map((file) => [file, recordsIn(readFileSync(specimen.path(file)))]),
+    specimen.segments().map((file) => {
+      const bytes = readFileSync(specimen.path(file));
+      const holds = ({ start, end, header }: RecordAt): string | undefined =>
+        HOLDING.has(header.op) ? payloadOf(bytes.toString('utf8', start, end)) : undefined;
+      return [file, recordsIn(bytes).map((record) => ({ ...record, holds: holds(record) }))];
+    }),
   );
   return { ...truth, records };
+}
+
+function payloadOf(line: string): string {
+  return JSON.stringify((JSON.parse(line) as unknown[])[2]);
 }
 
 function touches(wounds: readonly Wound[], file: string, start: number, end: number): boolean {
   return wounds.some((each) => each.file === file && each.from < end && each.to > start);
 }
-
-/** This very process has registered in the specimens; that is past. */
-const PORTS: Ports = { ...nodePorts, processes: { ...nodePorts.processes, isKnownDead: () => true } };
 
 /** Works on copies of `damaged`, which it leaves as it is but repaired. */
 export async function expectSafe(damaged: Specimen, anatomy: Anatomy, wounds: Wound[]): Promise<void> {
@@ -87,9 +93,13 @@ export async function expectSafe(damaged: Specimen, anatomy: Anatomy, wounds: Wo
   } finally {
     used.dispose();
   }
-  const done = await repairQueue(damaged.folder, { keepOutcomes: 50, ports: PORTS });
+  const before = filesOf(damaged);
+  const done = await repairQueue(damaged.folder, OPTIONS);
   if (done.outcome === 'sound') expect(report.sound).toBe(true);
-  else expect(done).toMatchObject({ outcome: 'repaired', sound: true });
+  else {
+    expect(done).toMatchObject({ outcome: 'repaired', sound: true });
+    expect(filesIn(join(done.quarantine!, 'old'))).toEqual(before);
+  }
   await expectSaved(damaged, anatomy, wounds, done);
 }
 
@@ -150,7 +160,10 @@ function expectWritten({ uuid, data }: Message, { contents }: Truth): void {
   expect([...(contents.get(uuid) ?? [])]).toContain(JSON.stringify(data));
 }
 
-/** All whose content was not hit are there, in order, and what is not there has been said to be lost. */
+/**
+ * All whose content was not hit are there, in order, and as they were, unless something that tells of them was hit; what is
+ * not there has been said to be lost, and what had ended is back only where that may not be known.
+ */
 async function expectSaved(
   specimen: Specimen,
   anatomy: Anatomy,
@@ -164,27 +177,138 @@ async function expectSaved(
     if (error instanceof QueueError && error.code === 'QUEUE_NOT_FOUND' && !report.exists) return [];
     throw error;
   });
-  if (report.exists) expect(await manager.queueStatus(Q)).toMatchObject({ damaged: 0 });
+  const status = report.exists ? await manager.queueStatus(Q) : undefined;
   await manager.close();
+  if (status) expect(status).toMatchObject({ damaged: 0, counts: report.counts });
+  expect(report.messages).toBe(found.length);
   for (const message of found) expectWritten(message, anatomy);
   // Where every offset is wrong, one message may be taken for another.
   if (wounds.some(({ kind }) => kind === 'gap')) return;
+  const hits = new Hits(anatomy, wounds);
   const there = new Set(found.map(({ uuid }) => uuid));
   expect(there.size).toBe(found.length);
   const order = [...anatomy.messages.keys()];
   const places = found.map(({ uuid }) => order.indexOf(uuid)).filter((place) => place >= 0);
   expect(places).toEqual(places.toSorted((a, b) => a - b));
-  const missing = order.filter((uuid) => !there.has(uuid));
-  for (const uuid of missing) {
-    const intact = [...anatomy.records].some(([file, records]) =>
-      records.some(
-        ({ start, end, header }) =>
-          header['u'] === uuid &&
-          ['add', 'update', 'carry'].includes(header.op) &&
-          // With its newlines: without one a record may be another line.
-          !touches(wounds, file, start - 1, end + 1),
-      ),
-    );
-    if (intact) expect.fail(`message ${uuid} is not there, although its record is sound`);
+  for (const uuid of order) {
+    if (there.has(uuid)) continue;
+    if (hits.holders(uuid).some((each) => !hits.has(each)))
+      expect.fail(`message ${uuid} is not there, although its record is sound`);
+    if (!hits.isTold(uuid, report) && !hits.isCutOff(uuid))
+      expect.fail(`message ${uuid} is lost, and nothing is said of it`);
   }
+  for (const message of found) {
+    const { uuid, data } = message;
+    const before = anatomy.messages.get(uuid);
+    if (!before) {
+      if (!hits.mayChange(uuid)) expect.fail(`message ${uuid} had ended, and is back`);
+      continue;
+    }
+    if (!hits.mayChange(uuid)) expect(message).toEqual(before);
+    const isOld = JSON.stringify(data) !== JSON.stringify(before.data);
+    if (
+      isOld &&
+      hits.holders(uuid).some((each) => each.holds === JSON.stringify(before.data) && !hits.has(each))
+    )
+      expect.fail(`message ${uuid} holds what it held before, although its update is sound`);
+  }
+  if (status && !hits.general) expect(status.customAttributes).toEqual(anatomy.attributes);
+}
+
+interface Told extends RecordAt {
+  file: string;
+  /** The payload, of records that hold a message. */
+  holds: string | undefined;
+}
+
+/** What was hit, told from the records as they were: nothing of it is asked of the queue. */
+class Hits {
+  readonly #told: readonly Told[];
+  readonly #wounds: readonly Wound[];
+  /** Positions that are named together with one that a hit record names. */
+  readonly #named: ReadonlySet<string>;
+  readonly #positions = new Map<string, string>();
+  /** Something that concerns the queue as a whole, or what a head says, was hit. */
+  readonly general: boolean;
+
+  constructor({ records }: Anatomy, wounds: readonly Wound[]) {
+    this.#wounds = wounds;
+    this.#told = [...records].flatMap(([file, some]) => some.map((each) => ({ ...each, file })));
+    for (const { header, file, start } of this.#told) {
+      if (header.op === 'add')
+        this.#positions.set(header['u'] as string, `${Number.parseInt(file, 10)}/${start}`);
+    }
+    const hit = this.#told.filter((each) => this.has(each));
+    this.general = hit.some(({ header }) => !('n' in header) || GENERAL.has(header.op));
+    const groups = this.#told.map((each) => ({ names: namedBy(each), hit: hit.includes(each) }));
+    const named = new Set(groups.filter((each) => each.hit).flatMap(({ names }) => names));
+    for (let size = -1; size !== named.size;) {
+      size = named.size;
+      for (const { names } of groups)
+        if (names.some((name) => named.has(name))) for (const name of names) named.add(name);
+    }
+    this.#named = named;
+  }
+
+  /** With its newlines: without one a record may be another line. */
+  has({ file, start, end }: Told): boolean {
+    return touches(this.#wounds, file, start - 1, end + 1);
+  }
+
+  /** The records that hold what a message is, or was. */
+  holders(uuid: string): Told[] {
+    return this.#told.filter(({ header }) => header['u'] === uuid && HOLDING.has(header.op));
+  }
+
+  /** Whether anything that tells of the message may be among what was hit. */
+  mayChange(uuid: string): boolean {
+    return this.general || this.#named.has(this.#positions.get(uuid) ?? '');
+  }
+
+  /** Whether the end of the newest segment is gone with it: nobody else knows of that. */
+  isCutOff(uuid: string): boolean {
+    const newest = this.#told.at(-1)!.file;
+    return this.#wounds.some(
+      ({ file, kind, from }) =>
+        kind === 'cut' &&
+        file === newest &&
+        this.holders(uuid).some((each) => each.file === file && each.end >= from),
+    );
+  }
+
+  /** By its uuid or position, or by number, or at least by the bytes of one of its records. */
+  isTold(uuid: string, { lost, damage }: RepairReport): boolean {
+    const position = this.#positions.get(uuid);
+    if (lost.some((each) => each.uuid === uuid || (each.position && each.position.join('/') === position)))
+      return true;
+    return this.holders(uuid).some(
+      ({ file, start, end }) =>
+        lost.some((each) => each.file === file && each.position === undefined) ||
+        damage.some(
+          (each) => each.file === file && (each.to === 0 || (each.from <= end && each.to >= start)),
+        ),
+    );
+  }
+}
+
+const HOLDING: ReadonlySet<string> = new Set(['add', 'update', 'carry']);
+const GENERAL: ReadonlySet<string> = new Set([
+  'purge',
+  'pause',
+  'resume',
+  'attr',
+  'create',
+  'seal',
+  'boot',
+  'unsound',
+]);
+
+/** The positions that a record names, its own as well if it adds. */
+function namedBy({ header, file, start }: Told): string[] {
+  const { op, c, p } = header as { op: string; c?: (number | [number, number])[][]; p?: [number, number] };
+  const own = op === 'add' ? [`${Number.parseInt(file, 10)}/${start}`] : [];
+  const named = (c ?? []).flatMap(([segment, ...entries]) =>
+    entries.map((entry) => `${String(segment)}/${Array.isArray(entry) ? entry[0] : entry}`),
+  );
+  return [...own, ...named, ...(p ? [p.join('/')] : [])];
 }

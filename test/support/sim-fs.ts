@@ -59,8 +59,12 @@ class Bytes {
   }
 }
 
+/** Of the next file that is made, on any disk. */
+let nextInode = 1;
+
 class File {
   readonly kind = 'file';
+  readonly inode = nextInode++;
   readonly cache = new Bytes();
   readonly device = new Bytes();
   dirty: Extent[] = [];
@@ -188,8 +192,8 @@ export class SimFileSystem implements FileSystem {
 
   stat(fd: number): FileStat {
     this.#begin('stat', this.#handle(fd).path);
-    const { cache, links, uid, gid, mode } = this.#file(fd);
-    return { size: cache.size, links, uid, gid, mode };
+    const { cache, links, inode, uid, gid, mode } = this.#file(fd);
+    return { size: cache.size, links, inode, uid, gid, mode };
   }
 
   truncate(fd: number, size: number): void {

@@ -1,10 +1,11 @@
 /** The one step by which a queue is repaired: the log names the repaired head as the successor of its newest segment. */
+import { basename } from 'node:path';
 import { QueueError } from '../../errors.ts';
 import { errorCode, segmentName, temporaryName } from '../files.ts';
 import { writeHead } from '../head.ts';
 import type { FileSystem, Ports } from '../ports.ts';
 import { Batch, encodeHeader, lineChecksum } from '../record.ts';
-import { writeAll } from './mend.ts';
+import { takeOwner, writeAll } from './mend.ts';
 import type { Salvage } from './salvage.ts';
 
 /** Gives the successor that the log has chosen its name, as any reader would. False: there is nothing to finish. */
@@ -29,36 +30,44 @@ export async function finishRotation(
 
 /**
  * Makes what was salvaged the newest segment; it is on the device when this resolves. False: others have written to the
- * log meanwhile, so it is not what it should be, and the queue is as it was. Errors: STORAGE_FAILED where this account
- * may not give a file the owner of the last one; those of node:fs.
+ * log since it was read, so it is not what it should be, and the queue is as it was. Errors: STORAGE_FAILED where this
+ * account may not give a file the owner of the last one; those of `keep` and node:fs.
+ * @param keep called when all is ready, before anything is changed; `own` is the new file.
  */
-export async function commit(ports: Ports, folder: string, salvaged: Salvage): Promise<boolean> {
+export async function commit(
+  ports: Ports,
+  folder: string,
+  salvaged: Salvage,
+  keep: (own: string) => Promise<void>,
+): Promise<boolean> {
   const { fs, random } = ports;
   const name = random.hex(8);
   const temporary = `${folder}/${temporaryName(salvaged.newest + 1, name)}`;
   const log = openLog(fs, folder, salvaged);
-  let written = false;
+  const size = salvaged.surveys.get(salvaged.newest)?.bytes ?? 0;
+  // Once the log may name it, it stays.
+  let named = false;
   try {
     if (log !== undefined) await fs.sync(log);
-    const size = log === undefined ? 0 : fs.stat(log).size;
     const closing = log === undefined ? new Batch() : closingOf(ports, salvaged, size, name);
-    await makeHead(ports, folder, salvaged, temporary, log);
+    await makeHead(ports, folder, salvaged, temporary);
+    await keep(basename(temporary));
     if (log !== undefined && closing.length > 0) {
-      written = true;
+      // Of what has been written since it was read the head knows nothing.
+      if (fs.stat(log).size !== size) return false;
+      named = true;
       if (fs.write(log, closing.buffer, 0, closing.length) < closing.length)
         throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
-      if (!isAt(fs, log, size, closing)) return false;
+      named = isAt(fs, log, size, closing);
+      if (!named) return false;
       await fs.sync(log);
     }
     giveName(fs, temporary, `${folder}/${segmentName(salvaged.newest + 1)}`);
     await fs.syncFolder(folder);
     return true;
-  } catch (error) {
-    // Once the log may name it, it stays.
-    if (!written && fs.kind(temporary) !== undefined) fs.remove(temporary);
-    throw error;
   } finally {
     if (log !== undefined) fs.close(log);
+    if (!named && fs.kind(temporary) !== undefined) fs.remove(temporary);
   }
 }
 
@@ -76,26 +85,25 @@ function openLog(fs: FileSystem, folder: string, { state, newest }: Salvage): nu
  */
 function closingOf({ clock, random }: Ports, { state }: Salvage, size: number, name: string): Batch {
   const batch = new Batch();
-  if (state.seal && state.successor !== undefined) return batch;
+  if (state.successor !== undefined) return batch;
   const writer = { w: random.hex(8), t: clock.now() };
   let { seal } = state;
   let n = 0;
   if (!seal) {
     const start = batch.add(encodeHeader({ op: 'seal', ctl: 1, why: 'damage', ...writer, n: ++n, s: size }));
     seal = { offset: size + start, checksum: lineChecksum(batch.buffer, start), why: 'damage' };
+    state.tables.get(state.segment)?.close(seal.offset);
   }
   const { offset: at, checksum: crc } = seal;
   batch.add(encodeHeader({ op: 'next', ctl: 1, r: name, at, crc, ...writer, n: ++n }));
-  state.tables.get(state.segment)?.close(at);
   return batch;
 }
 
 async function makeHead(
   { fs, clock }: Ports,
   folder: string,
-  { state, newest }: Salvage,
+  { state, newest, surveys }: Salvage,
   path: string,
-  model: number | undefined,
 ): Promise<void> {
   state.damage.length = 0;
   const holding = new Set([...state.claimed].map((at) => state.touched.get(at)?.lease?.writer));
@@ -106,7 +114,8 @@ async function makeHead(
   writeHead(batch, newest + 1, source);
   const fd = fs.open(path, 'create', 0o600);
   try {
-    if (model !== undefined) takeAfter(fs, fd, model, path);
+    const model = Math.max(...surveys.keys());
+    if (surveys.size > 0) takeAfter(fs, fd, `${folder}/${segmentName(model)}`, path);
     writeAll(fs, fd, batch.buffer.subarray(0, batch.length), 0);
     await fs.sync(fd);
   } finally {
@@ -115,17 +124,18 @@ async function makeHead(
   await fs.syncFolder(folder);
 }
 
-/** The owner and mode of the file before: who could use the queue still can. */
-function takeAfter(fs: FileSystem, fd: number, model: number, path: string): void {
-  const { uid, gid, mode } = fs.stat(model);
-  const made = fs.stat(fd);
+/** The owner and mode of another segment: who could use the queue still can. */
+function takeAfter(fs: FileSystem, fd: number, other: string, path: string): void {
+  const model = fs.open(other, 'read');
   try {
-    if (made.uid !== uid || made.gid !== gid) fs.setOwner(fd, uid, gid);
-    fs.setMode(fd, mode);
+    takeOwner(fs, fd, model);
   } catch (error) {
     if (errorCode(error) !== 'EPERM') throw error;
+    const { uid, gid } = fs.stat(model);
     const text = `this account may not give the repaired segment the owner of the last one (${uid}:${gid})`;
     throw new QueueError('STORAGE_FAILED', text, { path, cause: error });
+  } finally {
+    fs.close(model);
   }
 }
 

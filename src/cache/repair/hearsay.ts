@@ -3,9 +3,30 @@
  * settle at least says that there was one.
  */
 import { born } from '../../message.ts';
+import { scanFile, type FileVisitor } from '../files.ts';
+import { decode } from '../header.ts';
+import type { Ports } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { Header, QueueState } from '../state.ts';
 import { eachMessage } from '../where.ts';
+
+/** Adds to `ended` the uuids of `wanted` that sound records of the open file say to have ended. */
+export async function findEnded(
+  ports: Pick<Ports, 'fs' | 'clock'>,
+  fd: number,
+  wanted: ReadonlySet<string>,
+  ended: Set<string>,
+): Promise<void> {
+  const visitor: FileVisitor = {
+    record(buffer, start, end, headerLength) {
+      const header = decode(buffer, start, end, headerLength)?.header;
+      const uuids = header?.op === 'done' ? header.u : header?.op === 'remove' ? [header.u] : [];
+      for (const uuid of uuids) if (wanted.has(uuid)) ended.add(uuid);
+    },
+    bad() {},
+  };
+  await scanFile(ports, fd, visitor);
+}
 
 export class Hearsay {
   /** Whether what stood at a position is damaged, or gone with its file. */
@@ -52,7 +73,16 @@ export class Hearsay {
 
   /** Positions of messages that are known to have been there, and not to have ended. */
   get missing(): number[] {
-    return [...this.#named].filter(([, what]) => what === 'there').map(([at]) => at);
+    return this.#those('there');
+  }
+
+  /** Positions of messages that are known to have ended. */
+  get ended(): number[] {
+    return this.#those('ended');
+  }
+
+  #those(wanted: 'there' | 'ended'): number[] {
+    return [...this.#named].filter(([, what]) => what === wanted).map(([at]) => at);
   }
 
   hasEnded(at: number): boolean {

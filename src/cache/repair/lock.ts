@@ -4,7 +4,7 @@
  */
 import { basename, dirname } from 'node:path';
 import { QueueError } from '../../errors.ts';
-import { errorCode } from '../files.ts';
+import { errorCode, storageError } from '../files.ts';
 
 /** Longer than the ten seconds after which the lock of a process that has died counts as nobody's. */
 const PATIENCE = { retries: 12, factor: 1, minTimeout: 1000, maxTimeout: 1000 };
@@ -21,7 +21,7 @@ export async function alone<T>(folder: string, run: () => Promise<T>): Promise<T
     const onCompromised = (): void => undefined;
     release = await lock(folder, { lockfilePath, realpath: false, onCompromised, retries: PATIENCE });
   } catch (error) {
-    if (errorCode(error) !== 'ELOCKED') throw error;
+    if (errorCode(error) !== 'ELOCKED') throw storageError(error, 'locking the queue', queue, lockfilePath);
     throw new QueueError('STORAGE_FAILED', 'another repair of this queue is under way', {
       queue,
       path: lockfilePath,

@@ -33,10 +33,7 @@ export async function mendSegment(
     const copy = `${folder}/${temporaryName(segment, random.hex(8))}`;
     const to = fs.open(copy, 'create', 0o600);
     try {
-      const { uid, gid, mode } = fs.stat(from);
-      const made = fs.stat(to);
-      if (made.uid !== uid || made.gid !== gid) fs.setOwner(to, uid, gid);
-      fs.setMode(to, mode);
+      takeOwner(fs, to, from);
       await copyWithout(ports, from, to, survey);
       await fs.sync(to);
       fs.rename(copy, path);
@@ -82,6 +79,14 @@ async function copyWithout(ports: Ports, from: number, to: number, survey: Surve
   const lost = [...gone, ...missing].sort(([a], [b]) => a - b);
   batch.add(asciiJson({ op: 'mended', lost } satisfies Mended));
   writeAll(fs, to, batch.buffer.subarray(0, batch.length), survey.end);
+}
+
+/** Owner, group and mode of another file. Errors: EPERM. */
+export function takeOwner(fs: FileSystem, fd: number, model: number): void {
+  const { uid, gid, mode } = fs.stat(model);
+  const made = fs.stat(fd);
+  if (made.uid !== uid || made.gid !== gid) fs.setOwner(fd, uid, gid);
+  fs.setMode(fd, mode);
 }
 
 /** Errors: ENOSPC, also where the device takes only a part. */

@@ -33,8 +33,14 @@ interface Sound {
   headerLength: number;
 }
 
+/** The first record of a head. */
+export interface Start {
+  header: HeadStart;
+  payload: HeadPayload;
+}
+
 export interface PartialHead {
-  start: { header: HeadStart; payload: HeadPayload } | undefined;
+  start: Start | undefined;
   /** Runs of what is not fresh. `whole`: none of them is missing. */
   tables: Map<number, { fresh: number; runs: number[]; whole: boolean }>;
   touched: { header: TouchedRecord; errors: TryError[] }[];
@@ -43,6 +49,21 @@ export interface PartialHead {
   others: Sound[];
   /** Whether a segment's runs, or a touched message, may be among what is lost. */
   lacks: { tables: boolean; touched: boolean };
+}
+
+/** The first record of the open file's head, where it is sound. Errors: JOURNAL_NEWER. */
+export function readStart(fs: FileSystem, scanner: FileScanner, fd: number, path: string): Start | undefined {
+  let start: Start | undefined;
+  scanner.chunk(fd, 0, fs.stat(fd).size, {
+    record(buffer, from, to, headerLength) {
+      const decoded = start ? undefined : decode(buffer, from, to, headerLength);
+      if (decoded?.header.op === 'head')
+        start = { header: decoded.header, payload: decoded.payload as unknown as HeadPayload };
+    },
+    bad() {},
+  });
+  if (start) checkVersion(start.header, path);
+  return start;
 }
 
 /** Reads the sound records of the open file that stand before `end`. Errors: JOURNAL_NEWER. */
@@ -131,14 +152,9 @@ function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
 
 /**
  * Brings a state up to a damaged head, across whatever lies between: what the head tells is newer. Where it does not
- * tell whether a message has ended, the message stays. Returns how many of those there are, and how many others the
- * head names that `exists` has no segment of.
+ * tell whether a message has ended, the message stays. Returns how many of those there are.
  */
-export function advance(
-  state: QueueState,
-  head: PartialHead,
-  exists: (segment: number) => boolean,
-): { doubtful: number; lost: Map<number, number> } {
+export function advance(state: QueueState, head: PartialHead): number {
   if (head.start) enter(state, head.start);
   for (const at of [...state.touched.keys(), ...freshOf(state)]) forgetIfEnded(state, head, at);
   for (const { header } of head.touched) state.happen(position(...header.p), { type: 'remove' });
@@ -153,9 +169,7 @@ export function advance(
   const doubtful = [...state.touched.keys(), ...freshOf(state)].filter((at) => {
     return !named.has(at) && !isFresh(head, at);
   });
-  const lost = new Map<number, number>();
-  for (const [segment, { fresh }] of head.tables) if (!exists(segment)) lost.set(segment, fresh);
-  return { doubtful: doubtful.length, lost };
+  return doubtful.length;
 }
 
 /** Adds the messages that a damaged head tells of, and of which the state does not know, because their records are lost. */
@@ -172,7 +186,7 @@ export function complete(state: QueueState, { touched, carried }: PartialHead): 
   state.recount();
 }
 
-function enter(state: QueueState, { header, payload }: NonNullable<PartialHead['start']>): void {
+function enter(state: QueueState, { header, payload }: Start): void {
   const { id, boot, created, modified, paused, added, processed, inserted, last } = header;
   // The queue before this one has been destroyed in between.
   if (state.id !== id)

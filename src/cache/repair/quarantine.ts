@@ -5,7 +5,7 @@
 import { dirname, basename } from 'node:path';
 import { QueueError } from '../../errors.ts';
 import { errorCode } from '../files.ts';
-import type { FileSystem, Ports } from '../ports.ts';
+import type { FileStat, FileSystem, Ports } from '../ports.ts';
 import { writeAll } from './mend.ts';
 
 const CHUNK = 1024 * 1024;
@@ -21,33 +21,41 @@ function rootOf(folder: string): string {
 
 /**
  * Copies the files of a queue's folder, and writes the report beside the copy; all on the device when it resolves with the
- * path. Links, and what else is no file, are only named in the report. Errors: STORAGE_UNSUPPORTED, those of node:fs.
+ * path. Links, and what else is no file, are left out; so is `own`. Leaves nothing when it fails. Errors:
+ * STORAGE_UNSUPPORTED, those of node:fs.
  */
 export async function setAside(
   ports: Ports,
   folder: string,
+  own: string,
   report: Readonly<Record<string, string>>,
 ): Promise<string> {
   const { fs, clock, random } = ports;
   const root = rootOf(folder);
-  await makeRoot(fs, root);
+  await makeRoot(fs, root, folder);
   const time = new Date(clock.now()).toISOString().replaceAll(/[-:]|\.\d+/g, '');
   const path = `${root}/${basename(folder)}@${time}-${random.hex(4)}`;
-  fs.makeFolder(path, 0o700);
-  fs.makeFolder(`${path}/old`, 0o700);
-  for (const name of fs.list(folder)) {
-    if (fs.kind(`${folder}/${name}`) === 'file')
-      await copy(ports, `${folder}/${name}`, `${path}/old/${name}`);
+  fs.makeFolder(path, 0o700, folder);
+  try {
+    fs.makeFolder(`${path}/old`, 0o700, folder);
+    let owner: FileStat | undefined;
+    for (const name of fs.list(folder)) {
+      if (name !== own && fs.kind(`${folder}/${name}`) === 'file')
+        owner = await copy(ports, `${folder}/${name}`, `${path}/old/${name}`);
+    }
+    for (const [name, text] of Object.entries(report)) await write(fs, `${path}/${name}`, text, owner);
+    for (const changed of [`${path}/old`, path, root]) await fs.syncFolder(changed);
+    return path;
+  } catch (error) {
+    removeAll(fs, path);
+    throw error;
   }
-  for (const [name, text] of Object.entries(report)) await write(fs, `${path}/${name}`, text);
-  for (const changed of [`${path}/old`, path, root]) await fs.syncFolder(changed);
-  return path;
 }
 
-async function makeRoot(fs: FileSystem, root: string): Promise<void> {
+async function makeRoot(fs: FileSystem, root: string, folder: string): Promise<void> {
   if (fs.kind(root) === undefined) {
     try {
-      fs.makeFolder(root, 0o700);
+      fs.makeFolder(root, 0o700, folder);
     } catch (error) {
       if (errorCode(error) !== 'EEXIST') throw error;
     }
@@ -59,11 +67,13 @@ async function makeRoot(fs: FileSystem, root: string): Promise<void> {
   throw new QueueError('STORAGE_UNSUPPORTED', text, { path: root });
 }
 
-async function copy({ fs, clock }: Ports, from: string, to: string): Promise<void> {
+/** Resolves with what there is to be known of the original. */
+async function copy({ fs, clock }: Ports, from: string, to: string): Promise<FileStat> {
   const source = fs.open(from, 'read');
   try {
     const target = fs.open(to, 'create', 0o600);
     try {
+      giveBack(fs, target, fs.stat(source));
       const buffer = Buffer.allocUnsafe(CHUNK);
       for (let at = 0; ;) {
         const got = fs.read(source, buffer, 0, CHUNK, at);
@@ -73,6 +83,7 @@ async function copy({ fs, clock }: Ports, from: string, to: string): Promise<voi
         await clock.yield();
       }
       await fs.sync(target);
+      return fs.stat(source);
     } finally {
       fs.close(target);
     }
@@ -81,9 +92,15 @@ async function copy({ fs, clock }: Ports, from: string, to: string): Promise<voi
   }
 }
 
-async function write(fs: FileSystem, path: string, text: string): Promise<void> {
+/** What root keeps of somebody's queue is theirs. */
+function giveBack(fs: FileSystem, fd: number, { uid, gid }: FileStat): void {
+  if (fs.stat(fd).uid === 0 && uid !== 0) fs.setOwner(fd, uid, gid);
+}
+
+async function write(fs: FileSystem, path: string, text: string, owner: FileStat | undefined): Promise<void> {
   const fd = fs.open(path, 'create', 0o600);
   try {
+    if (owner) giveBack(fs, fd, owner);
     writeAll(fs, fd, Buffer.from(text), 0);
     await fs.sync(fd);
   } finally {

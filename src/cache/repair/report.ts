@@ -16,6 +16,8 @@ export interface RepairReport {
   messages: number;
   counts: Readonly<Record<string, number>>;
   lost: Lost[];
+  /** Records of which nothing is legible: each may have added a message, or changed one. */
+  unnamed: number;
   /** Of those it holds: how many may have ended, because nothing sound tells. They are delivered again. */
   doubtful: number;
   /** Likewise: positions of those of which only an earlier content is left. They stand as failed. */
@@ -34,8 +36,19 @@ export interface RepairReport {
 }
 
 export function inText(report: RepairReport): string {
-  const { queue, messages, counts, lost, doubtful, outdated, exists, optionsKnown, damage, segments } =
-    report;
+  const {
+    queue,
+    messages,
+    counts,
+    lost,
+    unnamed,
+    doubtful,
+    outdated,
+    exists,
+    optionsKnown,
+    damage,
+    segments,
+  } = report;
   const lines = [
     `Repair of the queue ${queue}`,
     '',
@@ -47,11 +60,14 @@ export function inText(report: RepairReport): string {
     ...(exists ? [] : ['Nothing sound says that there is a queue of this name: it has to be created again.']),
     ...(optionsKnown ? [] : ['The options and attributes of the queue are lost: it has none now.']),
     '',
-    `Messages lost: ${lost.reduce((sum, { count }) => sum + count, 0)}`,
+    `Messages lost, as far as it is known: ${lost.reduce((sum, { count }) => sum + count, 0)}`,
     ...lost.map(({ file, count, position, uuid, why }) => {
       const which = position ? `position ${position.join('/')}` : `${count} of ${file}`;
       return `  ${which}${uuid === undefined ? '' : `, uuid ${uuid}`}: ${why}`;
     }),
+    ...(unnamed > 0
+      ? [`  Of ${unnamed} records nothing is legible: each may have added a message, or changed one.`]
+      : []),
     '',
     'Damage that was found:',
     ...damage.map(({ file, from, to, kind, uuid, detail }) => {

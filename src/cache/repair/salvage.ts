@@ -3,19 +3,22 @@
  * on with; where they cannot, what the last sound head and all sound records behind it tell, holes or not. Prefers a
  * message that is delivered again over one that is lost. Reads only.
  */
-import { FileScanner, isGone, listSegments, parseIndexName, segmentName } from '../files.ts';
+import { FileScanner, isGone, listSegments, parseIndexName, segmentName, temporaryName } from '../files.ts';
 import { loadHead, type LoadedHead } from '../head.ts';
 import { endOfDamagedHead } from '../loading.ts';
+import type { HeadPayload } from '../operations.ts';
 import type { Ports } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
+import type { Json } from '../../message.ts';
 import { replay } from '../replay.ts';
-import { QueueState, type Header } from '../state.ts';
+import { QueueState, type Damage, type Header } from '../state.ts';
 import { isInRuns } from '../table.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
-import { Hearsay } from './hearsay.ts';
+import { findEnded, Hearsay } from './hearsay.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
-import { advance, complete, readPartialHead } from './partial-head.ts';
+import { checkNames, checkOwner } from './origins.ts';
+import { advance, complete, readPartialHead, readStart, type Start } from './partial-head.ts';
 
 /** Messages that the queue is known to have had, and that cannot be had back. */
 export interface Lost {
@@ -35,6 +38,8 @@ export interface Salvage {
   /** Of the segments that can be read. */
   surveys: ReadonlyMap<number, Survey>;
   lost: Lost[];
+  /** Records of which nothing but their number is known: each may have added a message. */
+  unnamed: number;
   /** Messages that are kept although they may have ended: nothing sound tells. */
   doubtful: number;
   /** Messages of which only an earlier content is left; they stand as failed. */
@@ -44,7 +49,7 @@ export interface Salvage {
 }
 
 /** The segments that messages stand in. */
-export function placesOf({ state }: Salvage): Set<number> {
+export function placesOf({ state }: Pick<Salvage, 'state'>): Set<number> {
   const places = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
   for (const table of state.tables.values()) if (table.fresh > 0) places.add(table.segment);
   return places;
@@ -56,7 +61,7 @@ export interface Source {
   keepOutcomes: number;
 }
 
-/** Errors: JOURNAL_NEWER, STORAGE_FAILED. */
+/** Errors: JOURNAL_NEWER, JOURNAL_CORRUPT for a file that is not what its name says, those of node:fs. */
 export async function salvage(source: Source): Promise<Salvage> {
   const one = await new Salvor(source, false).run();
   // Nothing says that there is a queue: what does may be lost. Adds are made to queues that exist.
@@ -74,14 +79,19 @@ class Salvor {
   /** Whether to take it that a queue exists where nothing says so. */
   readonly #bold: boolean;
   readonly #surveys = new Map<number, Survey>();
+  /** The first records of their heads, where they are sound. */
+  readonly #starts = new Map<number, Start>();
   readonly #lost: Lost[] = [];
   readonly #hearsay = new Hearsay((segment, offset) => {
     return this.#surveys.has(segment) ? this.#badAt(segment, offset) !== undefined : true;
   });
-  /** Of older segments: offsets of what is not fresh, and how many fresh messages were not found. */
+  /** Of older segments: offsets of what is not fresh, and how many fresh messages are not there. */
   readonly #runs = new Map<number, readonly number[]>();
   readonly #unfound = new Map<number, number>();
+  /** That the head tells of with which all began. */
+  #damage: readonly Damage[] = [];
   #doubtful = 0;
+  #unnamed = 0;
   #optionsKnown = true;
   #state: QueueState;
 
@@ -98,20 +108,26 @@ class Salvor {
     const { fs } = this.#ports;
     const named = fs.list(this.#folder).flatMap((name) => parseIndexName(name) ?? []);
     const listed = listSegments(fs, this.#folder);
-    const newest = Math.max(0, ...listed, ...named);
     const segments = listed.filter((segment) => fs.kind(this.#path(segment)) === 'file');
     for (const segment of segments) {
-      const survey = await this.#reading(segment, (fd) => surveySegment(this.#ports, fd));
-      if (survey) this.#surveys.set(segment, survey);
+      await this.#reading(segment, async (fd) => {
+        this.#surveys.set(segment, await surveySegment(this.#ports, fd));
+        const start = readStart(fs, this.#scanner, fd, this.#path(segment));
+        if (start) this.#starts.set(segment, start);
+      });
     }
+    checkNames(this.#folder, this.#starts);
     await this.#follow(segments);
+    checkOwner(this.#folder, this.#starts, placesOf({ state: this.#state }), this.#state.id);
     const outdated = await this.#settleContents(segments);
-    this.#tellUnheard();
+    await this.#tellUnheard(segments);
+    this.#state.recount();
     return {
       state: this.#state,
-      newest,
+      newest: Math.max(0, ...listed, ...named, this.#chosen()),
       surveys: this.#surveys,
       lost: this.#lost,
+      unnamed: this.#unnamed,
       doubtful: this.#doubtful,
       outdated,
       optionsKnown: this.#optionsKnown,
@@ -120,6 +136,14 @@ class Salvor {
 
   #path(segment: number): string {
     return `${this.#folder}/${segmentName(segment)}`;
+  }
+
+  /** The successor that the log has chosen, where it is gone: that number has been used. */
+  #chosen(): number {
+    const { segment, successor } = this.#state;
+    if (successor === undefined) return 0;
+    const made = `${this.#folder}/${temporaryName(segment + 1, successor)}`;
+    return this.#ports.fs.kind(made) === 'file' ? 0 : segment + 1;
   }
 
   /** Undefined: it is gone. */
@@ -151,15 +175,16 @@ class Salvor {
     }
     for (const [i, segment] of segments.entries()) {
       if (i < basis) continue;
-      const end = await this.#sealOf(segment, segments[i + 1]);
+      const end = this.#sealOf(segment, segments[i + 1]);
       await this.#reading(segment, async (fd) => {
         const from = head && i === basis ? await this.#begin(head) : this.#cross(segment, fd);
-        if (this.#bold && this.#state.id === '') {
-          this.#state.id = this.#ports.random.hex(16);
-          this.#optionsKnown = false;
-        }
+        if (this.#state.id === '' && this.#surveys.get(segment)!.bad.length > 0) this.#suppose(segment);
         const hear = (header: Header, state: QueueState): void => this.#hearsay.hear(header, state);
         await replay(this.#ports, fd, this.#state, { from, to: end, strangers: true, hear });
+        this.#unnamed += unnamedIn(this.#surveys.get(segment)!);
+        // What stands behind it has never been a message, though the seal itself may be lost.
+        const sealed = this.#state.seal?.offset ?? end;
+        if (sealed < Infinity) this.#state.tables.get(segment)?.close(sealed);
       });
     }
   }
@@ -169,19 +194,29 @@ class Salvor {
   }
 
   /** Where the successor's head says that the segment ended, should its seal be lost. */
-  async #sealOf(segment: number, next: number | undefined): Promise<number> {
+  #sealOf(segment: number, next: number | undefined): number {
     if (next === undefined || this.#surveys.get(segment)?.sealed) return Infinity;
-    const { fs } = this.#ports;
-    const prev = await this.#reading(next, (fd) => {
-      const end = endOfDamagedHead(fs, fd);
-      return readPartialHead(fs, this.#scanner, fd, end, this.#path(next)).start?.header.prev;
-    });
+    const prev = this.#starts.get(next)?.header.prev;
     return prev?.segment === segment ? prev.at : Infinity;
+  }
+
+  /** Nothing sound up to a damaged segment says that there is a queue: what says so may be lost. A later head may know. */
+  #suppose(segment: number): void {
+    const later = [...this.#starts].find(([each, { header }]) => each > segment && header.id !== '');
+    if (later) {
+      const [, { header, payload }] = later;
+      const { options, attributes } = payload as HeadPayload & { attributes: Record<string, Json> };
+      Object.assign(this.#state, { id: header.id, created: header.created, options, attributes });
+    } else if (this.#bold) {
+      this.#state.id = this.#ports.random.hex(16);
+      this.#optionsKnown = false;
+    }
   }
 
   /** Takes the state of a whole head. Returns where the segment's own records begin. */
   async #begin({ state, end }: LoadedHead): Promise<number> {
     this.#state = state;
+    this.#damage = [...state.damage];
     for (const table of state.tables.values()) {
       if (table.read) continue;
       const { segment } = table;
@@ -191,8 +226,8 @@ class Salvor {
         const scanner = this.#scanner;
         await readTable({ ports: this.#ports, scanner, folder: this.#folder, state, table, writes: false });
       } else {
-        this.#lose(segment, waiting, `${segmentName(segment)} is not there`);
         state.tables.delete(segment);
+        this.#unfound.set(segment, waiting);
         continue;
       }
       this.#unfound.set(segment, waiting - table.fresh);
@@ -216,17 +251,13 @@ class Salvor {
       }
     } else {
       state.enterSegment(segment);
-      const { doubtful, lost } = advance(state, head, (each) => this.#surveys.has(each));
-      this.#doubtful += doubtful;
-      for (const [each, count] of lost) this.#lose(each, count, `${segmentName(each)} is not there`);
+      this.#doubtful += advance(state, head);
     }
+    for (const [each, { fresh }] of head.tables)
+      this.#unfound.set(each, fresh - (state.tables.get(each)?.fresh ?? 0));
     // As for all who read it: what follows is a hole.
     this.#state.noteRot(0, end, false);
     return end;
-  }
-
-  #lose(segment: number, count: number, why: string): void {
-    if (count > 0) this.#lost.push({ file: segmentName(segment), count, why });
   }
 
   /** Messages whose content cannot be read: another copy of it, an earlier one, or none. */
@@ -277,16 +308,30 @@ class Salvor {
     return this.#surveys.get(segment)?.bad.find(({ from, to }) => from <= offset && offset < to);
   }
 
+  /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
+  #saidNotFresh(segment: number, offset: number): boolean {
+    const unknown = this.#damage.some((each) => {
+      return each.segment === segment && each.from <= offset && offset < each.to;
+    });
+    return !unknown && isInRuns(this.#runs.get(segment) ?? [], offset);
+  }
+
   /** Messages whose add is lost: by name, or because other records speak of them, or at least how many. */
-  #tellUnheard(): void {
+  async #tellUnheard(segments: readonly number[]): Promise<void> {
     const missing = new Set(this.#hearsay.missing.filter((at) => !this.#state.lifeOf(at)));
+    const suspects = new Map<string, number>();
     for (const [segment, { bad }] of this.#surveys) {
       for (const { from, uuid, isAdd, note } of bad) {
         const at = position(segment, from);
-        const ended = this.#hearsay.hasEnded(at) || isInRuns(this.#runs.get(segment) ?? [], from);
-        if (isAdd && uuid !== undefined && !note && !ended && !this.#state.lifeOf(at)) missing.add(at);
+        const isTold = this.#hearsay.hasEnded(at) || this.#saidNotFresh(segment, from);
+        if (isAdd && uuid !== undefined && !note && !isTold && !this.#state.lifeOf(at))
+          suspects.set(uuid, at);
       }
     }
+    const ended = new Set<string>();
+    for (const segment of suspects.size > 0 ? segments : [])
+      await this.#reading(segment, (fd) => findEnded(this.#ports, fd, new Set(suspects.keys()), ended));
+    for (const [uuid, at] of suspects) if (!ended.has(uuid)) missing.add(at);
     for (const at of [...missing].sort((a, b) => a - b)) {
       const segment = segmentOf(at);
       const offset = offsetOf(at);
@@ -297,10 +342,29 @@ class Salvor {
         count: 1,
         position: [segment, offset],
         ...(bad?.from === offset && bad.uuid !== undefined ? { uuid: bad.uuid } : {}),
-        why: 'the record that added it is damaged',
+        why: this.#surveys.has(segment)
+          ? 'the record that added it is damaged'
+          : 'the record that added it stood in a file that is not there',
       });
     }
-    for (const [segment, count] of this.#unfound)
-      this.#lose(segment, count, 'their records are damaged, or not there');
+    for (const at of this.#hearsay.ended) {
+      const count = this.#unfound.get(segmentOf(at));
+      if (count !== undefined) this.#unfound.set(segmentOf(at), count - 1);
+    }
+    for (const [segment, count] of this.#unfound) {
+      const file = segmentName(segment);
+      const why = this.#surveys.has(segment) ? 'their records are damaged' : `${file} is not there`;
+      if (count > 0) this.#lost.push({ file, count, why });
+    }
   }
+}
+
+/** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
+function unnamedIn({ gaps, bad, mended = [] }: Survey): number {
+  return gaps.reduce((sum, { from, offset, count }) => {
+    // An earlier repair has told of it.
+    if (mended.some(([start, end]) => start >= from && end <= offset)) return sum;
+    const named = bad.filter((range) => range.from >= from && range.to <= offset && range.uuid !== undefined);
+    return sum + Math.max(0, count - named.length);
+  }, 0);
 }

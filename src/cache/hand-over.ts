@@ -1,0 +1,126 @@
+/**
+ * From a claim that the log has granted to the messages themselves: their contents are read, and checked. What cannot be
+ * had keeps neither the other messages of the claim nor the queue: its claim is ended at once.
+ */
+import type { QueueError } from '../errors.ts';
+import type { Claim } from '../message.ts';
+import { toMessage, type StoredMessage } from './contents.ts';
+import { errorCode, storageError } from './files.ts';
+import type { Journal } from './journal.ts';
+import type { Liveness } from './liveness.ts';
+import type { Draft } from './log.ts';
+import type { Operation } from './operations.ts';
+import { makeToken } from './settles.ts';
+import { toPlace, toWhere } from './where.ts';
+
+interface HandOverOptions {
+  queue: string;
+  journal: Journal;
+  liveness: Liveness;
+  /** Resolves when the record has had its effect. */
+  settle: (draft: Draft) => Promise<void>;
+}
+
+/** What came of reading the messages of a claim. */
+interface Reading {
+  found: Claim[];
+  /** Damaged, or not where they should be. */
+  missing: number[];
+  /** Why the system did not let them be read, by position. */
+  refused: Map<number, QueueError>;
+}
+
+export class HandOver {
+  readonly #options: HandOverOptions;
+
+  constructor(options: HandOverOptions) {
+    this.#options = options;
+  }
+
+  /** The messages at `positions`, granted to `claim`; at once when all can be read. Errors: STORAGE_FAILED, when none can. */
+  messages(claim: string, positions: readonly number[]): Claim[] | Promise<Claim[]> {
+    const { found, missing, refused } = this.#read(claim, positions);
+    return missing.length === 0 && refused.size === 0 ? found : this.#lookAgain(claim, positions);
+  }
+
+  /** What was not there may have been carried to another segment meanwhile; what was refused may be read now. */
+  async #lookAgain(claim: string, positions: readonly number[]): Promise<Claim[]> {
+    await this.#options.journal.refresh();
+    const { found, missing, refused } = this.#read(claim, positions);
+    for (const at of missing) void this.#setAside(claim, at);
+    await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));
+    const [first] = refused.values();
+    if (first && found.length === 0) throw first;
+    return found;
+  }
+
+  #read(claim: string, positions: readonly number[]): Reading {
+    const { state, log } = this.#options.journal;
+    const reading: Reading = { found: [], missing: [], refused: new Map() };
+    const put = (at: number, stored: StoredMessage | undefined): void => {
+      const message = stored && toMessage(stored, state, 0);
+      if (!message) reading.missing.push(at);
+      else reading.found.push(Object.assign(message, { token: makeToken(claim, at, message.uuid) }));
+    };
+    let all: (StoredMessage | undefined)[] | undefined;
+    try {
+      all = log.contents.readAll(state, positions);
+    } catch {
+      // One by one: which of them is it?
+    }
+    for (const [i, at] of positions.entries()) {
+      try {
+        put(at, all ? all[i] : log.contents.read(state, at));
+      } catch (error) {
+        const { queue, journal } = this.#options;
+        reading.refused.set(at, storageError(error, 'reading a message', queue, journal.options.folder));
+      }
+    }
+    return reading;
+  }
+
+  /** A message whose content is damaged: failed, with the reason, so that it comes up no more. */
+  #setAside(claim: string, at: number): Promise<void> {
+    const { log, state, options } = this.#options.journal;
+    // Ended meanwhile: there is nothing to set aside.
+    if (!this.#holds(claim, at)) return Promise.resolve();
+    const [segment, offset] = toPlace(state.touched.get(at)?.place ?? at);
+    log.noteDamage(segment, offset, offset + 1);
+    const text = `the record of this message at offset ${offset} of segment ${segment} is damaged`;
+    const error = {
+      at: new Date(options.ports.clock.now()).toISOString(),
+      attempt: 1,
+      name: 'QueueError',
+      code: 'JOURNAL_CORRUPT',
+      message: text,
+    };
+    const op: Operation = { op: 'fail', k: claim, c: toWhere([at]) };
+    return this.#settle({ op, json: JSON.stringify(error) });
+  }
+
+  /**
+   * A message that the system does not let this process read. A device that fails counts as a crash, so that one bad sector
+   * does not keep the queue for ever; anything else is no fault of the message.
+   */
+  #giveBack(claim: string, at: number, error: QueueError): Promise<void> {
+    const { journal, liveness } = this.#options;
+    if (!this.#holds(claim, at)) return Promise.resolve();
+    if (errorCode(error.cause) === 'EIO')
+      return this.#settle(liveness.unreadable(at, journal.state.lifeOf(at)!, error.message));
+    return this.#settle({ op: { op: 'release', k: claim, c: toWhere([at]) } });
+  }
+
+  #holds(claim: string, at: number): boolean {
+    const phase = this.#options.journal.state.lifeOf(at)?.phase;
+    return phase?.state === 'claimed' && phase.token === claim;
+  }
+
+  /** Where not even that can be written, the lease ends the claim. */
+  async #settle(draft: Draft): Promise<void> {
+    const { queue, journal, settle } = this.#options;
+    const { folder, report } = journal.options;
+    await settle(draft).catch((error: unknown) =>
+      report(storageError(error, 'ending a claim', queue, folder)),
+    );
+  }
+}
