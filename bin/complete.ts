@@ -1,7 +1,8 @@
 /**
  * What may stand next on a command line that is being typed, for the shells' completion. Everything comes from the
  * program's own tree of commands, so it knows what the program knows: verbs, options, choices. Of a value the name tells
- * what it is: `<queue>` and `--queue` queues, `<type>` types of workers, `<file>` and `<dir>` paths, which shells know best.
+ * what it is: `<queue>` and `--queue` queues, `<type>` types of workers, `<daemon>` daemons, `<file>` and `<dir>` paths, which
+ * shells know best.
  */
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
@@ -15,8 +16,9 @@ import { print, safe } from './output.ts';
 export const COMPLETE = '__complete';
 
 /** Beside this folder in the sources as in dist/. */
-const SHIPPED = fileURLToPath(new URL('../workers', import.meta.url));
+const SHIPPED = { workers: shipped('../workers'), daemons: shipped('../daemons') };
 const WORKER_FILE = /^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})\.(ts|js|mjs)$/;
+const DAEMON_FILE = /^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})Daemon\.(ts|js|mjs)$/;
 
 /** A word that may stand there, and what it means; or what the shell has to look for itself. */
 type Candidate = { word: string; about?: string } | 'files' | 'folders';
@@ -35,6 +37,7 @@ interface Position {
   config: string | undefined;
   cacheRoot: string | undefined;
   workersDir: string | undefined;
+  daemonsDir: string | undefined;
 }
 
 /**
@@ -98,6 +101,7 @@ function walk(program: Command, words: readonly string[]): Position {
     config: undefined,
     cacheRoot: undefined,
     workersDir: undefined,
+    daemonsDir: undefined,
   };
   for (const word of words) {
     if (at.option) {
@@ -124,6 +128,7 @@ function note(at: Position, { long }: Option, value: string): void {
   if (long === '--config') at.config = value;
   else if (long === '--cache-root') at.cacheRoot = value;
   else if (long === '--workers') at.workersDir = value;
+  else if (long === '--daemons') at.daemonsDir = value;
 }
 
 function visible(command: Command): readonly Command[] {
@@ -149,6 +154,7 @@ async function valuesOf(value: Option | Argument, at: Position): Promise<Candida
   const kind = isOption ? /[<[]([a-z]+)/.exec(value.flags)?.[1] : value.name();
   if (kind === 'queue' || kind === 'queues' || (isOption && value.long === '--queue')) return queues(at);
   if (kind === 'type') return workerTypes(await configOf(at));
+  if (kind === 'daemon' || kind === 'daemons') return daemons(await configOf(at));
   if (kind === 'file') return ['files'];
   if (kind === 'dir') return ['folders'];
   // Of commander's own `help [command]`.
@@ -156,8 +162,8 @@ async function valuesOf(value: Option | Argument, at: Position): Promise<Candida
   return [];
 }
 
-function configOf({ config, cacheRoot, workersDir }: Position): Promise<Config> {
-  return loadConfig({ config, flags: { cacheRoot, workersDir } });
+function configOf({ config, cacheRoot, workersDir, daemonsDir }: Position): Promise<Config> {
+  return loadConfig({ config, flags: { cacheRoot, workersDir, daemonsDir } });
 }
 
 async function queues(at: Position): Promise<Candidate[]> {
@@ -173,12 +179,26 @@ async function queues(at: Position): Promise<Candidate[]> {
 }
 
 async function workerTypes({ worker }: Config): Promise<Candidate[]> {
-  const types = new Set<string>();
-  for (const folder of [worker.workersDir, SHIPPED]) {
-    for (const name of await readdir(folder).catch(() => [])) {
-      const type = name.endsWith('.d.ts') ? undefined : WORKER_FILE.exec(name)?.[1];
-      if (type !== undefined) types.add(type);
-    }
-  }
-  return [...types].sort().map((word) => ({ word }));
+  const types = await namesIn([worker.workersDir, SHIPPED.workers], WORKER_FILE);
+  return sorted(types);
+}
+
+/** Those that have a file, or have run. Others are registered by code that is not run for a completion. */
+async function daemons({ daemon }: Config): Promise<Candidate[]> {
+  const { knownNames } = await import('../src/daemon/verify.ts');
+  const names = await namesIn([daemon.daemonsDir, SHIPPED.daemons], DAEMON_FILE);
+  return sorted([...names, ...knownNames(daemon.stateDir)]);
+}
+
+async function namesIn(folders: readonly string[], file: RegExp): Promise<string[]> {
+  const names = await Promise.all(folders.map((folder) => readdir(folder).catch(() => [])));
+  return names.flat().flatMap((name) => (name.endsWith('.d.ts') ? [] : (file.exec(name)?.[1] ?? [])));
+}
+
+function sorted(words: readonly string[]): Candidate[] {
+  return [...new Set(words)].sort().map((word) => ({ word }));
+}
+
+function shipped(folder: string): string {
+  return fileURLToPath(new URL(folder, import.meta.url));
 }

@@ -27,8 +27,10 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   INVALID_QUEUE_NAME: EXIT.usage,
   INVALID_ARGUMENT: EXIT.usage,
   UNKNOWN_WORKER_TYPE: EXIT.usage,
+  UNKNOWN_DAEMON: EXIT.usage,
   INVALID_MESSAGE: EXIT.failure,
   WORKER_FAILED: EXIT.unavailable,
+  DAEMON_FAILED: EXIT.unavailable,
   MESSAGE_TOO_LARGE: EXIT.failure,
   MESSAGE_NOT_FOUND: EXIT.failure,
   QUEUE_NOT_FOUND: EXIT.unavailable,
@@ -40,6 +42,7 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   CLOSED: EXIT.internal,
   QUEUE_FULL: EXIT.tryAgain,
   STORAGE_FULL: EXIT.tryAgain,
+  DAEMON_RUNNING: EXIT.tryAgain,
   CONFIG_INVALID: EXIT.configuration,
   UNKNOWN_QUEUE_TYPE: EXIT.configuration,
 };

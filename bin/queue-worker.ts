@@ -3,9 +3,12 @@
  * `queue-worker`: processes the messages of one type until it is told to stop, or until there are none left. By itself,
  * or as the parent of processes that run the same command as its members.
  */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { loadConfig, type Config } from '../src/config.ts';
+import { LEVELS } from '../src/config-keys.ts';
 import * as library from '../src/index.ts';
+import { crewLog, memberLog, stderrRelay } from '../src/log/crew-events.ts';
+import { logEvent } from '../src/log/worker-events.ts';
 import { graceOf, runCrew, STOP_MARGIN } from '../src/worker/crew/crew.ts';
 import { Member, takeAssignment } from '../src/worker/crew/member.ts';
 import { execWorker } from '../src/worker/exec/index.ts';
@@ -15,9 +18,7 @@ import type { LogSink } from '../src/worker/log.ts';
 import { runLoop, type LoopReport } from '../src/worker/loop.ts';
 import { commonOptions, path, run, whole, withManager } from './cli.ts';
 import { EXIT, EXIT_HELP } from './exit-codes.ts';
-import { logEvent, logSink } from './log-sink.ts';
-import { flush } from './output.ts';
-import { crewLog, MEMBER_LOG, stderrRelay } from './queue-worker/crew-log.ts';
+import { flush, note } from './output.ts';
 import { lease, MOST_AT_ONCE, processes, someTime, type Options } from './queue-worker/options.ts';
 import { tellReport } from './queue-worker/report.ts';
 import { memberSignals, stopSignals } from './queue-worker/signals.ts';
@@ -64,6 +65,7 @@ const program = commonOptions(new Command('queue-worker'))
   .option('--lease <duration>', 'how long a claim lasts without being renewed, such as 30s', lease)
   .option('--timeout <duration>', 'how long a try may take, such as 5m', someTime)
   .option('--limit <n>', 'end after so many tries', whole(1))
+  .addOption(new Option('--log-level <name>', 'the least that is logged').choices(LEVELS))
   .option('--drain', 'end when nothing is ready, nor held by any worker')
   .option('--json', 'print what was done as JSON')
   .addHelpText('after', HELP + '\n' + EXIT_HELP)
@@ -74,15 +76,24 @@ await flush();
 process.exit();
 
 async function work(type: string, options: Options): Promise<void> {
-  const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease } = options;
-  const flags = { cacheRoot, durability, workersDir, concurrency, lease };
+  const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease, logLevel } = options;
+  const flags = { cacheRoot, durability, workersDir, concurrency, lease, level: logLevel };
   // Before anything is said of working on it; of a type that is none, the loader has more to say.
   if (options.queue !== undefined || options.exec !== undefined) checkQueueName(options.queue ?? type);
   const config = await loadConfig({ config: file, flags });
-  const job: Job = { type, queue: options.queue ?? type, options, config, log: logSink(config.log) };
-  if (assignment) await asMember(job, new Member(assignment, config.worker.stopDeadline + STOP_MARGIN));
-  else if (options.processes !== undefined || options.timeout !== undefined) await asParent(job);
-  else await alone(job);
+  // Not before: completion and help need none.
+  const { openLog } = await import('../src/log/open.ts');
+  // stdout is for the report.
+  const streams = { stdout: process.stderr, stderr: process.stderr };
+  const { sink, close } = openLog(assignment ? memberLog(config) : config, streams);
+  const job: Job = { type, queue: options.queue ?? type, options, config, log: sink };
+  try {
+    if (assignment) await asMember(job, new Member(assignment, config.worker.stopDeadline + STOP_MARGIN));
+    else if (options.processes !== undefined || options.timeout !== undefined) await asParent(job);
+    else await alone(job);
+  } finally {
+    close();
+  }
 }
 
 interface Job {
@@ -134,7 +145,7 @@ async function asParent({ type, queue, options, config, log }: Job): Promise<voi
       command: {
         file: process.execPath,
         args: [...process.execArgv, ...process.argv.slice(1)],
-        env: { ...process.env, ...MEMBER_LOG },
+        env: process.env,
       },
       ...signals,
       queues: manager,
@@ -145,7 +156,7 @@ async function asParent({ type, queue, options, config, log }: Job): Promise<voi
       stopDeadline,
       backoff: { backoff, backoffMax },
       onEvent: crewLog(log, queue, { processes: count, concurrency }),
-      onStderr: stderrRelay(config.log, log),
+      onStderr: stderrRelay(log, note),
     });
     // Where no member came so far as to do it.
     await manager.createQueue(queue);

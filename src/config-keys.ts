@@ -4,10 +4,14 @@
  */
 import { resolve } from 'node:path';
 import type { Durability } from './backend.ts';
+import { LIST_OF_QUEUES, parseQueueList, type DrainedQueue } from './queue-list.ts';
 import { parseDuration, parseSize } from './units.ts';
 
-export type LogLevel = 'TRACE' | 'DEBUG' | 'INFO' | 'WARN' | 'ERROR';
-export type LogFormat = 'auto' | 'pretty' | 'json';
+/** How grave a line of a log is. */
+export type LogLevel = 'TRACE' | 'DEBUG' | 'INFO' | 'WARN' | 'ERROR' | 'FATAL';
+/** The least that is logged; with OFF nothing is. */
+export type LogThreshold = LogLevel | 'OFF';
+export type LogFormat = 'auto' | 'pretty' | 'json' | 'syslog';
 
 /** How one key is read. */
 export interface Key<Value> {
@@ -24,8 +28,10 @@ const DAY = 86_400_000;
 const LONGEST_TIMER = 24 * DAY;
 
 const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
-const LEVELS: readonly LogLevel[] = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR'];
-const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json'];
+/** From what is told least often on. */
+export const LEVELS: readonly LogThreshold[] = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL', 'OFF'];
+const NO_PATHS: readonly string[] = Object.freeze([]);
+const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json', 'syslog'];
 
 export const QUEUE_KEYS = {
   queueType: text('cache', 'the name of a queue type, such as cache', /^[a-z][a-z0-9-]{0,31}$/),
@@ -47,8 +53,12 @@ export const WORKER_KEYS = {
   crashLimit: count('3', 1, 1000),
 };
 
-/** Checked when they are there; what acts on them is not part of this module's Config. */
-export const DAEMON_KEYS = { daemonsDir: path('./daemons'), stateDir: path('./var') };
+export const DAEMON_KEYS = {
+  daemonsDir: path('./daemons'),
+  stateDir: path('./var'),
+  stallAfter: duration('5m', 1000, LONGEST_TIMER, '1s to 24d'),
+  queues: queueList(),
+};
 
 /** What the worker that ships as workers/http.ts acts on. */
 export const HTTP_KEYS = {
@@ -61,6 +71,10 @@ export const LOG_KEYS = {
   level: oneOf('INFO', LEVELS),
   destination: destination('stdout'),
   format: oneOf('auto', FORMATS),
+  rotateSize: size('16MiB', 4096, 1024 ** 4, '4KiB to 1024GiB', 'never'),
+  rotateAge: duration('0', 60_000, 365 * DAY, '1m to 365d', 'never'),
+  rotateKeep: count('7', 1, 1000),
+  redact: fieldPaths(),
 };
 
 export const SECTIONS: Readonly<Record<string, Readonly<Record<string, Key<unknown>>>>> = {
@@ -120,11 +134,12 @@ function destination(fallback: string): Key<string> {
   };
 }
 
-function duration(fallback: string, least: number, most: number, range: string): Key<number> {
+/** @param zero what 0 means, where it means something of its own. */
+function duration(fallback: string, least: number, most: number, range: string, zero?: string): Key<number> {
   return {
     fallback,
-    expected: `a duration of ${range}, with its unit (ms, s, m, h, d)`,
-    parse: (given) => within(parseDuration(given), least, most),
+    expected: `${zeroIn(zero)}a duration of ${range}, with its unit (ms, s, m, h, d)`,
+    parse: (given) => orZero(parseDuration(given), least, most, zero),
   };
 }
 
@@ -164,11 +179,44 @@ function secret(): Key<string> {
   };
 }
 
-function size(fallback: string, least: number, most: number, range: string): Key<number> {
+function queueList(): Key<readonly DrainedQueue[]> {
+  return { fallback: '', expected: LIST_OF_QUEUES, parse: (given) => parseQueueList(String(given)) };
+}
+
+/** @param zero as of `duration`. */
+function size(fallback: string, least: number, most: number, range: string, zero?: string): Key<number> {
   return {
     fallback,
-    expected: `a size of ${range}`,
-    parse: (given) => within(parseSize(given), least, most),
+    expected: `${zeroIn(zero)}a size of ${range}`,
+    parse: (given) => orZero(parseSize(given), least, most, zero),
+  };
+}
+
+function zeroIn(zero: string | undefined): string {
+  return zero === undefined ? '' : `0 (${zero}), or `;
+}
+
+function orZero(
+  value: number | undefined,
+  least: number,
+  most: number,
+  zero: string | undefined,
+): number | undefined {
+  return value === 0 && zero !== undefined ? 0 : within(value, least, most);
+}
+
+function fieldPaths(): Key<readonly string[]> {
+  return {
+    fallback: '',
+    expected: 'names of fields, or paths such as headers.authorization, with commas between',
+    parse: (given) => {
+      const paths = String(given)
+        .split(',')
+        .map((path) => path.trim());
+      if (paths.length === 1 && paths[0] === '') return NO_PATHS;
+      const sound = paths.every((path) => path.split('.').every((name) => /^[^\s"']+$/.test(name)));
+      return sound ? Object.freeze(paths) : undefined;
+    },
   };
 }
 

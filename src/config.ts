@@ -19,9 +19,10 @@ import {
   type ConfigKey,
   type Key,
   type LogFormat,
-  type LogLevel,
+  type LogThreshold,
 } from './config-keys.ts';
 import { QueueError, quote } from './errors.ts';
+import type { DrainedQueue } from './queue-list.ts';
 import { nearest } from './suggest.ts';
 
 export interface Config {
@@ -61,12 +62,30 @@ export interface Config {
     /** What requests are signed with: a text, or whsec_ and base64; '': they are not. */
     readonly httpSecret: string;
   };
+  readonly daemon: {
+    /** Absolute, as is the next. */
+    readonly daemonsDir: string;
+    /** Where each daemon has its pid, its state and its log. */
+    readonly stateDir: string;
+    /** Milliseconds within which a daemon must be heard of, beyond the time that it sleeps; see `daemon/state.ts`. */
+    readonly stallAfter: number;
+    /** What the daemon that ships as "queue" drains. */
+    readonly queues: readonly DrainedQueue[];
+  };
   readonly log: {
-    readonly level: LogLevel;
+    readonly level: LogThreshold;
     /** `stdout`, `stderr`, or an absolute path. */
     readonly destination: string;
     /** `auto`: pretty on a terminal, json elsewhere. */
     readonly format: LogFormat;
+    /** Bytes at which a file is put aside and a new one begun; 0: never. */
+    readonly rotateSize: number;
+    /** Milliseconds after which it is; 0: never. */
+    readonly rotateAge: number;
+    /** How many files that were put aside are kept. */
+    readonly rotateKeep: number;
+    /** Fields whose values are not logged: names, or paths with dots between. */
+    readonly redact: readonly string[];
   };
 }
 
@@ -103,9 +122,9 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
     queue: readSection('queue', QUEUE_KEYS, source),
     worker: readSection('worker', WORKER_KEYS, source),
     http: readSection('http', HTTP_KEYS, source),
+    daemon: readSection('daemon', DAEMON_KEYS, source),
     log: readSection('log', LOG_KEYS, source),
   };
-  readSection('daemon', DAEMON_KEYS, source);
   if (config.worker.backoffMax < config.worker.backoff) {
     throw new QueueError(
       'CONFIG_INVALID',

@@ -14,6 +14,11 @@ export type QueueErrorCode =
   | 'UNKNOWN_WORKER_TYPE'
   /** A worker cannot begin: its `start` threw, or what it declares makes no sense. */
   | 'WORKER_FAILED'
+  | 'UNKNOWN_DAEMON'
+  /** Likewise a daemon: its `onStart` threw, or what it declares makes no sense. */
+  | 'DAEMON_FAILED'
+  /** Another process has the place of the daemon. */
+  | 'DAEMON_RUNNING'
   | 'CONFIG_INVALID'
   /** Too little space on the device; what was already there can still be worked off. */
   | 'STORAGE_FULL'

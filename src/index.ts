@@ -30,3 +30,8 @@ export type { MemoryOptions, MemoryStore } from './memory/backend.ts';
 export { FinalError, HandlerAborted, RetryAt, Worker } from './worker/worker.ts';
 export type { AbortCode, StartContext, WorkerContext } from './worker/worker.ts';
 export type { Log, LogFields } from './worker/log.ts';
+
+export { Daemon } from './daemon/daemon.ts';
+export type { DaemonContext, DaemonStop } from './daemon/daemon.ts';
+export { QueueProcessor } from './daemon/queue-processor.ts';
+export { addDaemon } from './daemon/registry.ts';

@@ -58,7 +58,14 @@ test.each([
 ])('queue %s loads no package that it does not need', async (...verb) => {
   const { files } = await loadedBy(QUEUE, ...verb, ...here);
   expect(files.filter((file) => file.startsWith(DIST)).length).toBeLessThan(6);
-  expect(files.filter((file) => /node_modules.(date-fns|ini|jiti)\b/.test(file))).toEqual([]);
+  expect(files.filter((file) => /node_modules.(date-fns|ini|jiti|pino)\b/.test(file))).toEqual([]);
+});
+
+test('what is asked while typing does not wait for the log', async () => {
+  for (const word of [[COMPLETE, '--', '--'], ['--help']]) {
+    const { files } = await loadedBy(join(DIST, 'bin/queue-worker.js'), ...word);
+    expect(files.filter((file) => /node_modules.pino\b/.test(file))).toEqual([]);
+  }
 });
 
 test('commands find the workers that ship, from any folder', async () => {

@@ -58,7 +58,21 @@ describe('where the configuration comes from', () => {
         crashLimit: 3,
       },
       http: { httpUrl: '', httpTimeout: 30_000, httpSecret: '' },
-      log: { level: 'INFO', destination: 'stdout', format: 'auto' },
+      daemon: {
+        daemonsDir: join(folder, 'daemons'),
+        stateDir: join(folder, 'var'),
+        stallAfter: 300_000,
+        queues: [],
+      },
+      log: {
+        level: 'INFO',
+        destination: 'stdout',
+        format: 'auto',
+        rotateSize: 16 * 1024 * 1024,
+        rotateAge: 0,
+        rotateKeep: 7,
+        redact: [],
+      },
     });
   });
 

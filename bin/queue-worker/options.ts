@@ -1,6 +1,7 @@
 /** What `queue-worker` was asked to do. */
 import { InvalidArgumentError } from 'commander';
 import { whole, type CommonOptions } from '../cli.ts';
+import type { LogThreshold } from '../../src/config-keys.ts';
 import { duration } from '../queue/time.ts';
 
 export interface Options extends CommonOptions {
@@ -14,6 +15,7 @@ export interface Options extends CommonOptions {
   /** Milliseconds. */
   timeout?: number;
   limit?: number;
+  logLevel?: LogThreshold;
   drain?: true;
   json?: true;
 }

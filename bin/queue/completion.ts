@@ -1,4 +1,4 @@
-/** `queue completion`: the scripts that have shells ask `queue` and `queue-worker` themselves what may come next. */
+/** `queue completion`: the scripts that have shells ask the commands themselves what may come next. */
 import { Argument, type Command } from 'commander';
 import { COMPLETE } from '../complete.ts';
 import { print } from '../output.ts';
@@ -8,8 +8,9 @@ Without a shell it says this:
   bash  echo 'source <(queue completion bash)' >> ~/.bashrc
   zsh   echo 'source <(queue completion zsh)' >> ~/.zshrc      (after compinit)
   fish  queue completion fish > ~/.config/fish/completions/queue.fish
-        echo 'source ~/.config/fish/completions/queue.fish' > ~/.config/fish/completions/queue-worker.fish
-Then open a new shell. Verbs and options, queues and types of workers are looked up as you type, so a script never ages.
+        for name in queue-worker queue-daemon; do
+          echo 'source ~/.config/fish/completions/queue.fish' > ~/.config/fish/completions/$name.fish; done
+Then open a new shell. Verbs and options, queues, workers and daemons are looked up as you type, so a script never ages.
 
 Example:
   source <(queue completion bash)`;
@@ -18,7 +19,7 @@ export function completionCommand(program: Command): void {
   program
     .command('completion')
     .addArgument(new Argument('[shell]', 'the shell to print a script for').choices(['bash', 'zsh', 'fish']))
-    .description('print a script that completes verbs, options, queues and workers on TAB')
+    .description('print a script that completes verbs, options, queues, workers and daemons on TAB')
     .addHelpText('after', INSTALL)
     .action((shell: keyof typeof SCRIPTS | undefined, _: unknown, command: Command) =>
       shell === undefined ? command.outputHelp() : print(SCRIPTS[shell]),
@@ -26,7 +27,7 @@ export function completionCommand(program: Command): void {
 }
 
 /** `$1` is the command as it was typed. bash 3 has no compopt, and completes no paths. */
-const BASH = `# bash completion for queue and queue-worker
+const BASH = `# bash completion for queue, queue-worker and queue-daemon
 _coda_queue() {
   local line word
   COMPREPLY=()
@@ -41,9 +42,9 @@ _coda_queue() {
     esac
   done < <("$1" ${COMPLETE} -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null </dev/null)
 }
-complete -F _coda_queue queue queue-worker`;
+complete -F _coda_queue queue queue-worker queue-daemon`;
 
-const ZSH = `#compdef queue queue-worker
+const ZSH = `#compdef queue queue-worker queue-daemon
 _coda_queue() {
   local line word about
   local -a candidates
@@ -64,10 +65,10 @@ _coda_queue() {
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
   _coda_queue "$@"
 else
-  compdef _coda_queue queue queue-worker
+  compdef _coda_queue queue queue-worker queue-daemon
 fi`;
 
-const FISH = `# fish completion for queue and queue-worker
+const FISH = `# fish completion for queue, queue-worker and queue-daemon
 function __coda_queue
     set -l words (commandline -opc)
     set -l current (commandline -ct)
@@ -83,6 +84,7 @@ function __coda_queue
     end
 end
 complete -c queue -f -a '(__coda_queue)'
-complete -c queue-worker -f -a '(__coda_queue)'`;
+complete -c queue-worker -f -a '(__coda_queue)'
+complete -c queue-daemon -f -a '(__coda_queue)'`;
 
 const SCRIPTS = { bash: BASH, zsh: ZSH, fish: FISH };

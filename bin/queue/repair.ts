@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { storageError } from '../../src/cache/files.ts';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import { planRepair, repairQueue, type RepairOptions } from '../../src/cache/repair.ts';
 import { alone } from '../../src/cache/repair/lock.ts';
@@ -32,7 +33,7 @@ It keeps every message that sound records tell of, in its place in line; one of 
 whether it has ended is delivered again. Stop the queue's workers first. A copy of all files, and a report,
 stay in .quarantine below the folder of the queues, until --discard.
 
-Exits 0 when the queue is sound, 75 while processes use it.
+Exits 0 when the queue is sound, and after a dry run; 75 while processes use it.
 
 Examples:
   queue repair invoices --dry-run
@@ -42,7 +43,11 @@ Examples:
     .action(async (queue: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
       const { folder, keepOutcomes } = await filesOf(queue, options);
-      if (options.discard) return discardKept(queue, folder, options);
+      if (options.discard) {
+        return discardKept(queue, folder, options).catch((error: unknown) => {
+          throw storageError(error, 'discarding what repairs have kept', queue, folder);
+        });
+      }
       const plan = await orNamingOthers(queue, options, planRepair(folder, { keepOutcomes }));
       if (plan.outcome === 'sound' || options.dryRun) return tell(plan, options);
       if (plan.pids.length === 0 && !(await confirm(options.yes, async () => questionOf(plan)))) {
@@ -60,9 +65,10 @@ function questionOf(plan: RepairReport): string {
   return `Repair ${plan.queue}? It keeps ${messagesIn(plan.counts)} and loses ${lostIn(plan)}.`;
 }
 
-function lostIn({ lost }: RepairReport): string {
+function lostIn({ lost, unnamed }: RepairReport): string {
   const count = lost.reduce((sum, each) => sum + each.count, 0);
-  return count === 0 ? 'no message' : counted(count, 'message');
+  const known = count === 0 ? 'no message that is known of' : counted(count, 'message');
+  return unnamed === 0 ? known : `${known}, and perhaps up to ${grouped(unnamed)} more`;
 }
 
 async function tell(report: RepairReport, { json }: Options): Promise<void> {
@@ -81,6 +87,7 @@ function inWords(report: RepairReport): string[] {
     queue,
     outcome,
     counts,
+    unnamed,
     doubtful,
     outdated,
     exists,
@@ -116,12 +123,27 @@ function inWords(report: RepairReport): string[] {
       const which = uuid ?? (position ? `position ${position.join('/')}` : `${grouped(count)} in ${file}`);
       return styled('red', `  ${safe(which)}: ${safe(why)}`);
     }),
+    ...goneIn(report).map((file) => styled('red', `  ${file} is not there, nor what was in it`)),
+    ...(unnamed > 0
+      ? [
+          styled(
+            'red',
+            `  of ${counted(unnamed, 'record')} nothing is legible: each may have added a message, or changed one`,
+          ),
+        ]
+      : []),
     `files: mended ${files('mended')}; removed ${files('removed')}; new ${files('new')}`,
     ...(quarantine === undefined
       ? ['nothing was changed: this was a dry run']
       : [`report and old files: ${safe(quarantine)}`, `when all is well: queue repair ${queue} --discard`]),
     ...(sound === false ? [styled('red', `not sound yet: queue verify ${queue}`)] : []),
   ];
+}
+
+/** Files that are missing, of which it is not known what was in them. */
+function goneIn({ damage, segments, lost }: RepairReport): string[] {
+  const known = new Set([...lost, ...segments.filter(({ fate }) => fate !== 'new')].map(({ file }) => file));
+  return damage.flatMap(({ kind, file }) => (kind === 'missing' && !known.has(file) ? file : []));
 }
 
 async function discardKept(queue: string, folder: string, options: Options): Promise<void> {
@@ -134,7 +156,7 @@ async function discardKept(queue: string, folder: string, options: Options): Pro
       process.exitCode = EXIT.failure;
       return;
     }
-    await discard(nodePorts, kept);
+    await alone(folder, () => discard(nodePorts, kept));
   }
   if (options.json)
     return print(

@@ -14,13 +14,31 @@ export interface Log {
   info(text: string, fields?: LogFields): void;
   warn(text: string, fields?: LogFields): void;
   error(text: string, fields?: LogFields): void;
+  /** For what ends the program. */
+  fatal(text: string, fields?: LogFields): void;
 }
 
-/** A log whose lines all carry `about`. */
+/** A log whose lines all carry `about`. Its methods never throw, whatever they are given. */
 export function logAbout(sink: LogSink, about: LogFields): Log {
   const at =
     (level: LogLevel) =>
     (text: string, fields?: LogFields): void =>
-      sink(level, text, fields ? { ...about, ...fields } : about);
-  return { trace: at('TRACE'), debug: at('DEBUG'), info: at('INFO'), warn: at('WARN'), error: at('ERROR') };
+      sink(level, text, fields ? joined(about, fields) : about);
+  return {
+    trace: at('TRACE'),
+    debug: at('DEBUG'),
+    info: at('INFO'),
+    warn: at('WARN'),
+    error: at('ERROR'),
+    fatal: at('FATAL'),
+  };
+}
+
+function joined(about: LogFields, fields: LogFields): LogFields {
+  try {
+    return { ...about, ...fields };
+  } catch {
+    // A getter, or a proxy, that throws.
+    return { ...about, fields: 'cannot be read' };
+  }
 }

@@ -62,6 +62,7 @@ const BAD_FOR: Readonly<Record<string, readonly string[]>> = {
   '--config': [''],
   '--cache-root': [''],
   '--durability': ['never', HOSTILE],
+  '--log-level': ['LOUD', HOSTILE],
   '--queue': ['../x', HOSTILE],
   'add --alias': ['x'.repeat(1025)],
   'add --user': ['\u20ac'.repeat(342)],

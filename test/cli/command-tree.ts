@@ -1,5 +1,5 @@
 /** The commands as they tell of themselves in their help: verbs, arguments, options. */
-import type { Bench } from './commands.ts';
+import type { Bench, CommandName } from './commands.ts';
 
 export interface CommandFacts {
   /** The verb of `queue`; or `queue-worker`. */
@@ -11,16 +11,21 @@ export interface CommandFacts {
   help: string;
 }
 
-/** All there are, by name. */
-export async function commandTree(bench: Bench): Promise<Map<string, CommandFacts>> {
-  const { stdout } = await bench.queue('--help');
+/** All there are of `queue` and `queue-worker`, by name; or of another program. */
+export async function commandTree(
+  bench: Bench,
+  program: CommandName = 'queue',
+): Promise<Map<string, CommandFacts>> {
+  const { stdout } = await bench.run(program, ['--help']);
   // A verb is indented by two, a line of its description by more; so are options, which begin with a hyphen.
   const verbs = [...stdout.matchAll(/^ {2}([a-z]+)((?: [<[][a-z.]+[>\]])*)(?: {2}|$)/gm)].filter(
     ([, verb]) => verb !== 'help',
   );
   const facts = await Promise.all([
-    factsOf('queue-worker', '<type>', bench.run('queue-worker', ['--help'])),
-    ...verbs.map(([, verb = '', given = '']) => factsOf(verb, given, bench.queue(verb, '--help'))),
+    ...(program === 'queue'
+      ? [factsOf('queue-worker', '<type>', bench.run('queue-worker', ['--help']))]
+      : []),
+    ...verbs.map(([, verb = '', given = '']) => factsOf(verb, given, bench.run(program, [verb, '--help']))),
   ]);
   return new Map(facts.map((each) => [each.name, each]));
 }

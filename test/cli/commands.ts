@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 const BIN = fileURLToPath(new URL('../../dist/bin/', import.meta.url));
 
+export type CommandName = 'queue' | 'queue-worker' | 'queue-daemon';
+
 export interface Ended {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -32,7 +34,7 @@ export class Bench {
     return path;
   }
 
-  start(command: 'queue' | 'queue-worker', args: string[], env: Record<string, string> = {}): Started {
+  start(command: CommandName, args: string[], env: Record<string, string> = {}): Started {
     return this.#spawn(process.execPath, [join(BIN, `${command}.js`), ...args], env);
   }
 
@@ -77,12 +79,7 @@ export class Bench {
     return { process: child, ended, said };
   }
 
-  run(
-    command: 'queue' | 'queue-worker',
-    args: string[],
-    input = '',
-    env: Record<string, string> = {},
-  ): Promise<Ended> {
+  run(command: CommandName, args: string[], input = '', env: Record<string, string> = {}): Promise<Ended> {
     const { process: child, ended } = this.start(command, args, env);
     child.stdin.end(input);
     return ended;

@@ -5,6 +5,9 @@ import type { Readable } from 'node:stream';
 const KEPT = 2048;
 /** A line longer than this is handed on in pieces. */
 const LONGEST_LINE = 64 * 1024;
+/** But those of a log are read by the parent, and so must stay whole. */
+const LOGGED = '{"time":';
+const LONGEST_LOGGED = 16 * 1024 * 1024;
 
 export class Stderr {
   #end = '';
@@ -32,9 +35,14 @@ export class Stderr {
 
   #take(text: string): void {
     this.#end = (this.#end + text).slice(-KEPT);
-    const lines = (this.#line + text).split('\n');
-    this.#line = lines.pop() ?? '';
-    for (const line of lines) this.#onLine(line);
-    if (this.#line.length > LONGEST_LINE) this.flush();
+    const [begun = '', ...lines] = text.split('\n');
+    // Appended, not split again: a long line comes in many pieces.
+    this.#line += begun;
+    for (const line of lines) {
+      this.#onLine(this.#line);
+      this.#line = line;
+    }
+    if (this.#line.length <= LONGEST_LINE) return;
+    if (this.#line.length > LONGEST_LOGGED || !this.#line.startsWith(LOGGED)) this.flush();
   }
 }

@@ -1,11 +1,10 @@
-/** What a parent says on stderr: of its processes, and for them. */
-import type { Config } from '../../src/config.ts';
-import { quote } from '../../src/errors.ts';
-import type { LogLevel } from '../../src/config-keys.ts';
-import type { CrewEvent } from '../../src/worker/crew/crew.ts';
-import type { LogFields, LogSink } from '../../src/worker/log.ts';
-import { isPretty, logEvent } from '../log-sink.ts';
-import { note } from '../output.ts';
+/** What a parent logs of its processes, and for them: they log to it, so that one process writes for all. */
+import type { Config } from '../config.ts';
+import { LEVELS, type LogLevel } from '../config-keys.ts';
+import { quote } from '../errors.ts';
+import type { CrewEvent } from '../worker/crew/crew.ts';
+import type { LogFields, LogSink } from '../worker/log.ts';
+import { logEvent } from './worker-events.ts';
 
 /** @param about what is said of the crew when its first member has begun. */
 export function crewLog(log: LogSink, queue: string, about: LogFields): (event: CrewEvent) => void {
@@ -51,12 +50,13 @@ function then(pause: number | undefined): string {
   return pause === 0 ? '; another begins' : `; another begins in ${pause} ms`;
 }
 
-/** What a member must know of its parent's stderr: it logs JSON, which the parent then prints as it prints its own. */
-export const MEMBER_LOG = { CODA_FORMAT: 'json' };
+/** The configuration by which a member opens its log: it writes JSON to its stderr, for `stderrRelay` to read. */
+export function memberLog(config: Config): Config {
+  return { ...config, log: { ...config.log, format: 'json', destination: 'stderr' } };
+}
 
-/** Passes on what members write to stderr. Their log lines look like the parent's; all others stay as they are. */
-export function stderrRelay(config: Config['log'], log: LogSink): (line: string) => void {
-  if (!isPretty(config)) return note;
+/** Takes what members write to stderr: their log lines join the parent's, all others are told to `note` as they are. */
+export function stderrRelay(log: LogSink, note: (line: string) => void): (line: string) => void {
   return (line) => {
     const logged = parsed(line);
     if (logged) log(logged.level, logged.text, logged.fields);
@@ -76,5 +76,5 @@ function parsed(line: string): { level: LogLevel; text: string; fields: LogField
 }
 
 function isLevel(value: unknown): value is LogLevel {
-  return value === 'TRACE' || value === 'DEBUG' || value === 'INFO' || value === 'WARN' || value === 'ERROR';
+  return value !== 'OFF' && LEVELS.some((level) => level === value);
 }

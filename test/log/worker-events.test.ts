@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { logEvent } from '../../bin/log-sink.ts';
+import { logEvent } from '../../src/log/worker-events.ts';
 import type { Claim } from '../../src/message.ts';
 import type { WorkerEvent } from '../../src/worker/events.ts';
 

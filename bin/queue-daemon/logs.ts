@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathsOf } from '../../src/daemon/place.ts';
+import { escapeControls, quote } from '../../src/errors.ts';
+import { whole } from '../cli.ts';
+import { isRead, note, print } from '../output.ts';
+import { named, type Named, type Options as Common } from './daemons.ts';
+import { Tail } from './tail.ts';
+
+interface Options extends Common {
+  follow?: true;
+  lines: number;
+}
+
+/** How often it is looked whether something was added, in ms. */
+const EVERY = 200;
+const MOST_LINES = 1_000_000;
+
+export function logsCommand(program: Command): void {
+  program
+    .command('logs <daemon>')
+    .description('print the end of the log of a daemon, and go on with what is added')
+    .option('-f, --follow', 'go on with what is added, until Ctrl-C')
+    .option('-n, --lines <n>', 'how many lines to begin with', whole(0, MOST_LINES), 10)
+    .addHelpText(
+      'after',
+      `
+First what its process has printed beside its log, such as its last words, if there is anything. Lines are printed as they
+were logged; [log] says how they look.
+
+Examples:
+  queue-daemon logs queue -n 100
+  queue-daemon logs queue -f`,
+    )
+    .action(async (name: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      await show(await named(name, options), options);
+    });
+}
+
+async function show({ name, config, stateDir }: Named, { follow, lines }: Options): Promise<void> {
+  const { destination } = config.log;
+  const { log, output } = pathsOf(stateDir, name);
+  const isStream = destination === 'stdout' || destination === 'stderr';
+  const tails = [new Tail(output), new Tail(isStream ? log : destination)];
+  try {
+    const ends = tails.map((tail) => tail.last(lines));
+    for (const end of ends) await printAll(end);
+    if (!follow) {
+      if (ends.every((end) => end.length === 0) && lines > 0)
+        note(`nothing was logged yet to ${quote(isStream ? log : destination, 300)}`);
+      return;
+    }
+    while (isRead()) {
+      for (const tail of tails) await printAll(tail.next());
+      await sleep(EVERY);
+    }
+  } finally {
+    for (const tail of tails) tail.close();
+  }
+}
+
+async function printAll(lines: readonly string[]): Promise<void> {
+  for (const line of lines) if (isRead()) await print(escapeControls(line));
+}

@@ -1,0 +1,167 @@
+/** `queue-daemon run`: a daemon in the foreground. What `start` starts in the background runs this too. */
+import { Option, type Command } from 'commander';
+import { loadConfig, type Config } from '../../src/config.ts';
+import { signalsOf } from '../../src/daemon/declared.ts';
+import { findDaemon } from '../../src/daemon/loader.ts';
+import { Orders } from '../../src/daemon/orders.ts';
+import { pathsOf, takePlace, type Place } from '../../src/daemon/place.ts';
+import { runDaemon, type RunReport } from '../../src/daemon/runner.ts';
+import { keepState } from '../../src/daemon/state.ts';
+import { QueueError, quote } from '../../src/errors.ts';
+import * as library from '../../src/index.ts';
+import { toTryError } from '../../src/try-error.ts';
+import type { LogSink } from '../../src/worker/log.ts';
+import type { CommonOptions } from '../cli.ts';
+import { EXIT } from '../exit-codes.ts';
+import { counted } from '../output.ts';
+import { heedSignals, type Heeded } from './signals.ts';
+
+type Options = CommonOptions & { daemons?: string; background?: true };
+
+const HELP = `
+A daemon is a file <name>Daemon.ts, .js or .mjs in the folder of daemons; it default-exports a class that extends Daemon.
+"queue", which ships, drains the queues that [daemon] queues names.
+
+SIGTERM and SIGINT stop it: its iteration may end up to [worker] stopDeadline, then it is told to give up; exit code 0. A
+second one does that at once and exits 1; a third one exits 1 without waiting for anything. SIGHUP has it stop, read
+its configuration again, and start anew in the same process; a configuration that is wrong is refused, and the old one
+stays. SIGUSR1, SIGUSR2 and those that it declares are its own affair.
+
+Examples:
+  queue-daemon run queue
+  queue-daemon run reports --daemons ./daemons --config /etc/coda.ini`;
+
+export function runCommand(program: Command): void {
+  program
+    .command('run <daemon>')
+    .description('run a daemon here, in the foreground, until it is told to stop')
+    .addOption(new Option('--background', 'it was started by "start"').hideHelp())
+    .addHelpText('after', HELP)
+    .action(async (name: string, _: unknown, command: Command) => {
+      await run(name, command.optsWithGlobals<Options>());
+    });
+}
+
+async function run(name: string, options: Options): Promise<void> {
+  const orders = new Orders();
+  let sink: LogSink = () => undefined;
+  const heeded = heedSignals(orders, (...line) => sink(...line));
+  const reread = configReader(name, options);
+  const config = await reread();
+  // Not before: help and completion need no log.
+  const { DaemonLog } = await import('./log.ts');
+  const log = new DaemonLog(config);
+  sink = (level, text, fields) => log.sink(level, text, { daemon: name, ...fields });
+  // Before anything is left behind that bears the name.
+  const found = await findDaemon(name, { daemonsDir: config.daemon.daemonsDir, library });
+  const place = await takePlace(config.daemon.stateDir, name);
+  process.title = `coda: ${name}`;
+  const keeper = keepState(place, {
+    limit: config.daemon.stallAfter,
+    background: options.background === true,
+    onTrouble: (error) => sink('WARN', error.message, {}),
+  });
+  const abnormal = tellAbnormalEnd((...line) => sink(...line));
+  try {
+    const daemon = await found.load();
+    heeded.pass(signalsOf(daemon));
+    heedPlace(place, heeded);
+    sink('INFO', 'starting', { pid: process.pid, file: found.path });
+    const report = await runDaemon({
+      daemon,
+      name,
+      config,
+      sink: log.sink,
+      signal: heeded.signal,
+      force: heeded.force,
+      orders,
+      reread: async () => {
+        log.reopen();
+        const next = await reread();
+        refuseMove(config, next);
+        log.check(next);
+        return next;
+      },
+      onConfig: (next) => log.use(next),
+      keeper,
+    });
+    sink('INFO', inWords(report), {});
+    keeper.ended(report.ended === 'stopped' ? 'told' : 'itself');
+    if (heeded.force.aborted) process.exitCode = EXIT.failure;
+  } catch (error) {
+    keeper.ended({ error });
+    // On a terminal it is told below.
+    if (isFile(config)) sink('FATAL', toTryError(error, 1, Date.now()).message, {});
+    throw error;
+  } finally {
+    abnormal.expect();
+    await place.release();
+  }
+}
+
+/** Reads the configuration, each time from the same file and under the same options. */
+function configReader(
+  name: string,
+  { config: file, cacheRoot, durability, daemons: daemonsDir, background }: Options,
+): () => Promise<Config> {
+  // The daemon may go elsewhere.
+  const cwd = process.cwd();
+  const read = (flags: { destination?: string }): Promise<Config> =>
+    loadConfig({ config: file, cwd, flags: { cacheRoot, durability, daemonsDir, ...flags } });
+  return async () => {
+    const config = await read({});
+    if (!background || isFile(config)) return config;
+    // What it prints goes to a file that nobody rotates.
+    return read({ destination: pathsOf(config.daemon.stateDir, name).log });
+  };
+}
+
+/** The daemon would have its place in one folder, and be looked for in another. */
+function refuseMove(before: Config, { daemon: { stateDir }, file }: Config): void {
+  if (stateDir === before.daemon.stateDir) return;
+  throw new QueueError(
+    'CONFIG_INVALID',
+    `[daemon] stateDir: expected ${quote(before.daemon.stateDir, 300)}, for a daemon that runs does not move, ` +
+      `received ${quote(stateDir, 300)}`,
+    file === undefined ? {} : { path: file },
+  );
+}
+
+/** Orders that come through the daemon's place, where there are no signals. */
+function heedPlace(place: Place, heeded: Heeded): void {
+  place.onOrder((order) => heeded[order]('told'));
+}
+
+/** Has the log tell of an end that nobody asked for: an error that nobody caught, or `process.exit()`. */
+function tellAbnormalEnd(sink: LogSink): { expect: () => void } {
+  const uncaught = (error: unknown): void => {
+    const { message, stack } = toTryError(error, 1, Date.now());
+    sink('FATAL', `ends with an error that nothing caught: ${message}`, { stack });
+    process.off('exit', cutShort);
+  };
+  const cutShort = (code: number): void => {
+    sink('FATAL', `the daemon has ended its process with process.exit(${code})`, {});
+    // Whoever looks after this process must not take that for an end that was wanted.
+    process.exitCode = code === 0 ? EXIT.failure : code;
+  };
+  process.on('uncaughtExceptionMonitor', uncaught);
+  process.on('exit', cutShort);
+  return {
+    expect: () => {
+      process.off('uncaughtExceptionMonitor', uncaught);
+      process.off('exit', cutShort);
+    },
+  };
+}
+
+function inWords({ ended, sessions, failed, abandoned }: RunReport): string {
+  const why = { stopped: 'stopped', itself: 'has ended by itself', limit: 'has come to its last iteration' }[
+    ended
+  ];
+  const what = `${counted(sessions, 'iteration')}${failed > 0 ? `, ${failed} of them failed` : ''}`;
+  return `${why} after ${what}${abandoned ? '; something had not ended in time' : ''}`;
+}
+
+function isFile({ log: { destination } }: Config): boolean {
+  return destination !== 'stdout' && destination !== 'stderr';
+}

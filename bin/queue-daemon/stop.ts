@@ -1,0 +1,42 @@
+import type { Command } from 'commander';
+import { stopDaemon, type Stopped } from '../../src/daemon/control.ts';
+import { isUp } from '../../src/daemon/verify.ts';
+import { counted } from '../output.ts';
+import { lasting } from '../when.ts';
+import { named, patience, say } from './daemons.ts';
+import { STOP, type TimedOptions } from './options.ts';
+
+export function stopCommand(program: Command): void {
+  program
+    .command('stop <daemon>')
+    .description('stop a daemon and wait until it has ended')
+    .option(...STOP)
+    .option('--json', 'print what was done as JSON')
+    .addHelpText(
+      'after',
+      `
+Its iteration may end; what then still runs is killed, with all its process group. It stays stopped until it is
+started: "verify --revive" leaves it be. Stopping one that does not run is no failure.
+
+Examples:
+  queue-daemon stop queue
+  queue-daemon stop queue --timeout 5m`,
+    )
+    .action(async (name: string, _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<TimedOptions>();
+      const { config, stateDir } = await named(name, options);
+      const timeout = options.timeout ?? patience(config);
+      const stopped = await stopDaemon(stateDir, name, { timeout, lasting: true });
+      const { before, forced, orphans } = stopped;
+      const changed = isUp(before);
+      const object = { name, stopped: changed, before: before.standing, forced, orphans };
+      await say(options.json, object, `${name}: ${inWords(stopped, timeout)}`);
+    });
+}
+
+function inWords({ before, forced, orphans }: Stopped, timeout: number): string {
+  if (before.standing === 'dead') return 'had died already; its place is cleared up';
+  if (!isUp(before)) return 'was not running';
+  const left = orphans > 0 ? `; ${counted(orphans, 'process')} it had left behind ended` : '';
+  return (forced ? `had not ended within ${lasting(timeout)}, and was killed` : 'stopped') + left;
+}

@@ -1,0 +1,126 @@
+import type { Command } from 'commander';
+import { looking, stopDaemon } from '../../src/daemon/control.ts';
+import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
+import { QueueError } from '../../src/errors.ts';
+import { tell } from '../cli.ts';
+import { EXIT, exitCodeOf } from '../exit-codes.ts';
+import { print, safeJson } from '../output.ts';
+import { paint } from '../queue/watch/row.ts';
+import { allNames, configOf, headline, named, patience, start, toJson, type Named } from './daemons.ts';
+import { TO_COME_UP, UP, type TimedOptions } from './options.ts';
+
+interface Options extends TimedOptions {
+  all?: true;
+  revive?: true;
+}
+
+/** How long somebody else has to start his daemon again, in ms. */
+const OTHERS = 3000;
+
+export function verifyCommand(program: Command): void {
+  program
+    .command('verify [daemons...]')
+    .description('check that daemons run as they should; start those again that do not')
+    .option('--all', 'all that were started and that nobody has stopped')
+    .option('--revive', 'end those that are stalled or unhealthy, and start them and the dead again')
+    .option(...UP)
+    .option('--json', 'print each as a line of JSON')
+    .addHelpText(
+      'after',
+      `
+A daemon is stalled when its iteration takes longer than [daemon] stallAfter, or what it declares itself; unhealthy
+when its own verify() says so. One that was stopped with "queue-daemon stop" is as it should be until it is started.
+Exits with 0 when all is well, or has been made so; else with 1. Without --json, what is well is told on a terminal only.
+
+Examples:
+  queue-daemon verify queue
+  * * * * *  cd /srv/app && queue-daemon verify --all --revive      (a line of a crontab)`,
+    )
+    .action(async (names: string[], _: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      const daemons = await meant(names, options);
+      const verdicts = await Promise.all(daemons.map((daemon) => verifyOne(daemon, options)));
+      if (verdicts.includes(false)) process.exitCode = EXIT.failure;
+    });
+}
+
+async function meant(names: readonly string[], options: Options): Promise<(Named & { isNamed: boolean })[]> {
+  if (options.all === true ? names.length > 0 : names.length === 0) {
+    const received = options.all === true ? 'both' : 'neither';
+    throw new QueueError('INVALID_ARGUMENT', `expected names of daemons, or --all, received ${received}`);
+  }
+  if (options.all !== true) {
+    const daemons = await Promise.all(names.map((name) => named(name, options)));
+    return daemons.map((daemon) => ({ ...daemon, isNamed: true }));
+  }
+  const config = await configOf(options);
+  const { names: all, error } = await allNames(config);
+  if (error) {
+    tell('queue-daemon verify', error);
+    process.exitCode = exitCodeOf(error);
+  }
+  return all.map((name) => ({ name, config, stateDir: config.daemon.stateDir, isNamed: false }));
+}
+
+/** Resolves with whether it is, or is again, as it should be. */
+async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options): Promise<boolean> {
+  const { name, stateDir } = daemon;
+  try {
+    const before = await judge(stateDir, name);
+    if (isAsItShould(before, daemon.isNamed)) {
+      // A line of cron has nothing to tell of what is well.
+      if (options.json || process.stdout.isTTY) await say(stateDir, before, options, undefined);
+      return true;
+    }
+    if (!options.revive) {
+      await say(stateDir, before, options, undefined);
+      return false;
+    }
+    const after = await revive(daemon, before, options);
+    await say(stateDir, after ?? before, options, { before, revived: after !== undefined });
+    return after !== undefined;
+  } catch (error) {
+    if (!(error instanceof QueueError)) throw error;
+    // One that cannot be judged or started does not keep the others from it.
+    tell(`queue-daemon verify: ${name}`, error);
+    return false;
+  }
+}
+
+/** One that nobody has started runs if it is named: who names it wants it to run. */
+function isAsItShould(judgement: Judgement, isNamed: boolean): boolean {
+  if (judgement.standing === 'stopped') return isNamed ? judgement.isStoppedByHand : !judgement.wanted;
+  return isWell(judgement) || (!isUp(judgement) && judgement.isStoppedByHand);
+}
+
+async function revive(daemon: Named, before: Judgement, options: Options): Promise<Judgement | undefined> {
+  const { name, config, stateDir } = daemon;
+  if (isUp(before)) await stopDaemon(stateDir, name, { timeout: patience(config), lasting: false });
+  // Who ran it in the foreground, such as systemd, may see to that.
+  const isOthers = before.state?.background === false && before.state.upAt !== null;
+  if (isOthers && (await looking(OTHERS, async () => isUp(await judge(stateDir, name)))))
+    return judge(stateDir, name);
+  try {
+    return await start(daemon, options, options.timeout ?? TO_COME_UP);
+  } catch (error) {
+    if (!(error instanceof QueueError && error.code === 'DAEMON_RUNNING')) throw error;
+    // Somebody else has started it meanwhile.
+    return judge(stateDir, name);
+  }
+}
+
+async function say(
+  stateDir: string,
+  now: Judgement,
+  { json }: Options,
+  revival: { before: Judgement; revived: boolean } | undefined,
+): Promise<void> {
+  if (json) {
+    const about = { before: revival?.before.standing ?? now.standing, revived: revival?.revived ?? false };
+    return print(safeJson({ ...toJson(stateDir, now), ...about }));
+  }
+  const head = headline(revival?.before ?? now);
+  const fate =
+    revival === undefined ? '' : revival.revived ? '; started again' : '; could not be started again';
+  await print(paint([...head, fate]));
+}

@@ -1,0 +1,89 @@
+/** A daemon that ships: has the queues drained that [daemon] queues names, each by worker processes of its own. */
+import { fileURLToPath } from 'node:url';
+import { Daemon, QueueError, QueueManager, type DaemonStop } from 'coda-queue';
+import type { Config } from '../src/config.ts';
+import { Crews } from '../src/daemon/crews.ts';
+import type { DrainedQueue } from '../src/queue-list.ts';
+import type { Command } from '../src/worker/crew/child.ts';
+import { findWorker } from '../src/worker/loader.ts';
+
+/** In dist/: what runs workers runs there. */
+const QUEUE_WORKER = fileURLToPath(new URL('../bin/queue-worker.js', import.meta.url));
+
+export default class QueueDaemon extends Daemon {
+  #crews: Crews | undefined;
+  #manager: QueueManager | undefined;
+
+  /** Errors: CONFIG_INVALID: no queue is named, or the worker of one is not there. */
+  override async onStart(): Promise<void> {
+    const { config } = this;
+    await check(config);
+    const { queueType, cacheRoot, durability } = config.queue;
+    this.#manager = await QueueManager.open({ config: config.file, queueType, cacheRoot, durability });
+    this.#crews = new Crews({
+      config,
+      queues: this.#manager,
+      command: (queue, stopDeadline) => commandOf(queue, stopDeadline, config),
+      sink: (level, text, fields) => this.log[LOWER[level]](text, fields),
+    });
+  }
+
+  override onReload(next: Config): Promise<void> {
+    return check(next);
+  }
+
+  override executeStart(): void {
+    this.#crews?.tend();
+  }
+
+  override async executeStop({ signal }: DaemonStop): Promise<void> {
+    await this.#crews?.stop(signal);
+    await this.#manager?.close();
+  }
+}
+
+const LOWER = {
+  TRACE: 'trace',
+  DEBUG: 'debug',
+  INFO: 'info',
+  WARN: 'warn',
+  ERROR: 'error',
+  FATAL: 'fatal',
+} as const;
+
+async function check({ daemon, worker, file }: Config): Promise<void> {
+  const where = file === undefined ? {} : { path: file };
+  if (daemon.queues.length === 0) {
+    const message = '[daemon] queues: expected the queues to drain, such as anpr, mails:4; received none';
+    throw new QueueError('CONFIG_INVALID', message, where);
+  }
+  for (const { type } of daemon.queues) {
+    try {
+      await findWorker(type, worker.workersDir);
+    } catch (cause) {
+      const message = `[daemon] queues: ${(cause as Error).message}`;
+      throw new QueueError('CONFIG_INVALID', message, { ...where, cause });
+    }
+  }
+}
+
+/** A process of queue-worker: its parent is the daemon, as it would be `queue-worker --processes`. */
+function commandOf(
+  queue: DrainedQueue,
+  stopDeadline: number,
+  { file, queue: store, worker }: Config,
+): Command {
+  const args = [
+    ...process.execArgv,
+    QUEUE_WORKER,
+    queue.type,
+    `--queue=${queue.queue}`,
+    `--concurrency=${queue.concurrency ?? worker.concurrency}`,
+    `--workers=${worker.workersDir}`,
+    `--cache-root=${store.cacheRoot}`,
+    `--durability=${store.durability}`,
+    ...(file === undefined ? [] : [`--config=${file}`]),
+  ];
+  const env = { ...process.env, CODA_STOP_DEADLINE: `${stopDeadline}ms` };
+  return { file: process.execPath, args, env };
+}

@@ -1,0 +1,154 @@
+/** Starts a daemon in the background: in a session of its own, so that it outlives the terminal, and prints to a file. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import type { Command } from '../worker/crew/child.ts';
+import type { Exit } from '../worker/crew/evidence.ts';
+import { QueueError, quote } from '../errors.ts';
+import { looking } from './control.ts';
+import { pathsOf } from './place.ts';
+import { isUp, judge, type Judgement } from './verify.ts';
+
+/** How long a process that does not come up may take to end; ms. */
+const PATIENCE = 5000;
+/** A file of what was printed is begun anew when it has more bytes than this. */
+const LARGEST = 1024 * 1024;
+/** Bytes shown of the end of what it has printed. */
+const KEPT = 4096;
+
+export type Started =
+  /** It has come up; perhaps it has come to its end already. */
+  | { outcome: 'up'; after: Judgement }
+  /** Its process has ended before it had come up. `printed` is the end of what it wrote. */
+  | { outcome: 'ended'; exit: Exit; printed: string }
+  /** It had not come up in time, and was ended. */
+  | { outcome: 'late'; printed: string };
+
+export interface StartOptions {
+  /** Runs it; it must know by itself that it is in the background. */
+  command: Command;
+  /** Ms that it has to come up. */
+  timeout: number;
+}
+
+/**
+ * Resolves when daemon `name` has come up, or will not. What it prints is added to its log.
+ * Errors: DAEMON_RUNNING: it runs already; DAEMON_FAILED: its process cannot be started; STORAGE_FAILED: its log cannot be
+ * written.
+ */
+export async function startDaemon(
+  stateDir: string,
+  name: string,
+  { command, timeout }: StartOptions,
+): Promise<Started> {
+  const before = await judge(stateDir, name);
+  refuseIfUp(before);
+  const path = pathsOf(stateDir, name).output;
+  const output = openOutput(stateDir, path);
+  const from = fs.fstatSync(output).size;
+  let child: ChildProcess;
+  let exit: Exit | undefined;
+  try {
+    child = await spawned(command, output);
+  } finally {
+    fs.closeSync(output);
+  }
+  child.once('exit', (code, signal) => (exit = { code, signal }));
+  let after = before;
+  // A process that had the same number once may have left its state.
+  const isUpNow = (): boolean =>
+    after.state?.pid === child.pid && after.state?.token !== before.state?.token && after.state?.upAt != null;
+  const said = await looking(timeout, async () => {
+    // In this order: what has ended has written all it will.
+    const hasEnded = exit !== undefined;
+    after = await judge(stateDir, name);
+    return hasEnded || isUpNow();
+  });
+  if (isUpNow() && said) {
+    child.unref();
+    return { outcome: 'up', after };
+  }
+  if (exit) {
+    // Somebody else may have been quicker.
+    refuseIfUp(after);
+    return { outcome: 'ended', exit, printed: lastWords(path, from) };
+  }
+  await end(child);
+  return { outcome: 'late', printed: lastWords(path, from) };
+}
+
+/** Errors: DAEMON_RUNNING. */
+function refuseIfUp(judgement: Judgement): void {
+  const { name, holder } = judgement;
+  if (!holder || !isUp(judgement)) return;
+  throw new QueueError('DAEMON_RUNNING', `daemon ${name} runs already, as process ${holder.who.pid}`);
+}
+
+/** Errors: STORAGE_FAILED. */
+function openOutput(stateDir: string, path: string): number {
+  const { O_WRONLY, O_CREAT, O_APPEND } = fs.constants;
+  try {
+    fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    // What is said here is little, unless a daemon prints where it should log.
+    const size = fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size > LARGEST) fs.renameSync(path, `${path}.old`);
+    return fs.openSync(path, O_WRONLY | O_CREAT | O_APPEND | (fs.constants.O_NOFOLLOW ?? 0), 0o600);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const found = code === 'ELOOP' ? 'a link' : code;
+    throw new QueueError(
+      'STORAGE_FAILED',
+      `expected a file for what the daemon prints at ${quote(path, 300)}: ${found}`,
+      { path, cause },
+    );
+  }
+}
+
+async function spawned({ file, args, env }: Command, output: number): Promise<ChildProcess> {
+  try {
+    const child = spawn(file, args, {
+      detached: true,
+      windowsHide: true,
+      stdio: ['ignore', output, output],
+      env,
+    });
+    await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+    return child;
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new QueueError('DAEMON_FAILED', `its process cannot be started: ${message}`, { cause });
+  }
+}
+
+/** Resolves when it has ended, with all that it started, unless it hangs in the kernel. */
+async function end(child: ChildProcess): Promise<void> {
+  const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  child.kill('SIGTERM');
+  if (await looking(PATIENCE, ended)) return;
+  try {
+    // Not asked for its end yet, so the number is still its own.
+    if (process.platform === 'win32') child.kill('SIGKILL');
+    else process.kill(-(child.pid ?? 0), 'SIGKILL');
+  } catch {
+    child.kill('SIGKILL');
+  }
+  await looking(PATIENCE, ended);
+}
+
+/** The end of what a daemon has printed, whole lines; '' where there is nothing to read. @param from a byte offset. */
+export function lastWords(path: string, from = 0): string {
+  try {
+    const fd = fs.openSync(path, fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0));
+    try {
+      const { size } = fs.fstatSync(fd);
+      const begin = Math.max(from, size - KEPT);
+      const bytes = Buffer.alloc(Math.max(0, size - begin));
+      const length = fs.readSync(fd, bytes, 0, bytes.length, begin);
+      const text = bytes.toString('utf8', 0, length);
+      return (begin > from ? text.slice(text.indexOf('\n') + 1) : text).trimEnd();
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch {
+    return '';
+  }
+}
