@@ -31,6 +31,7 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   INVALID_MESSAGE: EXIT.failure,
   WORKER_FAILED: EXIT.unavailable,
   DAEMON_FAILED: EXIT.unavailable,
+  SERVICE_FAILED: EXIT.unavailable,
   MESSAGE_TOO_LARGE: EXIT.failure,
   MESSAGE_NOT_FOUND: EXIT.failure,
   QUEUE_NOT_FOUND: EXIT.unavailable,

@@ -5,6 +5,7 @@ import { commonOptions, run } from './cli.ts';
 import { EXIT_HELP } from './exit-codes.ts';
 import { flush } from './output.ts';
 import { DAEMONS } from './queue-daemon/daemons.ts';
+import { installCommand, uninstallCommand } from './queue-daemon/install.ts';
 import { listCommand } from './queue-daemon/list.ts';
 import { logsCommand } from './queue-daemon/logs.ts';
 import { reloadCommand } from './queue-daemon/reload.ts';
@@ -22,6 +23,7 @@ const program = commonOptions(new Command('queue-daemon'))
 const VERBS = {
   'Running:': [runCommand, startCommand, stopCommand, restartCommand, condrestartCommand, reloadCommand],
   'Looking:': [statusCommand, listCommand, logsCommand, verifyCommand],
+  'Services:': [installCommand, uninstallCommand],
 };
 for (const [heading, verbs] of Object.entries(VERBS)) {
   program.commandsGroup(heading);

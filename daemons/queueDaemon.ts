@@ -26,6 +26,7 @@ export default class QueueDaemon extends Daemon {
       command: (queue, stopDeadline) => commandOf(queue, stopDeadline, config),
       sink: (level, text, fields) => this.log[LOWER[level]](text, fields),
     });
+    this.#crews.start();
   }
 
   override onReload(next: Config): Promise<void> {
@@ -33,7 +34,7 @@ export default class QueueDaemon extends Daemon {
   }
 
   override executeStart(): void {
-    this.#crews?.tend();
+    this.#crews?.check();
   }
 
   override async executeStop({ signal }: DaemonStop): Promise<void> {

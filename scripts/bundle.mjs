@@ -12,6 +12,9 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** What every program needs, with all that it imports. */
 const CORE = /[\\/]src[\\/]index\.ts$/;
+/** What several commands need at once; each file more takes a millisecond. */
+const COMMAND = /[\\/]bin[\\/](cli|layout|when|queue[\\/]time|queue[\\/]watch[\\/](row|trend|words))\.ts$/;
+const LOADER = /[\\/]src[\\/]worker[\\/]loader\.ts$/;
 
 /** Resolves when the bundle has been written below `folder`. */
 export async function bundle(folder) {
@@ -36,7 +39,13 @@ export async function bundle(folder) {
       chunkFileNames: ({ facadeModuleId, moduleIds }) =>
         `${homeOf([facadeModuleId ?? '', ...moduleIds])}/shared/[name].js`,
       polyfillRequire: false,
-      codeSplitting: { groups: [{ name: 'core', test: CORE }] },
+      codeSplitting: {
+        groups: [
+          { name: 'core', test: CORE, priority: 1 },
+          { name: 'command', test: COMMAND },
+          { name: 'loader', test: LOADER },
+        ],
+      },
     });
   } finally {
     await build.close();

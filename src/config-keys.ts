@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import type { Durability } from './backend.ts';
+import { LIST_OF_ACTIONS, parseFailureActions, type FailureActions } from './failure-actions.ts';
 import { LIST_OF_QUEUES, parseQueueList, type DrainedQueue } from './queue-list.ts';
 import { parseDuration, parseSize } from './units.ts';
 
@@ -30,6 +31,8 @@ const LONGEST_TIMER = 24 * DAY;
 const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
 /** From what is told least often on. */
 export const LEVELS: readonly LogThreshold[] = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL', 'OFF'];
+/** Whether an end that nobody asked for counts as a failure. */
+const EXIT_MODES: readonly ('failure' | 'success')[] = ['failure', 'success'];
 const NO_PATHS: readonly string[] = Object.freeze([]);
 const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json', 'syslog'];
 
@@ -58,6 +61,11 @@ export const DAEMON_KEYS = {
   stateDir: path('./var'),
   stallAfter: duration('5m', 1000, LONGEST_TIMER, '1s to 24d'),
   queues: queueList(),
+  onFailure: failureActions('restart'),
+  recoveryDelay: duration('1m', 0, DAY, '0 to 1d'),
+  resetPeriod: duration('1d', 1000, 365 * DAY, '1s to 365d', 'never'),
+  exitMode: oneOf('failure', EXIT_MODES),
+  exitCode: count('1', 1, 255),
 };
 
 /** What the worker that ships as workers/http.ts acts on. */
@@ -181,6 +189,10 @@ function secret(): Key<string> {
 
 function queueList(): Key<readonly DrainedQueue[]> {
   return { fallback: '', expected: LIST_OF_QUEUES, parse: (given) => parseQueueList(String(given)) };
+}
+
+function failureActions(fallback: string): Key<FailureActions> {
+  return { fallback, expected: LIST_OF_ACTIONS, parse: (given) => parseFailureActions(String(given)) };
 }
 
 /** @param zero as of `duration`. */

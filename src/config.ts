@@ -22,6 +22,7 @@ import {
   type LogThreshold,
 } from './config-keys.ts';
 import { QueueError, quote } from './errors.ts';
+import type { FailureActions } from './failure-actions.ts';
 import type { DrainedQueue } from './queue-list.ts';
 import { nearest } from './suggest.ts';
 
@@ -71,6 +72,13 @@ export interface Config {
     readonly stallAfter: number;
     /** What the daemon that ships as "queue" drains. */
     readonly queues: readonly DrainedQueue[];
+    /** See `daemon/recovery.ts`, as for the next two. */
+    readonly onFailure: FailureActions;
+    readonly recoveryDelay: number;
+    readonly resetPeriod: number;
+    /** Whether an end that nobody asked for leaves with `exitCode`, or with 0. */
+    readonly exitMode: 'failure' | 'success';
+    readonly exitCode: number;
   };
   readonly log: {
     readonly level: LogThreshold;

@@ -19,6 +19,8 @@ export type QueueErrorCode =
   | 'DAEMON_FAILED'
   /** Another process has the place of the daemon. */
   | 'DAEMON_RUNNING'
+  /** A service of the operating system cannot be installed or removed. */
+  | 'SERVICE_FAILED'
   | 'CONFIG_INVALID'
   /** Too little space on the device; what was already there can still be worked off. */
   | 'STORAGE_FULL'

@@ -63,6 +63,11 @@ describe('where the configuration comes from', () => {
         stateDir: join(folder, 'var'),
         stallAfter: 300_000,
         queues: [],
+        onFailure: [{ kind: 'restart' }, { kind: 'restart' }, { kind: 'restart' }],
+        recoveryDelay: 60_000,
+        resetPeriod: 86_400_000,
+        exitMode: 'failure',
+        exitCode: 1,
       },
       log: {
         level: 'INFO',

@@ -134,8 +134,9 @@ function exportsOf(path: string): string[] {
 /** Whether it is plain data, or options: an interface without methods, which is not one that others implement. */
 function isData(name: string): boolean {
   const FOR_WORKERS = ['WorkerContext', 'StartContext', 'Log'];
+  const FOR_DAEMONS = ['DaemonContext', 'DaemonStop'];
   const FOR_TESTS = exportsOf('src/testing/index.ts');
-  const NOT_DATA = ['Backend', 'StandardSchema', ...FOR_WORKERS, ...FOR_TESTS];
+  const NOT_DATA = ['Backend', 'StandardSchema', ...FOR_WORKERS, ...FOR_DAEMONS, ...FOR_TESTS];
   return new RegExp(`^export interface ${name}\\b`, 'm').test(sources) && !NOT_DATA.includes(name);
 }
 

@@ -14,17 +14,21 @@ const chapters = chaptersOf(document);
 /** These stand in a chapter of their own. */
 const COMMON = ['--config', '--cache-root', '--durability', '--version', '--help'];
 
-const verbs = (await words('queue', '')).filter((word) => /^[a-z]/.test(word) && word !== 'help');
+/** With what their verbs share beside that. */
+const PROGRAMS = { queue: [], 'queue-daemon': ['--daemons'] } as const;
+type Program = keyof typeof PROGRAMS;
+
+const verbs = (await Promise.all((Object.keys(PROGRAMS) as Program[]).map(verbsOf))).flat();
 
 test('every verb has a heading with its arguments, and none that there is not', async () => {
   const headings = chapters.flatMap(({ title }) =>
-    [...title.matchAll(/`(queue [^`]+)`/g)].map(([, heading = '']) => heading),
+    [...title.matchAll(/`(queue(?:-daemon)? [^`]+)`/g)].map(([, heading = '']) => heading),
   );
   const usages = await Promise.all(verbs.map(usageOf));
   expect(headings.toSorted()).toEqual(usages.toSorted());
 });
 
-const commands = [...verbs.map((verb) => `queue ${verb}`), 'queue-worker'];
+const commands = [...verbs, 'queue-worker'];
 
 test.for(commands)('%s has all its options there, and none that there is not', async (command) => {
   const [program = '', ...verb] = command.split(' ');
@@ -32,7 +36,13 @@ test.for(commands)('%s has all its options there, and none that there is not', a
   const chapter = chapters.find(({ title }) => new RegExp(`\`${command}[ \`]`).test(title));
   const told = rowsOf(chapter?.text ?? '').flatMap(([option = '']) => codeSpansOf(option));
   const names = told.map((option) => option.split(' ')[0] ?? '');
-  expect(names.toSorted()).toEqual(there.filter((option) => !COMMON.includes(option)).toSorted());
+  const shared: readonly string[] = [...COMMON, ...(PROGRAMS[program as Program] ?? [])];
+  expect(names.toSorted()).toEqual(there.filter((option) => !shared.includes(option)).toSorted());
+});
+
+test('what all verbs of queue-daemon share is told', () => {
+  const chapter = chapters.find(({ title }) => title === '`queue-daemon`');
+  for (const option of PROGRAMS['queue-daemon']) expect(chapter?.text).toContain(`\`${option} `);
 });
 
 test('the common options and all exit codes are told', () => {
@@ -45,9 +55,16 @@ test('the common options and all exit codes are told', () => {
   expect(codes).toEqual(Object.values(EXIT).map(String));
 });
 
+/** `queue add` */
+async function verbsOf(program: Program): Promise<string[]> {
+  const offered = await words(program, '');
+  return offered.filter((word) => /^[a-z]/.test(word) && word !== 'help').map((verb) => `${program} ${verb}`);
+}
+
 /** `queue add <queue> [data]` */
-async function usageOf(verb: string): Promise<string> {
-  const [usage = ''] = (await output('queue', verb, '--help')).split('\n');
+async function usageOf(command: string): Promise<string> {
+  const [program = '', verb = ''] = command.split(' ');
+  const [usage = ''] = (await output(program, verb, '--help')).split('\n');
   return usage.replace('Usage: ', '').replace(' [options]', '');
 }
 

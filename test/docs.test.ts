@@ -28,8 +28,8 @@ describe.for(DOCUMENTS)('$name', ({ name, text, blocks }) => {
     const unknown: string[] = [];
     for (const [program = '', ...words] of typed) {
       const command = program.replace(/^node_modules\/\.bin\//, '');
-      if (command !== 'queue' && command !== 'queue-worker') continue;
-      const verbs = command === 'queue' ? await known('queue', '') : [];
+      if (!/^queue(-worker|-daemon)?$/.test(command)) continue;
+      const verbs = command === 'queue-worker' ? [] : await known(command, '');
       const verb = verbs.length > 0 && /^[a-z]/.test(words[0] ?? '') ? words[0]! : '';
       if (verb !== '' && !verbs.includes(verb)) unknown.push(`${command} ${verb}`);
       const own = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
@@ -67,12 +67,15 @@ describe.for(DOCUMENTS)('$name', ({ name, text, blocks }) => {
   });
 });
 
-test('the TypeScript of docs/workers.md compiles, strictly', async () => {
+test.for([
+  ['docs/workers.md', 'workers/mails.ts'],
+  ['docs/daemons.md', 'daemons/reportsDaemon.ts'],
+] as const)('the TypeScript of %s compiles, strictly', async ([document, first]) => {
   const kitchen = new Kitchen();
   try {
-    const files = blocksOf(read('docs/workers.md')).filter(({ language }) => language === 'ts');
+    const files = blocksOf(read(document)).filter(({ language }) => language === 'ts');
     for (const { info, text } of files) kitchen.write(info, text);
-    expect(files.map(({ info }) => info)).toContain('workers/mails.ts');
+    expect(files.map(({ info }) => info)).toContain(first);
     await kitchen.compile(files.map(({ info }) => info));
   } finally {
     await kitchen.close();

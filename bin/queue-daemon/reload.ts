@@ -40,6 +40,7 @@ const CODE: Readonly<Record<Reloaded['outcome'], number>> = {
   taken: EXIT.ok,
   refused: EXIT.configuration,
   pending: EXIT.tryAgain,
+  starting: EXIT.tryAgain,
   ended: EXIT.unavailable,
   'not running': EXIT.unavailable,
 };
@@ -52,6 +53,8 @@ function inWords(reloaded: Reloaded, timeout: number): string {
       return `goes on with the old configuration: ${reloaded.error.message}`;
     case 'pending':
       return `has been told, and has not answered within ${lasting(timeout)}`;
+    case 'starting':
+      return `has not come up within ${lasting(timeout)}, and was not told`;
     case 'ended':
       return `has ended instead: ${reloaded.after.standing}${reloaded.after.reason === '' ? '' : `, ${reloaded.after.reason}`}`;
     case 'not running':

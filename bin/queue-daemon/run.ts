@@ -2,13 +2,16 @@
 import { Option, type Command } from 'commander';
 import { loadConfig, type Config } from '../../src/config.ts';
 import { signalsOf } from '../../src/daemon/declared.ts';
+import { tellEventLog } from '../../src/daemon/event-log.ts';
+import { keepState } from '../../src/daemon/keeper.ts';
 import { findDaemon } from '../../src/daemon/loader.ts';
+import { notifying, takeListener } from '../../src/daemon/notify.ts';
 import { Orders } from '../../src/daemon/orders.ts';
 import { pathsOf, takePlace, type Place } from '../../src/daemon/place.ts';
 import { runDaemon, type RunReport } from '../../src/daemon/runner.ts';
-import { keepState } from '../../src/daemon/state.ts';
 import { QueueError, quote } from '../../src/errors.ts';
 import * as library from '../../src/index.ts';
+import type { TryError } from '../../src/message.ts';
 import { toTryError } from '../../src/try-error.ts';
 import type { LogSink } from '../../src/worker/log.ts';
 import type { CommonOptions } from '../cli.ts';
@@ -16,7 +19,7 @@ import { EXIT } from '../exit-codes.ts';
 import { counted } from '../output.ts';
 import { heedSignals, type Heeded } from './signals.ts';
 
-type Options = CommonOptions & { daemons?: string; background?: true };
+type Options = CommonOptions & { daemons?: string; background?: true; service?: string };
 
 const HELP = `
 A daemon is a file <name>Daemon.ts, .js or .mjs in the folder of daemons; it default-exports a class that extends Daemon.
@@ -36,6 +39,7 @@ export function runCommand(program: Command): void {
     .command('run <daemon>')
     .description('run a daemon here, in the foreground, until it is told to stop')
     .addOption(new Option('--background', 'it was started by "start"').hideHelp())
+    .addOption(new Option('--service <name>', 'this service of the system runs it').hideHelp())
     .addHelpText('after', HELP)
     .action(async (name: string, _: unknown, command: Command) => {
       await run(name, command.optsWithGlobals<Options>());
@@ -43,6 +47,7 @@ export function runCommand(program: Command): void {
 }
 
 async function run(name: string, options: Options): Promise<void> {
+  const listener = takeListener(process.env);
   const orders = new Orders();
   let sink: LogSink = () => undefined;
   const heeded = heedSignals(orders, (...line) => sink(...line));
@@ -56,14 +61,24 @@ async function run(name: string, options: Options): Promise<void> {
   const found = await findDaemon(name, { daemonsDir: config.daemon.daemonsDir, library });
   const place = await takePlace(config.daemon.stateDir, name);
   process.title = `coda: ${name}`;
-  const keeper = keepState(place, {
-    limit: config.daemon.stallAfter,
+  const limit = config.daemon.stallAfter;
+  const state = keepState(place, {
+    limit,
     background: options.background === true,
+    service: options.service,
     onTrouble: (error) => sink('WARN', error.message, {}),
   });
-  const abnormal = tellAbnormalEnd((...line) => sink(...line));
+  const keeper = listener
+    ? notifying(state, { listener, limit, onTrouble: (why) => sink('WARN', why, {}) })
+    : state;
+  const abnormal = tellAbnormalEnd((...line) => sink(...line), name, config.daemon);
   try {
-    const daemon = await found.load();
+    const daemon = await unless(heeded.signal, found.load());
+    if (!daemon) {
+      sink('INFO', 'stopped before its file was loaded', {});
+      keeper.ended('told');
+      return;
+    }
     heeded.pass(signalsOf(daemon));
     heedPlace(place, heeded);
     sink('INFO', 'starting', { pid: process.pid, file: found.path });
@@ -116,6 +131,21 @@ function configReader(
   };
 }
 
+/** What the promise resolves with, which may be never; undefined as soon as the signal fires. */
+async function unless<Value>(signal: AbortSignal, promise: Promise<Value>): Promise<Value | undefined> {
+  // A file that waits for what is no handle would let the process end without a word.
+  const alive = setInterval(() => undefined, 60_000);
+  const fired = new Promise<undefined>((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+  try {
+    return await Promise.race([fired, promise]);
+  } finally {
+    clearInterval(alive);
+  }
+}
+
 /** The daemon would have its place in one folder, and be looked for in another. */
 function refuseMove(before: Config, { daemon: { stateDir }, file }: Config): void {
   if (stateDir === before.daemon.stateDir) return;
@@ -133,23 +163,31 @@ function heedPlace(place: Place, heeded: Heeded): void {
 }
 
 /** Has the log tell of an end that nobody asked for: an error that nobody caught, or `process.exit()`. */
-function tellAbnormalEnd(sink: LogSink): { expect: () => void } {
+function tellAbnormalEnd(
+  sink: LogSink,
+  name: string,
+  { exitMode, exitCode }: Config['daemon'],
+): { expect: () => void } {
+  let thrown: TryError | undefined;
   const uncaught = (error: unknown): void => {
-    const { message, stack } = toTryError(error, 1, Date.now());
-    sink('FATAL', `ends with an error that nothing caught: ${message}`, { stack });
-    process.off('exit', cutShort);
+    thrown = toTryError(error, 1, Date.now());
   };
-  const cutShort = (code: number): void => {
-    sink('FATAL', `the daemon has ended its process with process.exit(${code})`, {});
-    // Whoever looks after this process must not take that for an end that was wanted.
-    process.exitCode = code === 0 ? EXIT.failure : code;
+  const ended = (code: number): void => {
+    const why = thrown
+      ? `ends with an error that nothing caught: ${thrown.message}`
+      : `the daemon has ended its process with process.exit(${code})`;
+    sink('FATAL', why, thrown?.stack === undefined ? {} : { stack: thrown.stack });
+    tellEventLog(name, why);
+    // Whoever looks after this process must not take that for an end that was wanted, unless the configuration says so.
+    if (exitMode === 'success') process.exitCode = 0;
+    else if (thrown !== undefined || code === 0) process.exitCode = exitCode;
   };
   process.on('uncaughtExceptionMonitor', uncaught);
-  process.on('exit', cutShort);
+  process.on('exit', ended);
   return {
     expect: () => {
       process.off('uncaughtExceptionMonitor', uncaught);
-      process.off('exit', cutShort);
+      process.off('exit', ended);
     },
   };
 }

@@ -75,14 +75,14 @@ export type Reloaded =
   | { outcome: 'taken' | 'not running' }
   /** It goes on with the old configuration. */
   | { outcome: 'refused'; error: Failure }
-  /** It was told, and has not said anything yet: perhaps its iteration has not ended. */
-  | { outcome: 'pending' }
+  /** It was told, and has not said anything yet: perhaps its iteration has not ended. Or it does not come up, and was not told. */
+  | { outcome: 'pending' | 'starting' }
   /** It has ended instead. */
   | { outcome: 'ended'; after: Judgement };
 
 /**
  * Has a daemon read its configuration again. Resolves when it has said what came of that, at the latest after `timeout` ms.
- * Errors: DAEMON_FAILED: it may not be signalled, or cannot be reached from here.
+ * Errors: DAEMON_FAILED: it may not be signalled, cannot be reached from here, or what it says cannot be read.
  */
 export async function reloadDaemon(stateDir: string, name: string, timeout: number): Promise<Reloaded> {
   const deadline = performance.now() + timeout;
@@ -90,10 +90,12 @@ export async function reloadDaemon(stateDir: string, name: string, timeout: numb
   const { holder } = before;
   if (!holder || !isUp(before)) return { outcome: 'not running' };
   const target = { ...before, holder, stateDir };
+  if (!before.state && before.reason !== '') throw failed(target, `cannot be asked: ${before.reason}`);
   // Before it has come up it may not know what the signal means, and die of it.
   let now = await until(target, deadline, ({ state }) => state?.upAt != null);
-  const count = now?.state?.reloads.count ?? 0;
-  if (now && isSame(now, holder)) {
+  if (!now) return { outcome: 'starting' };
+  const count = now.state?.reloads.count ?? 0;
+  if (isSame(now, holder)) {
     await tell(target, 'reload');
     now = await until(target, deadline, ({ state }) => (state?.reloads.count ?? 0) > count);
   }
@@ -197,7 +199,9 @@ function groupOf({ holder, state }: Target): number | undefined {
   const { pid } = holder.who;
   const facts = isHere(holder.who) ? factsOf(pid) : undefined;
   // Who is started in the background gets a session of its own.
-  const leads = facts ? facts.session === pid : nodeProcesses.self().boot === '' && state?.background === true;
+  const leads = facts
+    ? facts.session === pid
+    : nodeProcesses.self().boot === '' && state?.background === true;
   return leads ? pid : undefined;
 }
 

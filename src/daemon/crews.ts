@@ -11,6 +11,7 @@ import { STOP_MARGIN, runCrew } from '../worker/crew/crew.ts';
 import type { Command } from '../worker/crew/child.ts';
 import type { CrewQueues } from '../worker/crew/settling.ts';
 import type { LogSink } from '../worker/log.ts';
+import { pause } from '../worker/trouble.ts';
 import { messageOf } from './outcome.ts';
 
 export interface CrewsOptions {
@@ -34,36 +35,22 @@ export class Crews {
   readonly #crews: Crew[];
   readonly #stop = new AbortController();
   readonly #force = new AbortController();
-  /** Never fires: members end by themselves with their parent. */
-  readonly #kill = new AbortController();
 
   constructor(options: CrewsOptions) {
     this.#options = options;
-    this.#crews = options.config.daemon.queues.map((queue) => ({
-      queue,
-      running: undefined,
-      beganAt: 0,
-      failures: 0,
-      notBefore: 0,
-      trouble: '',
-    }));
+    this.#crews = options.config.daemon.queues.map((drained) => ({ drained, trouble: '', kept: undefined }));
   }
 
-  /**
-   * Begins those that do not run, and have waited long enough.
-   * Errors: DAEMON_FAILED: none runs, nor did since the last call.
-   */
-  tend(): void {
-    const isDown = this.#crews.every(({ running }) => running === undefined);
-    const troubles = this.#crews.map(({ queue, trouble }) => `${queue.queue}: ${trouble}`);
-    const hasFailed = this.#crews.some(({ trouble }) => trouble !== '');
-    const now = performance.now();
-    for (const crew of this.#crews) {
-      if (!crew.running && crew.notBefore <= now && !this.#stop.signal.aborted)
-        crew.running = this.#run(crew);
-    }
-    if (isDown && hasFailed)
-      throw new QueueError('DAEMON_FAILED', `no queue is being drained; ${troubles.join('; ')}`);
+  /** Begins with all of them. */
+  start(): void {
+    for (const crew of this.#crews) crew.kept = this.#keep(crew);
+  }
+
+  /** Errors: DAEMON_FAILED: no queue is being drained, as all crews are in trouble. */
+  check(): void {
+    if (this.#crews.some(({ trouble }) => trouble === '')) return;
+    const troubles = this.#crews.map(({ drained, trouble }) => `${drained.queue}: ${trouble}`);
+    throw new QueueError('DAEMON_FAILED', `no queue is being drained; ${troubles.join('; ')}`);
   }
 
   /** Resolves when all have ended, within [worker] stopDeadline. When `force` fires, handlers are told to end at once. */
@@ -72,46 +59,42 @@ export class Crews {
     const cut = (): void => this.#force.abort();
     if (force.aborted) cut();
     else force.addEventListener('abort', cut, { once: true });
-    await Promise.all(this.#crews.flatMap(({ running }) => running ?? []));
+    await Promise.all(this.#crews.flatMap(({ kept }) => kept ?? []));
     force.removeEventListener('abort', cut);
   }
 
-  /** Never rejects. */
-  async #run(crew: Crew): Promise<void> {
-    const { sink } = this.#options;
-    const { queue } = crew.queue;
-    crew.beganAt = performance.now();
-    try {
-      // Producers need not wait for the first worker to come up.
-      await this.#options.queues.createQueue(queue);
-      await this.#crewOf(crew.queue);
+  /** Has a crew at work until all stop. Never rejects. */
+  async #keep(crew: Crew): Promise<void> {
+    const { sink, queues } = this.#options;
+    const { queue } = crew.drained;
+    for (let failures = 0; !this.#stop.signal.aborted;) {
+      const began = performance.now();
+      let why = 'its workers have all ended';
+      try {
+        // Producers need not wait for the first worker to come up.
+        await queues.createQueue(queue);
+        await this.#run(crew);
+      } catch (error) {
+        why = messageOf(error);
+        if (this.#stop.signal.aborted) sink('ERROR', `did not stop well: ${why}`, { queue });
+      }
       if (this.#stop.signal.aborted) return;
-      this.#hasEnded(crew, 'its workers have all ended');
-    } catch (error) {
-      if (this.#stop.signal.aborted) sink('ERROR', `does not stop well: ${messageOf(error)}`, { queue });
-      else this.#hasEnded(crew, messageOf(error));
-    } finally {
-      crew.running = undefined;
+      crew.trouble = escapeControls(why);
+      failures = performance.now() - began >= STABLE ? 1 : failures + 1;
+      const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(failures - 1, 16));
+      sink('ERROR', `is not being drained: ${why}; again in ${wait / 1000} s`, { queue });
+      await pause(wait, this.#stop.signal);
     }
   }
 
-  #hasEnded(crew: Crew, why: string): void {
-    const now = performance.now();
-    crew.failures = now - crew.beganAt >= STABLE ? 1 : crew.failures + 1;
-    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(crew.failures - 1, 16));
-    crew.notBefore = now + wait;
-    crew.trouble = escapeControls(why);
-    const { queue } = crew.queue;
-    this.#options.sink('ERROR', `is not being drained: ${why}; again in ${wait / 1000} s`, { queue });
-  }
-
-  #crewOf(drained: DrainedQueue): Promise<unknown> {
+  #run(crew: Crew): Promise<unknown> {
     const { config, queues, command, sink } = this.#options;
-    const { queue, processes, concurrency = config.worker.concurrency } = drained;
+    const { queue, processes, concurrency = config.worker.concurrency } = crew.drained;
     const { backoff, backoffMax } = config.worker;
     const stopDeadline = handlersDeadline(config.worker.stopDeadline);
+    const log = crewLog(sink, queue, { processes, concurrency });
     return runCrew({
-      command: command(drained, stopDeadline),
+      command: command(crew.drained, stopDeadline),
       queues,
       queue,
       processes,
@@ -119,23 +102,23 @@ export class Crews {
       backoff: { backoff, backoffMax },
       stop: this.#stop.signal,
       force: this.#force.signal,
-      kill: this.#kill.signal,
-      onEvent: crewLog(sink, queue, { processes, concurrency }),
+      // Members that are left behind end by themselves, and give back what they hold.
+      kill: new AbortController().signal,
+      onEvent: (event) => {
+        if (event.type === 'ready') crew.trouble = '';
+        log(event);
+      },
       onStderr: stderrRelay(sink, (line) => sink('INFO', line, { queue })),
     });
   }
 }
 
 interface Crew {
-  readonly queue: DrainedQueue;
-  running: Promise<void> | undefined;
-  /** Monotonic ms, as is the next but one. */
-  beganAt: number;
-  /** How many in a row. */
-  failures: number;
-  notBefore: number;
-  /** Why it has ended last; '' when it never has. */
+  readonly drained: DrainedQueue;
+  /** Why it has ended last; '' when it never has, or has come up since. */
   trouble: string;
+  /** Resolves when it is kept no more. */
+  kept: Promise<void> | undefined;
 }
 
 /** Of a daemon's deadline, what its handlers have: enough is left to give back what they hold, three quarters at least are theirs. */

@@ -27,11 +27,13 @@ export class LifeSign {
   readonly #server: Server;
   readonly #path: string;
   readonly #address: Address;
+  readonly #visitors: ReadonlySet<Socket>;
 
-  private constructor(server: Server, path: string, address: Address) {
+  private constructor(server: Server, path: string, address: Address, visitors: ReadonlySet<Socket>) {
     this.#server = server;
     this.#path = path;
     this.#address = address;
+    this.#visitors = visitors;
   }
 
   /** Resolves when it can be heard; with undefined where this file system has no sockets, or the path is too long. */
@@ -43,7 +45,12 @@ export class LifeSign {
     const path = pathOf(stateDir, token);
     const address = addressOf(stateDir, token);
     if (!address) return undefined;
-    const server = createServer((socket) => hear(socket, onOrder));
+    const visitors = new Set<Socket>();
+    const server = createServer((socket) => {
+      visitors.add(socket);
+      socket.once('close', () => visitors.delete(socket));
+      hear(socket, onOrder);
+    });
     const error = await new Promise((resolve) => {
       server.once('error', resolve).listen(address.name, () => resolve(undefined));
     });
@@ -53,12 +60,15 @@ export class LifeSign {
     }
     if (!windows) chmodSync(path, 0o600);
     server.on('error', () => undefined).unref();
-    return new LifeSign(server, path, address);
+    return new LifeSign(server, path, address, visitors);
   }
 
   async end(): Promise<void> {
     if (!this.#server.listening) return;
-    await new Promise((resolve) => this.#server.close(resolve));
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    // It would wait for them to leave.
+    for (const visitor of this.#visitors) visitor.destroy();
+    await closed;
     this.#address.release();
     removeSign(this.#path);
   }

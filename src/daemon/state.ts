@@ -5,15 +5,11 @@
  *
  * Only who has the daemon's place writes it.
  */
-import fs from 'node:fs';
-import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
-import { toTryError } from '../try-error.ts';
-import type { Place } from './place.ts';
 import { readSmall } from './small-file.ts';
 
 /** Raised with every change that an older reader would misread. */
-const VERSION = 1;
+export const VERSION = 1;
 
 /** All times are ISO 8601, all lengths ms. */
 export interface DaemonState {
@@ -50,6 +46,8 @@ export interface DaemonState {
   due: { at: string; monotonic: number };
   /** Whether it was started in the background, where nobody but us starts it again. */
   background: boolean;
+  /** The service of the system that runs it, and starts it again, such as `coda-reports.service`; null: there is none. */
+  service: string | null;
   /** Set when it has ended: because it was told to, because it had come to its own end, or with an error. */
   end: { at: string; why: (typeof WHYS)[number]; error: Failure | null } | null;
   /** Bytes that its process occupied. */
@@ -74,7 +72,7 @@ export interface Failure {
   message: string;
 }
 
-export interface Health {
+interface Health {
   at: string;
   sound: boolean;
   /** Why it is not; '' of one that is. */
@@ -113,14 +111,6 @@ export interface Keeper {
   ended(how: 'told' | 'itself' | Thrown): void;
 }
 
-export interface KeeperOptions {
-  /** Within how many ms the daemon must be heard of, where it declares nothing else. */
-  limit: number;
-  background: boolean;
-  /** Called when the state cannot be written or the old one not be read, once for each time that this begins. Must not throw. */
-  onTrouble: (error: QueueError) => void;
-}
-
 /**
  * The state of the daemon at `place`, as last written; undefined when there is none.
  * Errors: STORAGE_FAILED, saying what was found instead: what is no state, or one of another version, is never taken
@@ -143,259 +133,9 @@ export function readState(path: string): DaemonState | undefined {
   return parsed as unknown as DaemonState;
 }
 
-/** Begins to keep the state of the daemon that has just taken its place. */
-export function keepState(place: Place, options: KeeperOptions): Keeper {
-  return new FileKeeper(place, options);
-}
-
-/** The file is not replaced more often than this for what is no news; ms. */
-const PAUSE = 100;
-/** Likewise for the start of an iteration, which may be the last that is heard of it. */
-const SHORT_PAUSE = 10;
-/** Room that the next state is sure to have on a disk that fills up; bytes. */
-const RESERVE = 4096;
-const LONGEST_MESSAGE = 1000;
-
-class FileKeeper implements Keeper {
-  readonly #path: string;
-  /** Becomes the state; its room is taken before it is needed. */
-  readonly #draft: string;
-  readonly #onTrouble: (error: QueueError) => void;
-  readonly #state: DaemonState;
-  #limit: number;
-  /** Monotonic ms. */
-  #iterationBegan: number | undefined;
-  #iterationEnd: number | undefined;
-  #gaps = 0;
-  #writtenAt = -Infinity;
-  #writing: NodeJS.Timeout | undefined;
-  #inTrouble = false;
-
-  constructor(place: Place, { limit, background, onTrouble }: KeeperOptions) {
-    this.#path = place.paths.state;
-    this.#draft = join(dirname(this.#path), `.${place.name}.state`);
-    this.#onTrouble = onTrouble;
-    this.#limit = limit;
-    this.#state = this.#begin(place, background, this.#before());
-    this.#heard('starting');
-    this.#write();
-  }
-
-  started(limit = this.#limit): void {
-    this.#limit = limit;
-    this.#state.upAt ??= iso();
-    this.#heard('working');
-    this.#write();
-  }
-
-  iterationStarted(): void {
-    const now = monotonic();
-    if (this.#iterationEnd !== undefined) {
-      this.#state.betweenSessions = spread(
-        this.#state.betweenSessions,
-        now - this.#iterationEnd,
-        ++this.#gaps,
-      );
-    }
-    this.#iterationBegan = now;
-    this.#state.lastIterationAt = iso();
-    this.#heard('working');
-    if (now - this.#writtenAt >= SHORT_PAUSE) this.#write();
-    else this.#writeSoon();
-  }
-
-  progressed(): void {
-    this.#heard(this.#state.phase);
-    this.#writeSoon();
-  }
-
-  iterationEnded(thrown?: Thrown): void {
-    const now = monotonic();
-    const state = this.#state;
-    state.sessions++;
-    this.#iterationEnd = now;
-    state.sessionLengths = spread(state.sessionLengths, now - (this.#iterationBegan ?? now), state.sessions);
-    if (thrown) {
-      state.failuresInRow++;
-      state.lastError = failure(thrown);
-    } else {
-      state.failuresInRow = 0;
-      state.lastSuccessAt = iso();
-    }
-    this.#heard('working');
-    this.#writeSoon();
-  }
-
-  sleeping(until: Date): void {
-    const milliseconds = Math.max(0, until.getTime() - Date.now());
-    this.#heard('sleeping', milliseconds);
-    // A short sleep is over before anybody has looked.
-    if (milliseconds > PAUSE) this.#write();
-    else this.#writeSoon();
-  }
-
-  checked(sound: boolean, reason = ''): void {
-    const isNews = this.#state.health?.sound !== sound;
-    this.#state.health = { at: iso(), sound, reason: sound ? '' : reason.slice(0, LONGEST_MESSAGE) };
-    if (isNews) this.#write();
-    else this.#writeSoon();
-  }
-
-  reloading(): void {
-    this.#heard('reloading');
-    this.#write();
-  }
-
-  reloaded(thrown?: Thrown): void {
-    const { reloads } = this.#state;
-    this.#state.reloads = {
-      count: reloads.count + 1,
-      at: iso(),
-      error: thrown ? failure(thrown) : null,
-    };
-    this.#heard(this.#state.phase);
-    this.#write();
-  }
-
-  stopping(milliseconds: number): void {
-    this.#heard('stopping', milliseconds);
-    this.#write();
-  }
-
-  ended(how: 'told' | 'itself' | Thrown): void {
-    this.#state.end =
-      typeof how === 'string'
-        ? { at: iso(), why: how, error: null }
-        : { at: iso(), why: 'error', error: failure(how) };
-    this.#heard('ended');
-    this.#write();
-    clearTimeout(this.#writing);
-    fs.rmSync(this.#draft, { force: true });
-  }
-
-  /** What the last process of this daemon has left. */
-  #before(): DaemonState | undefined {
-    try {
-      return readState(this.#path);
-    } catch (error) {
-      // Begun anew: a daemon is not kept from its work because its statistics are gone.
-      this.#onTrouble(error as QueueError);
-      return undefined;
-    }
-  }
-
-  #begin(
-    { name, holder, predecessor }: Place,
-    background: boolean,
-    before: DaemonState | undefined,
-  ): DaemonState {
-    // Who was killed between its last word and leaving its place has not crashed.
-    const crashed = predecessor !== undefined && !(before?.token === predecessor.token && before.end);
-    return {
-      version: VERSION,
-      name,
-      pid: holder.who.pid,
-      token: holder.token,
-      phase: 'starting',
-      startedAt: iso(),
-      upAt: null,
-      sessions: 0,
-      failuresInRow: 0,
-      betweenSessions: null,
-      sessionLengths: null,
-      lastIterationAt: before?.lastIterationAt ?? null,
-      lastSuccessAt: before?.lastSuccessAt ?? null,
-      lastError: before?.lastError ?? null,
-      crashes: (before?.crashes ?? 0) + (crashed ? 1 : 0),
-      lastCrashAt: crashed ? iso() : (before?.lastCrashAt ?? null),
-      sleepUntil: null,
-      health: null,
-      reloads: { count: 0, at: null, error: null },
-      due: { at: iso(), monotonic: 0 },
-      background,
-      end: null,
-      memory: 0,
-      updatedAt: iso(),
-    };
-  }
-
-  #heard(phase: Phase, expected = 0): void {
-    const state = this.#state;
-    const sleeps = phase === 'sleeping';
-    state.phase = phase;
-    state.sleepUntil = sleeps ? iso(expected) : null;
-    const limit = expected + this.#limit;
-    state.due = { at: iso(limit), monotonic: Math.round(monotonic() + limit) };
-  }
-
-  #writeSoon(): void {
-    if (this.#writing) return;
-    const wait = this.#writtenAt + PAUSE - monotonic();
-    if (wait <= 0) return this.#write();
-    this.#writing = setTimeout(() => this.#write(), wait).unref();
-  }
-
-  #write(): void {
-    clearTimeout(this.#writing);
-    this.#writing = undefined;
-    this.#writtenAt = monotonic();
-    this.#state.updatedAt = iso();
-    this.#state.memory = process.memoryUsage.rss();
-    try {
-      fill(this.#draft, `${JSON.stringify(this.#state)}\n`);
-      fs.renameSync(this.#draft, this.#path);
-      this.#inTrouble = false;
-    } catch (cause) {
-      if (!this.#inTrouble) this.#onTrouble(unwritable(this.#path, cause));
-      this.#inTrouble = true;
-      return;
-    }
-    try {
-      fill(this.#draft, ' '.repeat(RESERVE));
-    } catch {
-      // Without the room in advance the next state may still find some.
-    }
-  }
-}
-
-/** Gives a file these contents, in the room that it has already. */
-function fill(path: string, text: string): void {
-  const { O_WRONLY, O_CREAT } = fs.constants;
-  const fd = fs.openSync(path, O_WRONLY | O_CREAT | (fs.constants.O_NOFOLLOW ?? 0), 0o600);
-  try {
-    const bytes = Buffer.from(text);
-    for (let done = 0; done < bytes.length;) done += fs.writeSync(fd, bytes, done, bytes.length - done, done);
-    fs.ftruncateSync(fd, bytes.length);
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
 /** Milliseconds since the machine started, the same for all its processes. */
 export function monotonic(): number {
   return Number(process.hrtime.bigint()) / 1e6;
-}
-
-/** Beyond what a Date can hold: an author may ask for any sleep. */
-const LATEST = 8.64e15;
-
-function iso(milliseconds = 0): string {
-  return new Date(Math.min(Date.now() + milliseconds, LATEST)).toISOString();
-}
-
-function spread(before: Spread | null, last: number, count: number): Spread {
-  const length = Math.round(last);
-  const mean = before ? before.mean + (length - before.mean) / count : length;
-  return {
-    last: length,
-    mean: Math.round(mean * 1000) / 1000,
-    longest: Math.max(length, before?.longest ?? 0),
-  };
-}
-
-function failure({ error }: Thrown): Failure {
-  const { at, name, message } = toTryError(error, 1, Date.now());
-  return { at, name, message: message.slice(0, LONGEST_MESSAGE) };
 }
 
 type Check = (value: unknown) => boolean;
@@ -438,6 +178,7 @@ const FIELDS: Readonly<Record<keyof DaemonState, Check>> = {
   reloads: shaped({ count: isCount, at: orNull(isTime), error: orNull(isFailure) }),
   due: shaped({ at: isTime, monotonic: isNumber }),
   background: isFlag,
+  service: orNull(isText),
   end: orNull(
     shaped({ at: isTime, why: (value) => WHYS.some((why) => why === value), error: orNull(isFailure) }),
   ),
@@ -455,11 +196,4 @@ function unreadable(path: string, found: string): QueueError {
     `expected the state of a daemon at ${quote(path, 300)}, found ${found}`,
     { path },
   );
-}
-
-function unwritable(path: string, cause: unknown): QueueError {
-  const { code } = cause as NodeJS.ErrnoException;
-  const full = code === 'ENOSPC' || code === 'EDQUOT';
-  const text = `the state of the daemon cannot be written to ${quote(path, 300)} (${code ?? String(cause)})`;
-  return new QueueError(full ? 'STORAGE_FULL' : 'STORAGE_FAILED', text, { path, cause });
 }

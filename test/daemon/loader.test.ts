@@ -79,6 +79,18 @@ test('a daemon registered in code comes before a file of that name; instance or 
   expect((await load('lazy')).daemon).toBeInstanceOf(Idle);
 });
 
+test('whoever asks while the index is being loaded waits for it', async () => {
+  file(
+    'index.ts',
+    `import { addDaemon, Daemon } from 'coda-queue';
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    addDaemon('late', class extends Daemon { executeStart() {} });`,
+  );
+  const [list, daemon] = await Promise.all([listDaemons({ daemonsDir, library }), load('late')]);
+  expect(list.map(({ name }) => name)).toEqual(['late', 'queue']);
+  expect(daemon.path).toBeUndefined();
+});
+
 test('index.ts is where daemons are registered; it is loaded once', async () => {
   file(
     'index.ts',

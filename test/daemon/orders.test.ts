@@ -323,7 +323,9 @@ describe('the health check of its own', () => {
         return NEVER as unknown as Promise<boolean>;
       },
     });
-    const { clock, stop, kept, report } = start(daemon);
+    const { clock, orders, stop, kept, report } = start(daemon);
+    await clock.pass(60_000);
+    orders.reload();
     await clock.pass(60_000);
     expect(asked).toBe(1);
     expect(kept).toContain('checked false verify() has not answered within 10000 ms');

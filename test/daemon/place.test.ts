@@ -1,5 +1,6 @@
 import fs, { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -193,6 +194,15 @@ describe('who has a place', () => {
     await deadSocket(A);
     expect(await lifeOf(elsewhere, stateDir)).toBe('dead');
     expect((await take()).predecessor).toEqual(elsewhere);
+  });
+
+  test('waits for no visitor when it leaves', async () => {
+    const place = await take();
+    const visitor = connect(join(stateDir, `.${place.holder.token}.sock`));
+    await once(visitor, 'connect');
+    await place.release();
+    await once(visitor.resume(), 'close');
+    expect(readdirSync(stateDir)).toEqual([]);
   });
 
   test('hears orders that are ones, and nothing else', async () => {

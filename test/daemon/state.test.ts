@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { QueueError } from '../../src/errors.ts';
 import { takePlace, type Place } from '../../src/daemon/place.ts';
-import { keepState, readState, type DaemonState, type Keeper } from '../../src/daemon/state.ts';
+import { keepState } from '../../src/daemon/keeper.ts';
+import { readState, type DaemonState, type Keeper } from '../../src/daemon/state.ts';
 import { judge, knownNames } from '../../src/daemon/verify.ts';
 import { until } from '../processes/stage.ts';
 
