@@ -3,9 +3,10 @@
  */
 import { QueueError } from '../errors.ts';
 import type { Holder, Json, Message } from '../message.ts';
-import { isGone, segmentName } from './files.ts';
+import { isGone } from './files.ts';
 import type { Lease } from './messages.ts';
 import { decode } from './header.ts';
+import { openOlder } from './older-segment.ts';
 import type { Content } from './operations.ts';
 import type { FileSystem } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
@@ -167,7 +168,7 @@ export class Contents {
       return fd;
     }
     try {
-      fd = this.#fs.open(`${this.#folder}/${segmentName(segment)}`, 'read');
+      fd = openOlder(this.#fs, this.#folder, segment);
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;

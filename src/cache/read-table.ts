@@ -1,7 +1,8 @@
 /** Completes an unread table: from the segment's index, or by reading the segment. */
-import { segmentName, type FileScanner, type FileVisitor } from './files.ts';
+import type { FileScanner, FileVisitor } from './files.ts';
 import { readIndex, writeIndex, type SealName } from './index-file.ts';
 import { decodeOwn } from './header.ts';
+import { openOlder } from './older-segment.ts';
 import type { Ports } from './ports.ts';
 import { position } from './position.ts';
 import { headerText, lineChecksum } from './record.ts';
@@ -94,7 +95,7 @@ async function readSegment({
       zeros ||= buffer.subarray(start, end).includes(0);
     },
   };
-  const fd = fs.open(`${folder}/${segmentName(table.segment)}`, 'read');
+  const fd = openOlder(fs, folder, table.segment);
   try {
     const { size } = fs.stat(fd);
     for (let at = 0; at < size;) {

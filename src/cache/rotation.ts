@@ -151,8 +151,7 @@ export class Rotation {
     const { fs, clock } = log.options.ports;
     // Read anew, the seal may turn out to have rotted.
     for (let waited = 0; log.state.seal && log.state.successor === undefined; waited += 2) {
-      if (this.#newerExists()) return this.reload();
-      if (!log.inPlace()) throw this.#displaced();
+      if (this.#isOvertaken()) return this.reload();
       if (!this.#prepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
         await log.catchUp();
@@ -198,16 +197,22 @@ export class Rotation {
     const log = this.#log;
     log.suspicious = false;
     if (log.state.seal) return undefined;
-    if (this.#newerExists()) {
+    if (this.#isOvertaken()) {
       const { segment } = log.state;
       await this.reload();
       return this.#prev?.segment === segment ? this.#prev.at : 0;
     }
-    const { fs } = log.options.ports;
-    const { size, links } = fs.stat(log.fd);
-    if (links === 0 || !log.inPlace()) throw this.#displaced();
-    if (size < log.applied) throw this.#fromOutside('truncated');
+    if (log.options.ports.fs.stat(log.fd).size < log.applied) throw this.#fromOutside('truncated');
     return undefined;
+  }
+
+  /** Whether there is a newer segment. Errors: STORAGE_FAILED, when there is none, and this one is not in its place. */
+  #isOvertaken(): boolean {
+    // Looked at first: others remove what is spent, but not before there is a newer one.
+    const inPlace = this.#log.inPlace();
+    if (this.#newerExists()) return true;
+    if (!inPlace) throw this.#displaced();
+    return false;
   }
 
   /** The folder was moved or deleted, and perhaps another one put in its place: nothing of this queue must get into that. */

@@ -9,6 +9,7 @@ import {
   errorCode,
   FileScanner,
   indexName,
+  isGone,
   newestSegment,
   segmentName,
   storageError,
@@ -315,7 +316,15 @@ class Verification {
       }
       const source = { ports: this.#ports, scanner: this.#scanner, folder: this.#folder, state, table };
       const waiting = table.fresh;
-      await readTable({ ...source, writes: false });
+      try {
+        await readTable({ ...source, writes: false });
+      } catch (error) {
+        if (!isGone(error)) throw error;
+        // A file that is another segment, as it says itself.
+        complete = false;
+        this.#missing(table.segment, 'another segment stands under its name');
+        continue;
+      }
       const lost = waiting - table.fresh;
       if (lost > 0) complete = false;
       if (newest && lost > 0) {

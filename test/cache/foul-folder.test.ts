@@ -1,5 +1,6 @@
 /** What may be wrong with a queue's folder as a whole: files that are missing, cut short, replaced, foreign or newer. */
 import {
+  copyFileSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -338,6 +339,19 @@ describe('in place of a segment', () => {
     const segments = await segmented(4);
     rmSync(specimen.path(segments[1]!));
     mkdirSync(specimen.path(segments[1]!));
+    await expectOthers();
+  });
+
+  test('an older one, another of the queue is known by its number', async () => {
+    const segments = await segmented(4);
+    copyFileSync(specimen.path(segments[0]!), specimen.path(segments[1]!));
+    await expectOthers();
+  });
+
+  test('an older one, without its index, another is known too', async () => {
+    const segments = await segmented(4);
+    copyFileSync(specimen.path(segments[2]!), specimen.path(segments[1]!));
+    rmSync(specimen.path(segments[1]!.replace('journal', 'index')), { force: true });
     await expectOthers();
   });
 

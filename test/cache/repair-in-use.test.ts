@@ -7,7 +7,7 @@ import { repairQueue } from '../../src/cache/repair.ts';
 import { all } from '../support/examine.ts';
 import { expectWhole, filesOf, PORTS, repair } from '../support/repairing.ts';
 import { written } from '../support/scan.ts';
-import { openManager, Q, Specimen } from '../support/specimen.ts';
+import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
 
 describe('those who have the queue open', () => {
   function spoilOldest(specimen: Specimen): string {
@@ -104,8 +104,62 @@ describe('those who have the queue open', () => {
     });
     expect(report).toMatchObject({ outcome: 'repaired' });
     expect(added).toBe(2);
-    // The first was there before the seal; the second came behind it, where it has never counted.
-    expect((await all(producer)).map(({ data }) => data)).toEqual([-2, 1]);
+    expect((await all(producer)).map(({ data }) => data)).toEqual([-2, 1, 2]);
+    await producer.close();
+    expect(readdirSync(join(specimen.root, '.quarantine'))).toHaveLength(1);
+    await expectWhole(specimen);
+    specimen.dispose();
+  });
+
+  test('who have met the damage, and gone on without the message, do not hide that it is lost', async () => {
+    const specimen = new Specimen();
+    let manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    const added = await manager.addMessages(
+      Q,
+      Array.from({ length: 5 }, (_, data) => ({ data })),
+    );
+    const claims = await manager.claimMessages(Q, { limit: 5 });
+    // One of them is completed; the others stand around it.
+    await manager.completeMessage(Q, claims[3]!);
+    await manager.close();
+    const file = specimen.segments()[0]!;
+    for (const i of [1, 3]) {
+      const add = specimen.records(file).find(({ header }) => header['u'] === added[i]!.uuid)!;
+      specimen.flip(file, add.end - 2);
+    }
+    manager = await openManager(specimen.root, { segmentBytes: 1000 });
+    await rotate(manager, specimen);
+    await manager.close();
+    const report = await repair(specimen);
+    expect(report.lost).toEqual([expect.objectContaining({ count: 1, uuid: added[1]!.uuid })]);
+    await expectWhole(specimen);
+    specimen.dispose();
+  });
+
+  test('and change the queue while its files are copied are heeded', async () => {
+    const specimen = new Specimen();
+    const producer = await openManager(specimen.root, { segmentBytes: 1000, durability: 'always' });
+    await producer.createQueue(Q);
+    const added = await producer.addMessages(Q, [{ data: 1 }, { data: 2 }, { data: 3 }]);
+    // In the newest segment nobody waits: no head would name it.
+    await rotate(producer, specimen);
+    spoilOldest(specimen);
+    const { fs } = PORTS;
+    let changed = false;
+    const fsWithOthers: Ports['fs'] = {
+      ...fs,
+      syncFolder: async (path) => {
+        await fs.syncFolder(path);
+        if (changed || !path.endsWith('/old')) return;
+        changed = true;
+        await producer.addMessage(Q, { data: 'meanwhile' });
+        await producer.removeMessage(Q, added[1]!.uuid);
+      },
+    };
+    const ports: Ports = { ...PORTS, fs: fsWithOthers };
+    expect(await repairQueue(specimen.folder, { keepOutcomes: 50, ports })).toMatchObject({ sound: true });
+    expect((await all(producer)).map(({ data }) => data)).toEqual([3, 'meanwhile']);
     await producer.close();
     expect(readdirSync(join(specimen.root, '.quarantine'))).toHaveLength(1);
     await expectWhole(specimen);

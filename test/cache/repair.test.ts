@@ -159,6 +159,21 @@ test('a message is kept of which nothing but its content in a damaged head is le
     await expectWhole(copy);
   }));
 
+test('a message of which an update is all that is left counts', async () => {
+  const copy = new Specimen();
+  const manager = await openManager(copy.root);
+  await manager.createQueue(Q);
+  const [one] = await manager.addMessages(Q, [{ data: 1 }, { data: 2 }]);
+  await manager.updateMessage(Q, one!.uuid, { data: 'updated' });
+  await manager.close();
+  const file = copy.segments()[0]!;
+  copy.flip(file, first(copy, file, 'add').end - 2);
+  expect(await repair(copy)).toMatchObject({ messages: 2, counts: { ready: 2 }, lost: [] });
+  expect([...(await messagesOf(copy)).values()].map(({ data }) => data)).toEqual(['updated', 2]);
+  await expectWhole(copy);
+  copy.dispose();
+});
+
 describe('a content that is damaged', () => {
   test('of an update leaves what the message held before, as failed', () =>
     damaged(operations, async (copy) => {

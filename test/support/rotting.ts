@@ -301,6 +301,8 @@ const GENERAL: ReadonlySet<string> = new Set([
   'seal',
   'boot',
   'unsound',
+  // Who holds a message is told by it.
+  'writer',
 ]);
 
 /** The positions that a record names, its own as well if it adds. */
