@@ -3,7 +3,7 @@ import { QueueError } from '../errors.ts';
 import { scanFile, type FileVisitor } from './files.ts';
 import { decodeOwn } from './header.ts';
 import type { Ports } from './ports.ts';
-import { lineChecksum } from './record.ts';
+import { checkLine, lineChecksum, lineLength, PREFIX } from './record.ts';
 import type { Header, QueueState } from './state.ts';
 
 export interface Stretch {
@@ -12,6 +12,8 @@ export interface Stretch {
   to?: number;
   /** Whether a record with an operation that nobody knows is passed over like rot. */
   strangers?: boolean;
+  /** Whether a last line counts that lacks nothing but its newline: whoever writes next begins with one. */
+  unended?: boolean;
   /** Told of each record before it is applied. */
   hear?: (header: Header, state: QueueState) => void;
 }
@@ -21,7 +23,7 @@ export async function replay(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   state: QueueState,
-  { from, to = Infinity, strangers = false, hear }: Stretch,
+  { from, to = Infinity, strangers = false, unended = false, hear }: Stretch,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
@@ -41,5 +43,23 @@ export async function replay(
       if (kind === 'rot') state.noteRot(offset, offset + end - start, zeros);
     },
   };
-  await scanFile(ports, fd, visitor, from, to);
+  const at = await scanFile(ports, fd, visitor, from, to);
+  const rest = unended ? readRest(ports, fd, at) : Buffer.alloc(0);
+  const headerLength = checkLine(rest, 0, rest.length);
+  if (headerLength >= 0) visitor.record(rest, 0, rest.length, headerLength, at);
+}
+
+/** Nothing where it is no line of the length that it says it has. */
+function readRest({ fs }: Pick<Ports, 'fs'>, fd: number, from: number): Buffer {
+  const size = fs.stat(fd).size - from;
+  const prefix = Buffer.alloc(PREFIX);
+  if (size < PREFIX || fs.read(fd, prefix, 0, PREFIX, from) < PREFIX || lineLength(prefix, 0) !== size)
+    return Buffer.alloc(0);
+  const rest = Buffer.alloc(size);
+  for (let got = 0; got < size;) {
+    const n = fs.read(fd, rest, got, size - got, from + got);
+    if (n === 0) break;
+    got += n;
+  }
+  return rest;
 }

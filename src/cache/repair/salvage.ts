@@ -180,7 +180,8 @@ class Salvor {
         const from = head && i === basis ? await this.#begin(head) : this.#cross(segment, fd);
         if (this.#state.id === '' && this.#surveys.get(segment)!.bad.length > 0) this.#suppose(segment);
         const hear = (header: Header, state: QueueState): void => this.#hearsay.hear(header, state);
-        await replay(this.#ports, fd, this.#state, { from, to: end, strangers: true, hear });
+        const unended = i === segments.length - 1;
+        await replay(this.#ports, fd, this.#state, { from, to: end, strangers: true, unended, hear });
         this.#unnamed += unnamedIn(this.#surveys.get(segment)!);
         // What stands behind it has never been a message, though the seal itself may be lost.
         const sealed = this.#state.seal?.offset ?? end;
