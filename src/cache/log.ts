@@ -274,15 +274,21 @@ export class Log<Tag = unknown> implements FileVisitor {
 
   /** Writes one record by itself and reads the log up to it: for seals and notes. False: it came behind a seal. */
   async appendNow(op: Operation): Promise<boolean> {
-    this.begin();
-    this.append({ op });
-    this.write(true);
-    await this.catchUp();
-    const { landed } = this.land();
-    if (this.writeError !== undefined) throw this.writeError;
+    for (let attempt = 0; ; attempt++) {
+      this.begin();
+      this.append({ op });
+      this.write(true);
+      await this.catchUp();
+      const { landed } = this.land();
+      if (landed.length > 0) return true;
+      const error = this.writeError;
+      if (error === undefined) break;
+      // A full disk may have taken the beginning: that is torn, and the rest has room in the reserve.
+      if (!isFull(error) || attempt > 0 || !this.space.freeReserve()) throw error;
+    }
     // Behind a seal it has no effect, but its number is used up.
-    if (landed.length === 0) this.#records++;
-    return landed.length > 0;
+    this.#records++;
+    return false;
   }
 
   // --- Reading --------------------------------------------------------------------------------------------------

@@ -190,8 +190,8 @@ export class Messages {
   }
 
   /** An add was refused: its record must not be taken for a message. */
-  refuse(offset: number): void {
-    this.#table.refuse(offset);
+  refuse({ offset, length, headerLength }: Extent, due: number | undefined, disabled: boolean): void {
+    this.#table.refuse(offset, length, headerLength, due, disabled);
   }
 
   /** New content for a message, under its old position. The alias is free: the caller has looked. */

@@ -35,7 +35,10 @@ export function takePicture(fs: FileSystem, folder: string): Picture {
       const newest = segments.at(-1) ?? 0;
       for (const segment of segments.toReversed()) {
         const fd = openSegment(fs, `${folder}/${segmentName(segment)}`, segment === newest);
-        if (fd !== undefined) held.set(segment, { fd, size: fs.stat(fd).size });
+        if (fd === undefined) continue;
+        const file: Held = { fd, size: 0 };
+        held.set(segment, file);
+        file.size = fs.stat(fd).size;
       }
       // Segments go when a newer one has come, so what this one needs has been there all the time.
       if (newestSegment(fs, folder) === newest) return { fs: frozen(fs, folder, held), segments, close };

@@ -291,7 +291,7 @@ export class QueueState extends Messages {
   #add(h: Header & { op: 'add' }, extent: Extent): Effect {
     const refusal = this.#refusal(h, extent);
     if (refusal) {
-      this.refuse(extent.offset);
+      this.refuse(extent, h.d, h.x === 1);
       return refusal;
     }
     this.added++;

@@ -65,9 +65,18 @@ export class SegmentTable {
     this.#append(offset, length, headerLength, due, disabled, true);
   }
 
-  /** Notes an add that the rules refused: its record stands in the segment, and must not be taken for a message. */
-  refuse(offset: number): void {
-    this.#append(offset, 0, 0, undefined, false, false);
+  /**
+   * Notes an add that the rules refused: its record stands in the segment, and must not be taken for a message. But where the
+   * log has rotted it may be one for others, and they will learn from an index made of this when it is due.
+   */
+  refuse(
+    offset: number,
+    length: number,
+    headerLength: number,
+    due: number | undefined,
+    disabled: boolean,
+  ): void {
+    this.#append(offset, length, headerLength, due, disabled, false);
   }
 
   /** While reading the segment of an unread table: notes a message whose freshness the head has told. */

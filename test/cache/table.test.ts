@@ -35,7 +35,7 @@ function adds(random: Seeded, count: number): Add[] {
 function followed(segment: number, all: readonly Add[]): SegmentTable {
   const table = new SegmentTable(segment, true);
   for (const { offset, length, headerLength, due, disabled, refused } of all) {
-    if (refused) table.refuse(offset);
+    if (refused) table.refuse(offset, length, headerLength, due, disabled);
     else table.add(offset, length, headerLength, due, disabled);
   }
   return table;
@@ -79,7 +79,7 @@ describe('a table', () => {
     table.add(100, 50, 20, undefined, false);
     table.add(200, 60, 21, 1234, false);
     table.add(300, 70, 22, undefined, true);
-    table.refuse(400);
+    table.refuse(400, 80, 23, 5678, true);
     expect([100, 200, 300, 400, 150].map((offset) => table.find(offset))).toEqual([0, 1, 2, 3, -1]);
     expect(table.freshLife(100)).toMatchObject({ phase: { state: 'ready' }, disabled: false });
     expect(table.freshLife(200)).toMatchObject({ phase: { state: 'deferred', due: 1234 }, disabled: false });
@@ -88,6 +88,8 @@ describe('a table', () => {
     expect(table.freshLife(150)).toBeUndefined();
     expect([table.fresh, table.special, table.count]).toEqual([3, 2, 4]);
     expect([0, 1, 2, 3].map((i) => table.isPlainAt(i))).toEqual([true, false, false, false]);
+    // Seed 581 of the simulation: from an index made of this, who had to count the add took it for ready.
+    expect(table.asAdded(3)).toEqual({ due: 5678, disabled: true });
   });
 
   test('grows, and forgets nothing', () => {

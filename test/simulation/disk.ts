@@ -14,82 +14,8 @@
 import { posix } from 'node:path';
 import type { FileStat, OpenMode } from '../../src/cache/ports.ts';
 import type { Stream } from './choices.ts';
-
-/**
- * What a power cut takes of what was not flushed. `ordered`: names in the order of their changes, as the journals of ext4
- * and XFS do it; else any of them.
- */
-export interface Loss {
-  sectors: 'all' | 'tail' | 'any';
-  names: 'all' | 'ordered' | 'any';
-}
-
-/** What a disk writes at once: small segments have many of them. */
-const SECTOR = 512;
-
-interface Extent {
-  from: number;
-  to: number;
-  /** A flush has seen it: what is written now is another. */
-  closed: boolean;
-}
-
-class Bytes {
-  data = new Uint8Array(0);
-  size = 0;
-
-  set(from: number, bytes: Uint8Array): void {
-    this.#room(from + bytes.length);
-    this.data.set(bytes, from);
-    this.size = Math.max(this.size, from + bytes.length);
-  }
-
-  get(from: number, to: number): Uint8Array {
-    return this.data.subarray(Math.min(from, this.size), Math.min(to, this.size));
-  }
-
-  resize(size: number): void {
-    this.#room(size);
-    if (size < this.size) this.data.fill(0, size, this.size);
-    this.size = size;
-  }
-
-  #room(size: number): void {
-    if (size <= this.data.length) return;
-    const larger = new Uint8Array(Math.max(size, this.data.length * 2, 1024));
-    larger.set(this.data);
-    this.data = larger;
-  }
-}
-
-class File {
-  readonly kind = 'file';
-  readonly cache = new Bytes();
-  readonly device = new Bytes();
-  dirty: Extent[] = [];
-  cut = false;
-  /** Names, and handles. The space is free when there are none. */
-  links = 0;
-  handles = 0;
-  uid = 0;
-  gid = 0;
-  mode = 0o600;
-  failures = 0;
-}
-
-type Names = Map<string, File | Folder>;
-
-class Folder {
-  readonly kind = 'folder';
-  names: Names = new Map();
-  readonly durable: Names = new Map();
-  pending: ((names: Names) => void)[] = [];
-
-  change(change: (names: Names) => void): void {
-    change(this.names);
-    this.pending.push(change);
-  }
-}
+import { File, Folder, type Extent, type Names } from './inodes.ts';
+import { survivors, type Loss } from './loss.ts';
 
 interface Handle {
   path: string;
@@ -121,9 +47,13 @@ export class Disk {
   /** Bytes in all. */
   capacity = Infinity;
   used = 0;
-  readonly #root = new Folder();
+  readonly #root: Folder;
   readonly #handles = new Map<number, Handle>();
   #nextHandle = 3;
+
+  constructor(root = new Folder()) {
+    this.#root = root;
+  }
 
   // --- Files -----------------------------------------------------------------------------------------------------
 
@@ -174,8 +104,8 @@ export class Disk {
   }
 
   stat(fd: number): FileStat {
-    const { cache, links, uid, gid, mode } = this.#file(fd);
-    return { size: cache.size, links, uid, gid, mode };
+    const { cache, links, inode, uid, gid, mode } = this.#file(fd);
+    return { size: cache.size, links, inode, uid, gid, mode };
   }
 
   truncate(fd: number, size: number): void {
@@ -307,32 +237,10 @@ export class Disk {
 
   /** The disk as it is found when the machine is started again. */
   powerCut(loss: Loss, choices: Stream): Disk {
-    const after = new Disk();
+    const { root, used } = survivors(this.#root, loss, choices);
+    const after = new Disk(root);
     after.capacity = this.capacity;
-    const survivors = new Map<File, File>();
-    const restore = (from: Folder, to: Folder): void => {
-      const names = new Map(from.durable);
-      const kept = loss.names === 'ordered' ? choices.below(from.pending.length + 1) : Infinity;
-      for (const [i, change] of from.pending.entries()) {
-        if (loss.names === 'all' || i >= kept || (loss.names === 'any' && !choices.chance(0.5))) continue;
-        change(names);
-      }
-      for (const [name, node] of names) {
-        if (node.kind === 'folder') {
-          const folder = new Folder();
-          restore(node, folder);
-          to.change((entries) => entries.set(name, folder));
-          continue;
-        }
-        const file = survivors.get(node) ?? survivor(node, loss, choices);
-        survivors.set(node, file);
-        file.links++;
-        to.change((entries) => entries.set(name, file));
-      }
-      for (const change of to.pending.splice(0)) change(to.durable);
-    };
-    restore(this.#root, after.#root);
-    for (const file of survivors.values()) after.used += file.cache.size;
+    after.used = used;
     return after;
   }
 
@@ -393,40 +301,4 @@ export class Disk {
   #release(file: File): void {
     if (file.links === 0 && file.handles === 0) this.used -= file.cache.size;
   }
-}
-
-/** The file as it is found after a power cut. */
-function survivor({ cache, device, dirty, mode, uid, gid }: File, loss: Loss, choices: Stream): File {
-  const after = Object.assign(new File(), { uid, gid, mode });
-  const put = (from: number, bytes: Uint8Array): void => {
-    after.cache.set(from, bytes);
-    after.device.set(from, bytes);
-  };
-  put(0, device.get(0, device.size));
-  if (loss.sectors === 'all') return after;
-  if (loss.sectors === 'tail') {
-    // Written in order, up to some byte.
-    let left = choices.below(dirty.reduce((sum, { from, to }) => sum + to - from, 0) + 1);
-    for (const { from, to } of dirty) {
-      const length = Math.min(left, to - from);
-      left -= length;
-      if (length > 0) put(from, cache.get(from, from + length));
-    }
-    return after;
-  }
-  if (cache.size > after.cache.size) {
-    // The size may be on the disk without the data.
-    const size = after.cache.size + choices.below(cache.size - after.cache.size + 1);
-    after.cache.resize(size);
-    after.device.resize(size);
-  }
-  for (let at = 0; at < after.cache.size; at += SECTOR) {
-    const end = Math.min(at + SECTOR, after.cache.size);
-    const written = dirty.filter(({ from, to }) => from < end && to > at);
-    if (written.length === 0) continue;
-    // A sector is written as it was at some time.
-    for (const { from, to } of written.slice(0, choices.below(written.length + 1)))
-      put(Math.max(from, at), cache.get(Math.max(from, at), Math.min(to, end)));
-  }
-  return after;
 }

@@ -1,8 +1,10 @@
 /** What goes wrong in a run, and who goes on meanwhile: decided before each file operation. */
 import type { Stream } from './choices.ts';
-import { errno, type Loss } from './disk.ts';
+import { errno } from './disk.ts';
+import type { Loss } from './loss.ts';
 import { RESERVE_BYTES } from './realm.ts';
-import type { Machine, Operation, Process, WriteUnderWay } from './machine.ts';
+import type { Machine, Operation, WriteUnderWay } from './machine.ts';
+import type { Process } from './process.ts';
 
 export type Fault =
   | 'kill'
@@ -14,7 +16,9 @@ export type Fault =
   | 'clock'
   | 'rot'
   | 'head'
-  | 'seal';
+  | 'seal'
+  | 'note'
+  | 'birth';
 
 export interface FaultPlan {
   /** How often others go on in the middle of an operation. */
@@ -28,8 +32,6 @@ export interface FaultPlan {
 
 /** Processes that stand inside one another at most. */
 const DEPTH = 4;
-/** A run that takes so many operations does not come to an end. */
-const MOST_OPERATIONS = 50_000;
 const HOUR = 3_600_000;
 
 export class Faults {
@@ -56,7 +58,6 @@ export class Faults {
 
   interfere(process: Process, operation: Operation, path: string, write?: WriteUnderWay): void {
     const { machine, plan } = this;
-    if (machine.operations > MOST_OPERATIONS) throw new Error('the run does not come to an end');
     if (machine.now > this.#fullUntil) this.relieve();
     if (this.over) return;
     if (--this.#cutIn === 0) {
@@ -64,6 +65,7 @@ export class Faults {
       return this.#happen('power', process, operation, path);
     }
     this.#flushOfSeal(operation, path);
+    if (this.#isEve(operation, path, write)) this.#cutIn = 1 + this.#faults.below(100);
     if (this.#schedule.chance(plan.switching)) this.#others(1 + this.#schedule.below(12), Infinity, process);
     if (!process.alive || !machine.on || plan.kinds.length === 0 || !this.#faults.chance(plan.rate)) return;
     const kind = this.#faults.weighted(plan.kinds);
@@ -135,7 +137,9 @@ export class Faults {
       case 'head':
         return this.#rotOfHead(path);
       case 'seal':
-        // Happens when a seal is flushed: see below.
+      case 'note':
+      case 'birth':
+        // Happen at their own times: see below.
         return undefined;
     }
   }
@@ -143,12 +147,32 @@ export class Faults {
   /** The flush of a seal fails, and soon after it the power: what others have written behind it may be there without it. */
   #flushOfSeal(operation: Operation, path: string): void {
     if (operation !== 'sync' || !path.endsWith('.journal') || this.#cutIn !== Infinity) return;
-    if (!this.plan.kinds.some(([kind]) => kind === 'seal') || this.machine.disk.kind(path) !== 'file') return;
-    const written = Buffer.from(this.machine.disk.contents(path)).subarray(-400);
-    if (!written.includes('{"op":"seal"') || !this.#faults.chance(0.3)) return;
+    if (!this.#has('seal') || this.machine.disk.kind(path) !== 'file') return;
+    if (!holds(this.machine.disk.contents(path).subarray(-400), 'seal') || !this.#faults.chance(0.3)) return;
     this.#met('failed flushes');
     this.#cutIn = 1 + this.#faults.below(150);
     throw errno('EIO', path);
+  }
+
+  /** Whether the power goes soon, so that of two things that hang together one may be lost. */
+  #isEve(operation: Operation, path: string, write?: WriteUnderWay): boolean {
+    if (this.#cutIn !== Infinity) return false;
+    if (
+      this.#has('birth') &&
+      (path.includes('/.new-') ? operation === 'rename' : holds(write?.bytes, 'create'))
+    ) {
+      this.#met('births before a cut');
+      return this.#faults.chance(0.5);
+    }
+    if (!this.#has('note') || !path.endsWith('.journal') || !holds(write?.bytes, 'next')) return false;
+    const { disk } = this.machine;
+    if (disk.kind(path) !== 'file' || !holds(disk.contents(path), 'next')) return false;
+    this.#met('second notes');
+    return this.#faults.chance(0.5);
+  }
+
+  #has(kind: Fault): boolean {
+    return this.plan.kinds.some(([other]) => other === kind);
   }
 
   #refuse(operation: Operation, path: string, write?: WriteUnderWay): void {
@@ -178,11 +202,15 @@ export class Faults {
       .filter((name) => name.endsWith('.journal'))
       .sort();
     if (segments.length < 2 || path !== `${folder}/${segments.at(-1)}`) return;
-    const head = Buffer.from(disk.contents(path)).indexOf('{"op":"ready"');
+    const bytes = Buffer.from(disk.contents(path));
+    const head = bytes.indexOf('{"op":"ready"');
     if (head < 0) return;
+    const at = this.#faults.below(head);
+    const line = bytes.subarray(bytes.lastIndexOf(10, at) + 1, bytes.indexOf(10, at));
+    // What was carried is a message's: it may be lost with that byte.
+    if (line.includes('{"op":"carry"')) return;
     this.#headRotten = true;
     this.#met('rotten heads');
-    const at = this.#faults.below(head);
     this.machine.options.trace?.(`  byte ${at} of the head ${path} rots`);
     disk.corrupt(path, at, 1 + this.#faults.below(255));
   }
@@ -199,4 +227,10 @@ export class Faults {
     this.machine.options.trace?.(`  byte ${at} of ${path} rots`);
     disk.corrupt(path, at, 1 + this.#faults.below(255));
   }
+}
+
+/** Whether a record of that operation stands among the bytes. */
+function holds(bytes: Uint8Array | undefined, op: string): boolean {
+  if (!bytes) return false;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(`{"op":"${op}"`);
 }

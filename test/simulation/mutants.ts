@@ -161,9 +161,9 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   ),
   mutant('a process that cannot be read about is taken for dead', [
-    'src/cache/node-ports.ts',
-    'if (!stat) return false;',
-    'if (!stat) return true;',
+    'src/process-table.ts',
+    'return facts !== undefined && (isEnded',
+    'return facts === undefined || (isEnded',
   ]),
   mutant('the old payload after an update', [
     MESSAGES,

@@ -12,7 +12,7 @@
  * Modules are translated from the sources in memory; a mutant is another text for one of them.
  */
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
+import { constants, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createContext, Script, type Context } from 'node:vm';
@@ -45,6 +45,9 @@ const SCALED: readonly Edit[] = [
 ];
 /** Of the reserve. */
 export const RESERVE_BYTES = 256 * 1024;
+
+/** What a run may not come near: it would not be the same on another machine. */
+const NOTHING_REAL = { 'node:fs': { constants } };
 
 type Module = Readonly<Record<string, unknown>>;
 type Body = (exports: object, require: (name: string) => unknown, process: object) => void;
@@ -119,7 +122,7 @@ export class Realm {
     const known = this.#modules.get(path);
     if (known) return known;
     const process = { nextTick: (run: () => void) => void this.#ticks.push(run) };
-    const module = this.#evaluate(path, { modules: {}, process }, (name) => this.load(name));
+    const module = this.#evaluate(path, { modules: NOTHING_REAL, process }, (name) => this.load(name));
     this.#modules.set(path, module);
     return module;
   }

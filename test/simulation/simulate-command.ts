@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
 import { escapeControls } from '../../src/errors.ts';
 import { onAllCores } from './campaign.ts';
+import { neverMet, told } from './coverage.ts';
 import { shrink } from './shrink.ts';
 import { makeEngine, simulate } from './simulate.ts';
 
@@ -43,14 +44,11 @@ export async function main(args: readonly string[]): Promise<number> {
     for (const line of `seed ${seed}: ${text}`.split('\n')) say(line);
     if (i < SHOWN) show(seed);
   }
-  say(
-    [...met]
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([what, times]) => `${what} ${times}`)
-      .join(', '),
-  );
+  say(told(met));
+  const missing = neverMet(met, seeds);
+  if (missing.length > 0) say(`never happened: ${missing.join(', ')}`);
   say(`${seeds} seeds, ${operations} operations, ${violations.length} violations`);
-  return violations.length > 0 ? EXIT.failure : EXIT.ok;
+  return violations.length + missing.length > 0 ? EXIT.failure : EXIT.ok;
 }
 
 function parse(args: readonly string[]): { seeds: number; first: number; trace: boolean } | string {

@@ -1,17 +1,23 @@
 /** One run: what a seed, or a record of choices, leads to. */
-import type { Durability, QueueOptions } from '../../src/backend.ts';
 import type { Log } from '../../src/cache/log.ts';
-import type * as logModule from '../../src/cache/log.ts';
 import { Seeded } from '../support/seeded.ts';
-import { Choices, hash, type Record, type Stream } from './choices.ts';
-import type { Env, Step } from './client.ts';
-import { Q, ROOT } from './client.ts';
+import { Agreement, watchLogs } from './agreement.ts';
+import { Audit } from './audit.ts';
+import { Choices, hash, type Record } from './choices.ts';
+import { Claims } from './claims.ts';
 import type * as clientModule from './client.ts';
-import { Disk, type Loss } from './disk.ts';
-import { Faults, type Fault } from './faults.ts';
-import { Machine, type Container, type Operation, type Process } from './machine.ts';
-import { Code, type Realm } from './realm.ts';
-import { Violation, Witness } from './witness.ts';
+import { toldBy } from './coverage.ts';
+import { Disk } from './disk.ts';
+import { Q, ROOT, type Env } from './env.ts';
+import { isExcused } from './excuses.ts';
+import { Faults } from './faults.ts';
+import { Machine, type Operation } from './machine.ts';
+import { planned, type Plan } from './plan.ts';
+import type { Process } from './process.ts';
+import { Code, RESERVE_BYTES, type Realm } from './realm.ts';
+import { portsOf } from './surroundings.ts';
+import { Violation } from './violation.ts';
+import { Witness } from './witness.ts';
 
 export interface Outcome {
   /** What was not kept, in words. */
@@ -22,106 +28,6 @@ export interface Outcome {
   /** How often what was met. */
   met: Map<string, number>;
   choices: Record;
-}
-
-interface Plan {
-  processes: number;
-  lanes: number;
-  steps: number;
-  durability: Durability;
-  segmentBytes: number;
-  options: QueueOptions;
-  weights: readonly (readonly [Step, number])[];
-  kinds: readonly (readonly [Fault, number])[];
-  rate: number;
-  switching: number;
-  loss: Loss;
-  lease: number;
-  containers: readonly Container[];
-  hidden: boolean;
-  flushMs: number;
-}
-
-const CONTAINERS: readonly Container[] = [
-  { pidNamespace: 'pid:[1]', timeNamespace: 'time:[1]', offset: 0 },
-  { pidNamespace: 'pid:[2]', timeNamespace: 'time:[1]', offset: 0 },
-  { pidNamespace: 'pid:[3]', timeNamespace: 'time:[3]', offset: 1_000_000 },
-];
-
-/** What clients do often, and what only in some runs. */
-const USUAL: readonly (readonly [Step, number])[] = [
-  ['add', 14],
-  ['addMany', 6],
-  ['claim', 14],
-  ['take', 2],
-  ['find', 2],
-  ['look', 2],
-  ['status', 2],
-];
-const RARE: readonly (readonly [Step, number])[] = [
-  ['update', 6],
-  ['remove', 4],
-  ['cancel', 2],
-  ['retry', 2],
-  ['pause', 2],
-  ['purge', 1],
-  ['destroy', 3],
-  ['attribute', 3],
-  ['reopen', 4],
-  ['verify', 1],
-];
-const FAULTS: readonly (readonly [Fault, number, number])[] = [
-  ['kill', 3, 0.5],
-  ['stop', 3, 0.4],
-  ['power', 1, 0.5],
-  ['error', 3, 0.15],
-  ['flush', 6, 0.15],
-  ['full', 2, 0.15],
-  ['clock', 2, 0.25],
-  ['rot', 2, 0.08],
-  ['head', 3, 0.1],
-  ['seal', 1, 0.15],
-];
-
-/** A run has only some of what is possible: what always happens hides what seldom does. */
-function planned(choices: Stream): Plan {
-  const processes = 1 + choices.below(4);
-  const lanes = 1 + choices.below(2);
-  const steps = 6 + choices.below(30);
-  const durability = choices.weighted([
-    ['always', 7],
-    ['interval', 1],
-    ['os', 1],
-  ] as const);
-  const segmentBytes = choices.pick([1e6, 3000, 5000, 10_000, 1000, 300]);
-  const options: QueueOptions = {};
-  if (choices.chance(0.4)) options.uniqueAlias = true;
-  if (choices.chance(0.1)) options.maxMessages = 5 + choices.below(10);
-  const weights = [...USUAL, ...RARE.filter(() => choices.chance(0.4))];
-  const kinds = FAULTS.filter(([, , likely]) => choices.chance(likely)).map(
-    ([kind, weight]) => [kind, weight] as const,
-  );
-  const loss: Loss = {
-    sectors: choices.pick(['all', 'tail', 'any']),
-    names: choices.pick(['all', 'ordered', 'any']),
-  };
-  return {
-    processes,
-    lanes,
-    steps,
-    durability,
-    segmentBytes,
-    options,
-    weights,
-    kinds,
-    loss,
-    rate: choices.pick([0.002, 0.005, 0.01]),
-    switching: choices.pick([0, 0.01, 0.05, 0.2]),
-    lease: 20 + choices.below(60),
-    containers: choices.chance(0.3) ? CONTAINERS : CONTAINERS.slice(0, 1),
-    hidden: choices.chance(0.3),
-    flushMs: choices.pick([3, 3, 30]),
-  };
 }
 
 /** Realms are costly: they are used again from run to run. */
@@ -147,12 +53,14 @@ class Run {
   readonly #choices: Choices;
   readonly #plan: Plan;
   readonly #witness: Witness;
+  readonly #claims: Claims;
+  readonly #audit: Audit;
   readonly #faults: Faults;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #met = new Map<string, number>();
   readonly #entropy: number;
   #machine!: Machine;
-  #agreed = new Map<string, string>();
+  #agreement = new Agreement();
   #violation: string | undefined;
   #operations = 0;
   #spawned = 0;
@@ -170,6 +78,8 @@ class Run {
       uniqueAlias: options.uniqueAlias === true,
       machineTime: () => this.#machine.now,
     });
+    this.#claims = new Claims(this.#witness);
+    this.#audit = new Audit(this.#witness);
     const plan = { switching, rate, kinds, loss, lease };
     this.#faults = new Faults(
       plan,
@@ -238,7 +148,7 @@ class Run {
     );
     this.#machine.wall = wall + Math.floor(time);
     this.#faults.machine = this.#machine;
-    this.#agreed = new Map();
+    this.#agreement = new Agreement();
   }
 
   #restart(epoch: number): void {
@@ -247,7 +157,17 @@ class Run {
     const disk = this.#machine.disk.powerCut(loss, this.#choices.stream('loss'));
     // What a failed flush has dropped is missing in the middle, too.
     this.#witness.powerCut(loss.sectors === 'any' || this.#met.has('failed flushes'));
+    this.#checkReserve(disk);
     this.#boot(disk, epoch);
+  }
+
+  /** A queue is born with it; only who needs the room, or is refused, has less. */
+  #checkReserve(disk: Disk): void {
+    const excuses = ['reserve freed', 'full disks', 'refused operations', 'failed flushes'];
+    if (disk.kind(`${ROOT}/${Q}`) === undefined || excuses.some((what) => this.#met.has(what))) return;
+    const path = `${ROOT}/${Q}/reserve`;
+    const size = disk.kind(path) === 'file' ? disk.contents(path).length : 0;
+    if (size !== RESERVE_BYTES) throw new Violation(`a power cut has left ${size} bytes of the reserve`);
   }
 
   /** Until every process has ended. */
@@ -259,6 +179,7 @@ class Run {
       if (waiting) throw new Violation(`${waiting.name} waits for something that never comes`);
       return;
     }
+    if (machine.endless) throw new Violation('the run does not come to an end');
   }
 
   #client(name: string, program: 'work' | 'finish' = 'work'): void {
@@ -269,11 +190,13 @@ class Run {
     const process = machine.spawn(name, container, plan.hidden && choices.chance(0.5));
     const { run, ...programs } = process.realm.load('test/simulation/client.ts') as typeof clientModule;
     watchLogs(process.realm, this.#engine);
-    const { durability, segmentBytes, options, lease, lanes, steps, weights } = plan;
+    const { durability, segmentBytes, options, lease, lanes, steps, weights, flushMs } = plan;
     const env: Env = {
       process,
-      ports: machine.ports(process),
+      ports: portsOf(machine, process),
       witness: this.#witness,
+      claims: this.#claims,
+      audit: this.#audit,
       choices,
       durability,
       segmentBytes,
@@ -282,6 +205,7 @@ class Run {
       lanes,
       steps,
       weights,
+      flushMs,
       judge: (error, during) => this.#judge(error, during, process),
       done: (error) => this.#done(process, error),
       leave: () => this.#leave(process),
@@ -321,39 +245,11 @@ class Run {
     if (error instanceof Violation || !process.alive) throw error;
     const { code, message } = error as { code?: string; message: string };
     this.#say(`${process.name}: ${during} was refused: ${code}`);
-    if (code !== undefined && this.#excused(code, during)) return;
-    throw new Violation(`${during}: ${code ?? ''} ${message}`, { cause: error });
-  }
-
-  #excused(code: string, during: string): boolean {
+    const { holed, rotten } = this.#witness;
     const met = (what: string): boolean => this.#met.has(what);
-    // Nothing goes wrong any more, but what has rotted stays so.
-    if (during === 'finish' && code !== 'JOURNAL_CORRUPT') return false;
-    switch (code) {
-      case 'STORAGE_FAILED':
-        // A record may rot before its writer has read it back.
-        return met('refused operations') || met('failed flushes') || met('rotten bytes');
-      case 'STORAGE_FULL':
-        // A full disk stops producers, never consumers.
-        return met('refused operations') || (met('full disks') && PRODUCING.has(during));
-      case 'QUEUE_DESTROYED':
-      case 'QUEUE_NOT_FOUND':
-        return this.#plan.weights.some(([step]) => step === 'destroy');
-      case 'JOURNAL_CORRUPT':
-        // Where a destroyed queue's log has a hole, the record of a creation may be what is lost.
-        return (
-          met('rotten bytes') ||
-          ((met('rotten heads') || met('power cuts')) &&
-            this.#plan.weights.some(([step]) => step === 'destroy'))
-        );
-      case 'INVALID_MESSAGE':
-        // Behind a hole two messages may have one alias.
-        return met('rotten bytes') || met('rotten heads') || met('power cuts');
-      case 'CLOSED':
-        return this.#plan.lanes > 1;
-      default:
-        return false;
-    }
+    const circumstances = { plan: this.#plan, met, holed: holed || rotten };
+    if (code !== undefined && isExcused(code, during, circumstances)) return;
+    throw new Violation(`${during}: ${code ?? ''} ${message}`, { cause: error });
   }
 
   #violate(error: unknown): void {
@@ -362,37 +258,26 @@ class Run {
     this.#say(`VIOLATED: ${text}`);
   }
 
-  /** All who have applied the same bytes hold the same state. */
-  #agree({ state, applied, whole }: Log): void {
+  #agree(log: Log): void {
     // Who has read a byte before it rotted knows more.
-    if (!whole || state.damage.length > 0 || this.#witness.rotten || this.#violation !== undefined) return;
-    const key = `${state.segment}:${applied}`;
-    const told = JSON.stringify([state.id, state.digest, state.counts, state.paused, state.processed]);
-    const known = this.#agreed.get(key);
-    if (known === undefined) this.#agreed.set(key, told);
-    else if (known !== told)
-      this.#violate(new Violation(`two processes differ at ${key}: ${known} and ${told}`));
+    if (this.#witness.rotten || this.#violation !== undefined) return;
+    try {
+      this.#agreement.check(log);
+    } catch (error) {
+      this.#violate(error);
+    }
   }
 
   #observe(operation: Operation, path: string, detail: Uint8Array | string | undefined): void {
     if (!path.startsWith(`${ROOT}/${Q}/`)) return;
-    if (operation === 'rename' && String(detail).endsWith('.journal')) this.#meet('rotations');
-    if (operation === 'remove') {
-      if (path.endsWith('.journal')) this.#meet('deletions');
-      if (path.endsWith('/reserve')) this.#meet('reserve freed');
-    }
-    if (operation !== 'write' || !(detail instanceof Uint8Array) || path.endsWith('/reserve')) return;
-    if (path.endsWith('.index')) this.#meet('indexes');
-    const text = Buffer.from(detail.buffer, detail.byteOffset, detail.length);
-    if (path.includes('/tmp-') && text.includes('{"op":"carry"')) this.#meet('carried');
-    if (text.includes('{"op":"lapse"')) this.#meet('lapses');
+    for (const what of toldBy(operation, path, detail)) this.#meet(what);
   }
 
   #meet(what: string): void {
     this.#met.set(what, (this.#met.get(what) ?? 0) + 1);
-    if (what === 'refused operations' || what === 'failed flushes') this.#witness.faulty = true;
+    if (what === 'failed flushes') this.#witness.flushFailed = true;
     if (what === 'rotten bytes') this.#witness.rotted();
-    if (what === 'rotten heads') this.#witness.damaged();
+    if (what === 'rotten heads') this.#audit.headDamaged = this.#witness.holed = true;
   }
 
   #say(text: string): void {
@@ -400,41 +285,5 @@ class Run {
   }
 }
 
-/** What a full disk may refuse. */
-const PRODUCING = new Set<string>([
-  'open',
-  'add',
-  'addMany',
-  'update',
-  'retry',
-  'pause',
-  'attribute',
-  'reopen',
-  'destroy',
-]);
-
 /** Processes whose programs have come to their end. */
 const finished = new WeakSet<Process>();
-
-const watched = new WeakSet<Realm>();
-
-/** Has the engine's handles tell what they have applied. */
-function watchLogs(realm: Realm, engine: Engine): void {
-  if (watched.has(realm)) return;
-  watched.add(realm);
-  const { Log: Class } = realm.load('src/cache/log.ts') as typeof logModule;
-  const { prototype } = Class;
-  // Each is called with the handle that it was called on.
-  // oxlint-disable-next-line typescript/unbound-method
-  const { step, applyBatch } = prototype;
-  prototype.step = function (this: Log): boolean {
-    const done = step.call(this);
-    engine.applied(this);
-    return done;
-  };
-  prototype.applyBatch = function (this: Log): boolean {
-    const done = applyBatch.call(this);
-    if (done) engine.applied(this);
-    return done;
-  };
-}

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { neverMet } from './coverage.ts';
 import { MUTANTS } from './mutants.ts';
 import { Code } from './realm.ts';
 import { shrink } from './shrink.ts';
@@ -61,6 +62,21 @@ describe('an engine that answers before the flush', () => {
     // It is this engine's fault, not the schedule's.
     expect(simulate(least, makeEngine()).violation).toBeUndefined();
   });
+});
+
+test('a run that does not come to an end is given up', () => {
+  const edit = {
+    file: 'src/cache/folder.ts',
+    find: '  checkFileSystem(fs, root);\n',
+    replace: '  while (fs.space(root)) checkFileSystem(fs, root);\n',
+  };
+  expect(simulate(1, makeEngine(new Code([edit]))).violation).toBe('the run does not come to an end');
+});
+
+test('a kind of event that never happened is missed when there were seeds enough', () => {
+  expect(neverMet(new Map(), 100)).toEqual([]);
+  expect(neverMet(new Map([['rotations', 1]]), 10_000)).toContain('deletions');
+  expect(neverMet(new Map([['rotations', 1]]), 10_000)).not.toContain('rotations');
 });
 
 test('a mutant whose text no longer stands in the sources is an error', () => {

@@ -1,0 +1,66 @@
+/** What runs have met: a kind of event that never happens is one about which nothing is known. */
+import type { Operation } from './machine.ts';
+
+/** Enough seeds for each kind to happen: the rarest happens about 35 times in so many. */
+const ENOUGH_SEEDS = 1000;
+
+const EXPECTED = [
+  'QUEUE_FULL',
+  'STORAGE_FULL',
+  'births before a cut',
+  'carried',
+  'clock jumps',
+  'created',
+  'deletions',
+  'destroyed',
+  'duplicates',
+  'failed flushes',
+  'full disks',
+  'indexes',
+  'indexes read',
+  'killed',
+  'lapses',
+  'power cuts',
+  'purged',
+  'refused operations',
+  'renewals',
+  'reserve freed',
+  'ripened',
+  'rotations',
+  'rotten bytes',
+  'rotten heads',
+  'second notes',
+  'stale settles',
+  'stopped',
+  'torn',
+  'verified',
+];
+
+export function neverMet(met: ReadonlyMap<string, number>, seeds: number): string[] {
+  return seeds < ENOUGH_SEEDS ? [] : EXPECTED.filter((what) => !met.has(what));
+}
+
+export function told(met: ReadonlyMap<string, number>): string {
+  return [...met]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([what, times]) => `${what} ${times}`)
+    .join(', ');
+}
+
+/** What can be told from an operation in a queue's folder: a write, with its bytes, or a change of names. */
+export function* toldBy(
+  operation: Operation,
+  path: string,
+  detail: Uint8Array | string | undefined,
+): Generator<string> {
+  if (operation === 'rename' && String(detail).endsWith('.journal')) yield 'rotations';
+  if (operation === 'remove') {
+    if (path.endsWith('.journal')) yield 'deletions';
+    if (path.endsWith('/reserve')) yield 'reserve freed';
+  }
+  if (operation !== 'write' || !(detail instanceof Uint8Array) || path.endsWith('/reserve')) return;
+  if (path.endsWith('.index')) yield 'indexes';
+  const text = Buffer.from(detail.buffer, detail.byteOffset, detail.length);
+  if (path.includes('/tmp-') && text.includes('{"op":"carry"')) yield 'carried';
+  if (text.includes('{"op":"lapse"')) yield 'lapses';
+}

@@ -1,0 +1,48 @@
+/** What the last client does. */
+import type { Queue } from '../../src/backend.ts';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import type { Claim, Message } from '../../src/message.ts';
+import { all, numberOf, Q, ROOT, type Env } from './env.ts';
+import { open, openQueue } from './opening.ts';
+
+/** When all is over: one process, and no faults. Everything that is in the queue is worked off, in order. */
+export async function finish(env: Env): Promise<void> {
+  const { witness, claims, audit } = env;
+  const backend = await open(env);
+  const queue = await openQueue(env, backend);
+  // Also, a record that lacks nothing but its newline counts from now on.
+  await queue.change({ type: 'attributes', patch: {} });
+  const since = witness.tick();
+  const found = await all(queue.find({}));
+  env.say(`found ${found.map(numberOf).join(' ')}`);
+  witness.found(found, since);
+  audit.ended(found, await queue.status());
+  const report = await verifyQueue(`${ROOT}/${Q}`, env.ports);
+  audit.verified(report, found.length);
+  claims.freeing(found);
+  await queue.change({ type: 'resume' });
+  await queue.change({ type: 'retry', uuids: 'all' });
+  for (const { uuid, disabled, dateTimeDeferredExecution } of found) {
+    if (disabled || dateTimeDeferredExecution) await queue.update(uuid, { disabled: false, due: null });
+  }
+  await drain(env, queue, found);
+  await backend.close();
+}
+
+async function drain(env: Env, queue: Queue, found: readonly Message[]): Promise<void> {
+  const { claims: known, audit } = env;
+  const drained: Claim[] = [];
+  const goal = found.length;
+  while (drained.length < goal) {
+    const call = known.claiming(env.process);
+    const claims = await queue.claim(4, 60_000);
+    known.claimed(call, claims, env.time(), 60_000);
+    // Claims of processes that are no more are over when their lease is.
+    if (claims.length === 0 && !(await queue.wait(200_000, undefined))) break;
+    for (const one of claims) {
+      await queue.settle(one, { type: 'complete' });
+    }
+    drained.push(...claims);
+  }
+  audit.drained(found, drained, await queue.status());
+}

@@ -1,0 +1,109 @@
+/** What a run is about: who takes part, what they do, what may go wrong. */
+import type { Durability, QueueOptions } from '../../src/backend.ts';
+import type { Stream } from './choices.ts';
+import type { Step } from './env.ts';
+import type { Fault } from './faults.ts';
+import type { Loss } from './loss.ts';
+import type { Container } from './process.ts';
+
+export interface Plan {
+  processes: number;
+  lanes: number;
+  steps: number;
+  durability: Durability;
+  segmentBytes: number;
+  options: QueueOptions;
+  weights: readonly (readonly [Step, number])[];
+  kinds: readonly (readonly [Fault, number])[];
+  rate: number;
+  switching: number;
+  loss: Loss;
+  lease: number;
+  containers: readonly Container[];
+  hidden: boolean;
+  flushMs: number;
+}
+
+const CONTAINERS: readonly Container[] = [
+  { pidNamespace: 'pid:[1]', timeNamespace: 'time:[1]', offset: 0 },
+  { pidNamespace: 'pid:[2]', timeNamespace: 'time:[1]', offset: 0 },
+  { pidNamespace: 'pid:[3]', timeNamespace: 'time:[3]', offset: 1_000_000 },
+];
+
+/** What clients do often, and what only in some runs. */
+const USUAL: readonly (readonly [Step, number])[] = [
+  ['add', 14],
+  ['addMany', 6],
+  ['claim', 14],
+  ['take', 2],
+  ['find', 2],
+  ['look', 2],
+  ['status', 2],
+];
+const RARE: readonly (readonly [Step, number])[] = [
+  ['update', 6],
+  ['remove', 4],
+  ['cancel', 2],
+  ['retry', 2],
+  ['pause', 2],
+  ['purge', 1],
+  ['destroy', 3],
+  ['attribute', 3],
+  ['reopen', 4],
+  ['verify', 1],
+];
+const FAULTS: readonly (readonly [Fault, number, number])[] = [
+  ['kill', 3, 0.5],
+  ['stop', 3, 0.4],
+  ['power', 1, 0.5],
+  ['error', 3, 0.15],
+  ['flush', 6, 0.15],
+  ['full', 2, 0.15],
+  ['clock', 2, 0.25],
+  ['rot', 2, 0.08],
+  ['head', 3, 0.1],
+  ['seal', 1, 0.15],
+  ['note', 1, 0.15],
+  ['birth', 1, 0.15],
+];
+
+/** A run has only some of what is possible: what always happens hides what seldom does. */
+export function planned(choices: Stream): Plan {
+  const processes = 1 + choices.below(4);
+  const lanes = 1 + choices.below(2);
+  const steps = 6 + choices.below(30);
+  const durability = choices.weighted([
+    ['always', 7],
+    ['interval', 1],
+    ['os', 1],
+  ] as const);
+  const segmentBytes = choices.pick([1e6, 3000, 5000, 10_000, 1000, 300]);
+  const options: QueueOptions = {};
+  if (choices.chance(0.4)) options.uniqueAlias = true;
+  if (choices.chance(0.1)) options.maxMessages = 5 + choices.below(10);
+  const weights = [...USUAL, ...RARE.filter(() => choices.chance(0.4))];
+  const kinds = FAULTS.filter(([, , likely]) => choices.chance(likely)).map(
+    ([kind, weight]) => [kind, weight] as const,
+  );
+  const loss: Loss = {
+    sectors: choices.pick(['all', 'tail', 'any']),
+    names: choices.pick(['all', 'ordered', 'any']),
+  };
+  return {
+    processes,
+    lanes,
+    steps,
+    durability,
+    segmentBytes,
+    options,
+    weights,
+    kinds,
+    loss,
+    rate: choices.pick([0.002, 0.005, 0.01]),
+    switching: choices.pick([0, 0.01, 0.05, 0.2]),
+    lease: 20 + choices.below(60),
+    containers: choices.chance(0.3) ? CONTAINERS : CONTAINERS.slice(0, 1),
+    hidden: choices.chance(0.3),
+    flushMs: choices.pick([3, 3, 30]),
+  };
+}
