@@ -3,7 +3,7 @@ import { QueueError } from '../errors.ts';
 import { scanFile, type FileVisitor } from './files.ts';
 import { decodeOwn } from './header.ts';
 import type { Ports } from './ports.ts';
-import { checkLine, lineChecksum, lineLength, PREFIX } from './record.ts';
+import { lineChecksum, scanLines, type LineVisitor } from './record.ts';
 import type { Header, QueueState } from './state.ts';
 
 export interface Stretch {
@@ -12,7 +12,7 @@ export interface Stretch {
   to?: number;
   /** Whether a record with an operation that nobody knows is passed over like rot. */
   strangers?: boolean;
-  /** Whether a last line counts that lacks nothing but its newline: whoever writes next begins with one. */
+  /** Whether what stands behind the last newline is taken for a line as well: whoever writes next begins with one. */
   unended?: boolean;
   /** Told of each record before it is applied. */
   hear?: (header: Header, state: QueueState) => void;
@@ -44,18 +44,20 @@ export async function replay(
     },
   };
   const at = await scanFile(ports, fd, visitor, from, to);
-  const rest = unended ? readRest(ports, fd, at) : Buffer.alloc(0);
-  const headerLength = checkLine(rest, 0, rest.length);
-  if (headerLength >= 0) visitor.record(rest, 0, rest.length, headerLength, at);
+  if (!unended) return;
+  const rest = readRest(ports, fd, at);
+  const lines: LineVisitor = {
+    record: (buffer, start, end, headerLength) =>
+      visitor.record(buffer, start, end, headerLength, at + start),
+    bad: (buffer, start, end, kind) => visitor.bad(buffer, start, end, kind, at + start),
+  };
+  scanLines(rest, 0, rest.length, lines);
 }
 
-/** Nothing where it is no line of the length that it says it has. */
+/** With the newline that the next write begins with. */
 function readRest({ fs }: Pick<Ports, 'fs'>, fd: number, from: number): Buffer {
-  const size = fs.stat(fd).size - from;
-  const prefix = Buffer.alloc(PREFIX);
-  if (size < PREFIX || fs.read(fd, prefix, 0, PREFIX, from) < PREFIX || lineLength(prefix, 0) !== size)
-    return Buffer.alloc(0);
-  const rest = Buffer.alloc(size);
+  const size = Math.max(0, fs.stat(fd).size - from);
+  const rest = Buffer.alloc(size + 1, '\n');
   for (let got = 0; got < size;) {
     const n = fs.read(fd, rest, got, size - got, from + got);
     if (n === 0) break;

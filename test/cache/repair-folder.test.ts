@@ -100,16 +100,23 @@ describe('a folder', () => {
     await expectKept(...uuids.slice(0, 4), ...uuids.slice(6));
   });
 
-  test('whose newest segment was cut right before a newline keeps that message, which any next write would complete', async () => {
-    const newest = specimen.segments().at(-1)!;
-    const [one, two] = specimen.records(newest).filter(({ header }) => header.op === 'add');
-    truncateSync(path(-1), two!.end);
-    specimen.flip(newest, one!.end - 2);
-    const { sound, messages, lost } = await repair(specimen);
-    expect({ sound, lost }).toMatchObject({ sound: true, lost: [{ uuid: one!.header['u'] }] });
-    expect(messages).toBe((await messagesOf(specimen)).size);
-    expect(await waitingIn(specimen)).toContain(two!.header['u']);
-  });
+  test.each([
+    ['gone', 0],
+    ['damaged', 1],
+  ])(
+    'whose very last newline is %s keeps that message, which any next write would complete',
+    async (_, byte) => {
+      const newest = specimen.segments().at(-1)!;
+      const [one, two] = specimen.records(newest).filter(({ header }) => header.op === 'add');
+      truncateSync(path(-1), two!.end + byte);
+      if (byte > 0) specimen.flip(newest, two!.end);
+      specimen.flip(newest, one!.end - 2);
+      const { sound, messages, lost } = await repair(specimen);
+      expect({ sound, lost }).toMatchObject({ sound: true, lost: [{ uuid: one!.header['u'] }] });
+      expect(messages).toBe((await messagesOf(specimen)).size);
+      expect(await waitingIn(specimen)).toContain(two!.header['u']);
+    },
+  );
 
   test('with nothing sound in its newest segment goes on from the one before', async () => {
     writeFileSync(path(-1), Buffer.alloc(statSync(path(-1)).size));
