@@ -99,7 +99,8 @@ export function grouped(count: number): string {
   return count.toLocaleString('en');
 }
 
-/** "1 message", "2 messages". */
+/** "1 message", "2 messages", "3 processes". */
 export function counted(count: number, noun: string): string {
-  return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`;
+  const plural = noun.endsWith('s') ? 'es' : 's';
+  return `${grouped(count)} ${noun}${count === 1 ? '' : plural}`;
 }

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { Daemon, QueueError, QueueManager, type DaemonStop } from 'coda-queue';
 import type { Config } from '../src/config.ts';
+import { environmentOf } from '../src/config-environment.ts';
 import { Crews } from '../src/daemon/crews.ts';
 import type { DrainedQueue } from '../src/queue-list.ts';
 import type { Command } from '../src/worker/crew/child.ts';
@@ -31,6 +32,11 @@ export default class QueueDaemon extends Daemon {
 
   override onReload(next: Config): Promise<void> {
     return check(next);
+  }
+
+  /** Queues that are not being drained, as the worker of one type is sick. */
+  override troubles(): string[] {
+    return this.#crews?.troubles ?? [];
   }
 
   override executeStart(): void {
@@ -68,23 +74,18 @@ async function check({ daemon, worker, file }: Config): Promise<void> {
   }
 }
 
-/** A process of queue-worker: its parent is the daemon, as it would be `queue-worker --processes`. */
-function commandOf(
-  queue: DrainedQueue,
-  stopDeadline: number,
-  { file, queue: store, worker }: Config,
-): Command {
+/**
+ * A process of queue-worker: its parent is the daemon, as it would be `queue-worker --processes`. It goes by the configuration
+ * in force, whenever it is started: the file may be wrong by then, or not be meant yet.
+ */
+function commandOf(queue: DrainedQueue, stopDeadline: number, config: Config): Command {
   const args = [
     ...process.execArgv,
     QUEUE_WORKER,
     queue.type,
     `--queue=${queue.queue}`,
-    `--concurrency=${queue.concurrency ?? worker.concurrency}`,
-    `--workers=${worker.workersDir}`,
-    `--cache-root=${store.cacheRoot}`,
-    `--durability=${store.durability}`,
-    ...(file === undefined ? [] : [`--config=${file}`]),
+    `--concurrency=${queue.concurrency ?? config.worker.concurrency}`,
   ];
-  const env = { ...process.env, CODA_STOP_DEADLINE: `${stopDeadline}ms` };
+  const env = { ...process.env, ...environmentOf(config), CODA_STOP_DEADLINE: `${stopDeadline}ms` };
   return { file: process.execPath, args, env };
 }

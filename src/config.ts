@@ -84,7 +84,7 @@ export interface Config {
     readonly level: LogThreshold;
     /** `stdout`, `stderr`, or an absolute path. */
     readonly destination: string;
-    /** `auto`: pretty on a terminal, json elsewhere. */
+    /** `auto`: pretty on a terminal, as the journal of systemd wants it where it goes there, json elsewhere. */
     readonly format: LogFormat;
     /** Bytes at which a file is put aside and a new one begun; 0: never. */
     readonly rotateSize: number;
@@ -108,6 +108,11 @@ export interface ConfigInput {
   /** Default: the process's. */
   env?: Readonly<Record<string, string | undefined>>;
   flags?: ConfigFlags;
+  /**
+   * Is told each thing that is wrong, instead of its being thrown; its default holds in its place. For those that must act
+   * whatever the file says. A file that cannot be read is an error all the same.
+   */
+  onWrong?: (error: QueueError) => void;
 }
 
 const LARGEST_FILE = 1024 * 1024;
@@ -119,12 +124,13 @@ const LARGEST_FILE = 1024 * 1024;
 export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
   const cwd = input.cwd ?? process.cwd();
   const env = input.env ?? process.env;
+  const wrong = input.onWrong ?? raise;
   const file = await readConfigFile(input.config ?? nonEmpty(env['CODA_CONFIG']), cwd);
-  const fromFile = file ? await parseFile(file.path, file.text) : new Map<string, string>();
-  refuseNearMisses(env);
+  const fromFile = file ? await parseFile(file.path, file.text, wrong) : new Map<string, string>();
+  refuseNearMisses(env, wrong);
   refuseUnknownFlags(input.flags ?? {});
 
-  const source: Source = { cwd, env, flags: input.flags ?? {}, file: file?.path, fromFile };
+  const source: Source = { cwd, env, flags: input.flags ?? {}, file: file?.path, fromFile, wrong };
   const config: Config = {
     ...(file ? { file: file.path } : {}),
     queue: readSection('queue', QUEUE_KEYS, source),
@@ -134,10 +140,12 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
     log: readSection('log', LOG_KEYS, source),
   };
   if (config.worker.backoffMax < config.worker.backoff) {
-    throw new QueueError(
-      'CONFIG_INVALID',
-      `${file ? `${quote(file.path, 300)}: ` : ''}[worker] backoffMax: expected at least backoff (${config.worker.backoff} ms), received ${config.worker.backoffMax} ms`,
-      file ? { path: file.path } : {},
+    wrong(
+      new QueueError(
+        'CONFIG_INVALID',
+        `${file ? `${quote(file.path, 300)}: ` : ''}[worker] backoffMax: expected at least backoff (${config.worker.backoff} ms), received ${config.worker.backoffMax} ms`,
+        file ? { path: file.path } : {},
+      ),
     );
   }
   return Object.freeze(config);
@@ -149,6 +157,13 @@ interface Source {
   flags: ConfigFlags;
   file: string | undefined;
   fromFile: ReadonlyMap<string, string>;
+  wrong: Wrong;
+}
+
+type Wrong = (error: QueueError) => void;
+
+function raise(error: QueueError): never {
+  throw error;
 }
 
 type Values<Keys> = { readonly [K in keyof Keys]: Keys[K] extends Key<infer Value> ? Value : never };
@@ -180,11 +195,14 @@ function readKey(section: string, name: string, key: Key<unknown>, source: Sourc
   const known = typeof given === 'string' || typeof given === 'number';
   const value = known ? key.parse(given, folder) : undefined;
   if (value !== undefined) return value;
-  throw new QueueError(
-    'CONFIG_INVALID',
-    `${where}: expected ${key.expected}, received ${received(key, given)}`,
-    source.file === undefined ? {} : { path: source.file },
+  source.wrong(
+    new QueueError(
+      'CONFIG_INVALID',
+      `${where}: expected ${key.expected}, received ${received(key, given)}`,
+      source.file === undefined ? {} : { path: source.file },
+    ),
   );
+  return key.parse(key.fallback, besideFile);
 }
 
 async function readConfigFile(
@@ -237,45 +255,54 @@ async function readConfigFile(
 }
 
 /** The values of the file by key, as text; every section and key known, none given twice. */
-async function parseFile(file: string, text: string): Promise<Map<string, string>> {
-  for (const [index, line] of text.split(/\r\n|\r|\n/).entries()) {
+async function parseFile(file: string, text: string, wrong: Wrong): Promise<Map<string, string>> {
+  const lines = text.split(/\r\n|\r|\n/).filter((line, index) => {
     // The parser drops these silently; a value that does nothing would be a trap.
     // Without a = the parser takes the key to be true.
-    if (/^\s*=/.test(line) || /^\s*[^;#]*__proto__/.test(line) || /^\s*[^\s;#[][^=]*$/.test(line)) {
-      throw invalid(file, `line ${index + 1}: expected key = value or [section], received ${shown(line)}`);
-    }
-  }
+    const isSound = !(
+      /^\s*=/.test(line) ||
+      /^\s*[^;#]*__proto__/.test(line) ||
+      /^\s*[^\s;#[][^=]*$/.test(line)
+    );
+    if (!isSound)
+      wrong(invalid(file, `line ${index + 1}: expected key = value or [section], received ${shown(line)}`));
+    return isSound;
+  });
   const { default: ini } = await import('ini');
   // Without bracketed arrays a key given twice becomes an array, and so can be told.
-  const parsed: Record<string, unknown> = ini.parse(text, { bracketedArray: false });
+  const parsed: Record<string, unknown> = ini.parse(lines.join('\n'), { bracketedArray: false });
   const values = new Map<string, string>();
   for (const [section, content] of Object.entries(parsed)) {
-    if (content === null || typeof content !== 'object' || Array.isArray(content)) {
-      throw invalid(file, `expected every key below a [section], received ${quote(section)} outside any`);
-    }
     const keys = Object.hasOwn(SECTIONS, section) ? SECTIONS[section] : undefined;
-    if (!keys) throw invalid(file, unknown('section', section, Object.keys(SECTIONS)));
-    for (const [name, value] of Object.entries(content)) {
-      if (!Object.hasOwn(keys, name)) throw invalid(file, unknownKey(section, name));
-      if (Array.isArray(value))
-        throw invalid(file, `[${section}] ${name}: expected once, received ${value.length} times`);
-      if (value !== null && typeof value === 'object') {
-        throw invalid(
-          file,
-          `[${section}] ${name}: expected a plain value, received ${received(keys[name], value)}`,
-        );
+    if (content === null || typeof content !== 'object' || Array.isArray(content)) {
+      wrong(invalid(file, `expected every key below a [section], received ${quote(section)} outside any`));
+    } else if (!keys) wrong(invalid(file, unknown('section', section, Object.keys(SECTIONS))));
+    else {
+      for (const [name, value] of Object.entries(content)) {
+        const why = whyNot(section, keys, name, value);
+        if (why === undefined) values.set(name, String(value));
+        else wrong(invalid(file, why));
       }
-      if (typeof value === 'string' && /^["']/.test(value)) {
-        // The parser has cut it at a ; or # already.
-        throw invalid(
-          file,
-          `[${section}] ${name}: expected nothing behind the closing quote, received ${received(keys[name], value)}`,
-        );
-      }
-      values.set(name, String(value));
     }
   }
   return values;
+}
+
+/** What is wrong with a line, apart from what its value says; undefined: nothing. */
+function whyNot(
+  section: string,
+  keys: Readonly<Record<string, Key<unknown>>>,
+  name: string,
+  value: unknown,
+): string | undefined {
+  if (!Object.hasOwn(keys, name)) return unknownKey(section, name);
+  if (Array.isArray(value)) return `[${section}] ${name}: expected once, received ${value.length} times`;
+  if (value !== null && typeof value === 'object')
+    return `[${section}] ${name}: expected a plain value, received ${received(keys[name], value)}`;
+  // The parser has cut it at a ; or # already.
+  if (typeof value === 'string' && /^["']/.test(value))
+    return `[${section}] ${name}: expected nothing behind the closing quote, received ${received(keys[name], value)}`;
+  return undefined;
 }
 
 function received(key: Key<unknown> | undefined, value: unknown): string {
@@ -301,16 +328,18 @@ function unknownKey(section: string, name: string): string {
  * Other programs own variables that begin with CODA_, so only one that looks like a slip of the pen is refused:
  * CODA_CACHEROOT is, CODA_API_KEY is not.
  */
-function refuseNearMisses(env: Readonly<Record<string, string | undefined>>): void {
+function refuseNearMisses(env: Readonly<Record<string, string | undefined>>, wrong: Wrong): void {
   const known = new Set(['CODA_CONFIG', ...ALL_KEYS.map(variableOf)]);
   const bare = [...known].map((variable) => variable.slice('CODA_'.length));
   for (const variable of Object.keys(env)) {
     if (!variable.startsWith('CODA_') || known.has(variable)) continue;
     const near = nearest(variable.slice('CODA_'.length), bare);
     if (near !== undefined) {
-      throw new QueueError(
-        'CONFIG_INVALID',
-        `unknown environment variable ${quote(variable)}; did you mean CODA_${near}?`,
+      wrong(
+        new QueueError(
+          'CONFIG_INVALID',
+          `unknown environment variable ${quote(variable)}; did you mean CODA_${near}?`,
+        ),
       );
     }
   }

@@ -19,10 +19,12 @@ export const LIST_OF_ACTIONS =
 
 /** Undefined when it is no such list. */
 export function parseFailureActions(text: string): FailureActions | undefined {
-  // What is repeated is the same action.
-  const steps = split(text)?.map(actionOf);
-  const [first, second = first, further = second] = steps ?? [];
-  if (!first || !second || !further || !steps || steps.length > 3) return undefined;
+  const actions = split(text)?.map(actionOf) ?? [];
+  const sound = actions.filter((action) => action !== undefined);
+  if (sound.length < actions.length || sound.length > 3) return undefined;
+  // The last one holds on.
+  const [first, second = first, further = second] = sound;
+  if (!first || !second || !further) return undefined;
   return Object.freeze([first, second, further] as const);
 }
 

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig, type ConfigInput } from '../src/config.ts';
-import { ALL_KEYS } from '../src/config-keys.ts';
+import { environmentOf } from '../src/config-environment.ts';
+import { ALL_KEYS, variableOf } from '../src/config-keys.ts';
 import { nearest } from '../src/suggest.ts';
 import { parseDuration, parseSize } from '../src/units.ts';
 
@@ -255,6 +256,55 @@ test('programs give numbers of milliseconds, bytes and mode bits', async () => {
   expect([worker.lease, worker.concurrency, queue.maxMessageBytes, queue.fileMode]).toEqual([
     1500, 8, 10, 0o640,
   ]);
+});
+
+test('what is wrong can be told instead of thrown: all of it, and the rest holds', async () => {
+  ini(
+    '[worker]\nlease = 2m\nconcurrency = 0\nwhat is this\nlaese = 3s\n[queue]\ncacheRoot = here\ncacheRoot = there\n' +
+      '[queeu]\nx = 1\n[http]\nhttpSecret = whsec_hush!\n[daemon]\nstateDir = state\n',
+  );
+  const told: string[] = [];
+  const { worker, queue, daemon, http } = await load({
+    env: { CODA_CACHEROOT: 'x' },
+    onWrong: ({ code, message }) => told.push(`${code} ${message}`),
+  });
+  expect(
+    told.map((each) => /line \d+|\[[a-z]+\] [a-zA-Z]+(?=:| unknown)|unknown .*/.exec(each)?.[0]),
+  ).toEqual([
+    'line 4',
+    'unknown key "laese"; did you mean lease?',
+    '[queue] cacheRoot',
+    'unknown section "queeu"; did you mean queue?',
+    'unknown environment variable "CODA_CACHEROOT"; did you mean CODA_CACHE_ROOT?',
+    '[worker] concurrency',
+    '[http] httpSecret',
+  ]);
+  expect(told.join('')).not.toContain('hush');
+  expect(worker).toMatchObject({ lease: 120_000, concurrency: 1 });
+  expect([queue.cacheRoot, daemon.stateDir, http.httpSecret]).toEqual([
+    join(folder, 'queues'),
+    join(folder, 'state'),
+    '',
+  ]);
+  await expect(load({ config: 'nowhere.ini', onWrong: () => undefined })).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+  });
+});
+
+test('a configuration is the same when it is read from the environment that it makes', async () => {
+  ini(
+    '[queue]\ncacheRoot = q\nfileMode = 0660\nsyncInterval = 1.5s\nmaxMessageBytes = 1MiB\n[worker]\nlease = 2m\nstopDeadline = 0\n' +
+      '[http]\nhttpUrl = "https://a:b@c.example/;#"\nhttpSecret = "hush;#\'"\n' +
+      '[log]\nlevel = OFF\ndestination = a.log\nrotateAge = 1d\nredact = password, headers.authorization\n',
+  );
+  const { daemon: _, file: __, ...config } = await load();
+  const env = environmentOf(await load());
+  mkdirSync(join(folder, 'other'));
+  ini('[workre]\n', 'other/config.ini');
+  const { daemon: ___, file: ____, ...same } = await load({ env, cwd: join(folder, 'other') });
+  expect(same).toEqual(config);
+  for (const name of Object.keys({ ...config.queue, ...config.worker, ...config.http, ...config.log }))
+    expect(Object.keys(env)).toContain(variableOf(name));
 });
 
 test('durations and sizes', () => {

@@ -107,6 +107,22 @@ test('the first screen of the README does what it says', async () => {
   });
 });
 
+test('the daemons of the README do what it says', async () => {
+  const [first, ...others] = sectionsOf(read('README.md'));
+  const section = others.find(({ title }) => title === 'Daemons');
+  const scripts = section?.blocks.filter(({ language }) => language === '') ?? [];
+  await cook(async (kitchen) => {
+    for (const { info, text } of [...(first?.blocks ?? []), ...(section?.blocks ?? [])])
+      if (info !== '') kitchen.write(info, text);
+    kitchen.write('workers/invoices.mjs', kitchen.read('workers/mails.mjs'));
+    const lines = scripts.map(({ text }) => text.replaceAll('npx ', '')).join('\n');
+    const printed = await kitchen.run(`${lines}\nqueue-daemon stop cleanup`, {}, MOST);
+    expect(printed).toMatch(
+      /queue: started[^]*queue: running[^]*"starting"[^]*queue: stopped[^]*cleanup: started[^]*cleanup: stopped/,
+    );
+  });
+});
+
 async function cook(use: (kitchen: Kitchen) => Promise<void>): Promise<void> {
   const kitchen = new Kitchen();
   try {

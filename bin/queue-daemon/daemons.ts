@@ -4,15 +4,16 @@ import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { listDaemons } from '../../src/daemon/loader.ts';
 import { checkDaemonName } from '../../src/daemon/name.ts';
 import { pathsOf } from '../../src/daemon/place.ts';
-import { startDaemon } from '../../src/daemon/start.ts';
+import { lastWords, startDaemon, type Started } from '../../src/daemon/start.ts';
 import { isUp, isWell, knownNames, type Judgement } from '../../src/daemon/verify.ts';
 import * as library from '../../src/index.ts';
 import { nearest } from '../../src/suggest.ts';
 import { STOP_MARGIN } from '../../src/worker/crew/crew.ts';
-import { path, type CommonOptions } from '../cli.ts';
+import { path, tell, type CommonOptions } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
 import { note, print, safe, safeJson, styled } from '../output.ts';
 import type { Row } from '../queue/watch/row.ts';
+import { lasting } from '../when.ts';
 
 export interface Options extends CommonOptions {
   daemons?: string;
@@ -22,8 +23,31 @@ export interface Options extends CommonOptions {
 /** Declared by the program, for all its verbs. */
 export const DAEMONS = ['--daemons <dir>', 'folder of daemon classes', path] as const;
 
-export function configOf({ config, cacheRoot, durability, daemons }: Options): Promise<Config> {
-  return loadConfig({ config, flags: { cacheRoot, durability, daemonsDir: daemons } });
+/** Errors: CONFIG_INVALID. */
+export function configOf(
+  { config, cacheRoot, durability, daemons }: Options,
+  onWrong?: (error: QueueError) => void,
+): Promise<Config> {
+  const flags = { cacheRoot, durability, daemonsDir: daemons };
+  return loadConfig({ config, flags, ...(onWrong && { onWrong }) });
+}
+
+/**
+ * What is sound of the configuration, with the first thing that is not: a daemon can be looked at and stopped all the
+ * same, for it runs with the configuration that it had.
+ */
+export async function soundPartOf(
+  options: Options,
+): Promise<{ config: Config; wrong: QueueError | undefined }> {
+  const errors: QueueError[] = [];
+  const config = await configOf(options, (error) => errors.push(error));
+  return { config, wrong: errors[0] };
+}
+
+/** Says on stderr what is wrong, and what holds all the same. */
+export function warn(wrong: QueueError, { daemon: { stateDir } }: Config): void {
+  tell('queue-daemon', wrong);
+  note(`  carrying on with what is right in it, and with the state of daemons in ${quote(stateDir, 300)}`);
 }
 
 /** A daemon that somebody has named. */
@@ -34,12 +58,30 @@ export interface Named {
 }
 
 /**
+ * As `named`. A configuration that is wrong is only told where a daemon of that name has left something in the state folder,
+ * which shows that this is the right one.
+ */
+export async function namedAnyhow(name: string, options: Options): Promise<Named> {
+  checkDaemonName(name);
+  const { config, wrong } = await soundPartOf(options);
+  const { stateDir } = config.daemon;
+  if (!wrong) return find(name, config);
+  if (!knownNames(stateDir).includes(name)) throw wrong;
+  warn(wrong, config);
+  return { name, config, stateDir };
+}
+
+/**
  * Resolves when there is such a daemon, or something that one has left.
  * Errors: INVALID_ARGUMENT; UNKNOWN_DAEMON, naming the near one; CONFIG_INVALID.
  */
 export async function named(name: string, options: Options): Promise<Named> {
   checkDaemonName(name);
-  const config = await configOf(options);
+  return find(name, await configOf(options));
+}
+
+/** Errors: UNKNOWN_DAEMON. */
+async function find(name: string, config: Config): Promise<Named> {
   const { stateDir } = config.daemon;
   const known = knownNames(stateDir);
   if (!known.includes(name)) {
@@ -48,7 +90,7 @@ export async function named(name: string, options: Options): Promise<Named> {
     if (error) throw error;
     if (!all.includes(name)) {
       const near = nearest(name, all);
-      const found = all.length === 0 ? 'there is none' : `there are ${all.join(', ')}`;
+      const found = all.length === 0 ? 'there is none at all.' : `known: ${all.join(', ')}.`;
       throw new QueueError(
         'UNKNOWN_DAEMON',
         `no daemon named ${quote(name)}; ${near === undefined ? found : `did you mean ${near}?`} ` +
@@ -82,7 +124,8 @@ export function patience({ worker }: Config): number {
 }
 
 /**
- * Starts a daemon in the background. True when it is up; else it has said on stderr why not, and set the exit code.
+ * Starts a daemon in the background. Undefined when it is not up, or has died already: then it has said on stderr why, and set
+ * the exit code.
  * Errors: those of `startDaemon`.
  */
 export async function start(
@@ -91,20 +134,33 @@ export async function start(
   timeout: number,
 ): Promise<Judgement | undefined> {
   const started = await startDaemon(stateDir, name, { command: commandOf(name, options), timeout });
-  if (started.outcome === 'up') return started.after;
-  const { printed } = started;
-  const how =
-    started.outcome === 'late'
-      ? `was not up after ${timeout} ms, and was ended`
-      : started.exit.signal === null
-        ? `ended with exit code ${started.exit.code}`
-        : `was ended by ${started.exit.signal}`;
-  note(`${styled('red', 'queue-daemon:', process.stderr)} daemon ${name} did not come up: it ${how}`);
+  if (started.outcome === 'up' && !isFallen(started.after)) return started.after;
+  const printed = started.outcome === 'up' ? lastWords(pathsOf(stateDir, name).output) : started.printed;
+  const fate = inWords(started, timeout);
+  note(`${styled('red', 'queue-daemon:', process.stderr)} daemon ${name} ${fate}`);
   for (const line of printed === '' ? [] : printed.split('\n')) note(`  ${escapeControls(line)}`);
   const code = started.outcome === 'ended' ? started.exit.code : null;
   process.exitCode =
     Object.values<number | null>(EXIT).includes(code) && code !== 0 ? code! : EXIT.unavailable;
   return undefined;
+}
+
+function isFallen({ standing }: Judgement): boolean {
+  return standing === 'dead' || standing === 'failed';
+}
+
+function inWords(started: Started, timeout: number): string {
+  switch (started.outcome) {
+    case 'up':
+      return `came up, and is ${started.after.standing} already: ${escapeControls(started.after.reason)}`;
+    case 'late':
+      return `did not come up: it was not up after ${lasting(timeout)}, and was ended`;
+    case 'ended': {
+      const { code, signal } = started.exit;
+      const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+      return `did not come up: it ${how}`;
+    }
+  }
 }
 
 /** The same program, with the same options, in the foreground. */
@@ -134,7 +190,17 @@ export function toJson(stateDir: string, judgement: Judgement): object {
   const { name, standing, reason, wanted, holder, state } = judgement;
   const up = isUp(judgement);
   const { log, output } = pathsOf(stateDir, name);
-  const { version: _, token: __, pid: ___, name: ____, phase, due, memory, ...heard } = state ?? {};
+  const {
+    version: _,
+    token: __,
+    pid: ___,
+    name: ____,
+    process: _____,
+    phase,
+    due,
+    memory,
+    ...heard
+  } = state ?? {};
   return {
     name,
     state: standing,
@@ -144,6 +210,7 @@ export function toJson(stateDir: string, judgement: Judgement): object {
     startedAt: null,
     sessions: 0,
     health: null,
+    troubles: [],
     ...heard,
     phase: up ? (phase ?? null) : null,
     dueAt: up ? (due?.at ?? null) : null,

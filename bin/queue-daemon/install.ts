@@ -90,7 +90,11 @@ async function uninstallIt(name: string, options: ServiceOptions): Promise<void>
   const it = asked(name, await configOf(options), options);
   const { plan, root } = it;
   const steps = stepsBack(plan, { root });
-  if (steps.length === 0) note(`${name}: not installed as a service of ${it.init}`);
+  if (steps.length === 0) {
+    // A slip of the keyboard must not look like success.
+    if (name !== WORKERS) await named(name, options);
+    note(`${name}: not installed as a service of ${it.init}`);
+  }
   if (!options.dryRun) {
     if (steps.length > 0) refuseElsewhere(it);
     await uninstall(plan, { root });

@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { QueueError } from '../../src/errors.ts';
-import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
+import { isUp, judge, type Judgement } from '../../src/daemon/verify.ts';
 import { tell } from '../cli.ts';
 import { exitCodeOf } from '../exit-codes.ts';
 import { note, print, safeJson, table } from '../output.ts';
 import { oneLine } from '../queue/watch/row.ts';
 import { lasting } from '../when.ts';
-import { allNames, configOf, megabytes, toJson, type Options } from './daemons.ts';
+import { allNames, megabytes, soundPartOf, toJson, warn, type Options } from './daemons.ts';
 
 export function listCommand(program: Command): void {
   program
@@ -19,7 +19,11 @@ export function listCommand(program: Command): void {
     )
     .action(async (_: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
-      const config = await configOf(options);
+      const { config, wrong } = await soundPartOf(options);
+      if (wrong) {
+        warn(wrong, config);
+        process.exitCode = exitCodeOf(wrong);
+      }
       const { stateDir } = config.daemon;
       const { names, error } = await allNames(config);
       if (error) complain('queue-daemon list', error);
@@ -58,6 +62,6 @@ function row(judgement: Judgement): (string | number)[] {
     state?.sessions ?? '',
     state?.crashes ?? '',
     up && state ? megabytes(state.memory) : '',
-    isWell(judgement) ? '' : oneLine(reason).slice(0, 200),
+    oneLine(reason).slice(0, 200),
   ];
 }

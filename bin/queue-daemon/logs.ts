@@ -4,7 +4,7 @@ import { pathsOf } from '../../src/daemon/place.ts';
 import { escapeControls, quote } from '../../src/errors.ts';
 import { whole } from '../cli.ts';
 import { isRead, note, print } from '../output.ts';
-import { named, type Named, type Options as Common } from './daemons.ts';
+import { namedAnyhow, type Named, type Options as Common } from './daemons.ts';
 import { Tail } from './tail.ts';
 
 interface Options extends Common {
@@ -34,7 +34,7 @@ Examples:
     )
     .action(async (name: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
-      await show(await named(name, options), options);
+      await show(await namedAnyhow(name, options), options);
     });
 }
 

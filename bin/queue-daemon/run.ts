@@ -1,25 +1,31 @@
 /** `queue-daemon run`: a daemon in the foreground. What `start` starts in the background runs this too. */
 import { Option, type Command } from 'commander';
 import { loadConfig, type Config } from '../../src/config.ts';
+import type { Daemon } from '../../src/daemon/daemon.ts';
 import { signalsOf } from '../../src/daemon/declared.ts';
 import { tellEventLog } from '../../src/daemon/event-log.ts';
-import { keepState } from '../../src/daemon/keeper.ts';
-import { findDaemon } from '../../src/daemon/loader.ts';
-import { notifying, takeListener } from '../../src/daemon/notify.ts';
+import { keepState, type StateKeeper } from '../../src/daemon/keeper.ts';
+import { findDaemon, type FoundDaemon } from '../../src/daemon/loader.ts';
+import { notifying, takeNotifyTarget } from '../../src/daemon/notify.ts';
 import { Orders } from '../../src/daemon/orders.ts';
-import { pathsOf, takePlace, type Place } from '../../src/daemon/place.ts';
+import { HOLDER, pathsOf, takePlace, type Place } from '../../src/daemon/place.ts';
 import { runDaemon, type RunReport } from '../../src/daemon/runner.ts';
-import { QueueError, quote } from '../../src/errors.ts';
+import { unless } from '../../src/daemon/unless.ts';
+import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import * as library from '../../src/index.ts';
 import type { TryError } from '../../src/message.ts';
 import { toTryError } from '../../src/try-error.ts';
-import type { LogSink } from '../../src/worker/log.ts';
+import { Redaction } from '../../src/log/redaction.ts';
+import type { LogFields, LogSink } from '../../src/worker/log.ts';
 import type { CommonOptions } from '../cli.ts';
-import { EXIT } from '../exit-codes.ts';
+import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { counted } from '../output.ts';
 import { heedSignals, type Heeded } from './signals.ts';
 
 type Options = CommonOptions & { daemons?: string; background?: true; service?: string };
+
+/** How often the daemon looks whether its place is still its own, in ms. */
+const GUARD_EVERY = 5000;
 
 const HELP = `
 A daemon is a file <name>Daemon.ts, .js or .mjs in the folder of daemons; it default-exports a class that extends Daemon.
@@ -47,7 +53,7 @@ export function runCommand(program: Command): void {
 }
 
 async function run(name: string, options: Options): Promise<void> {
-  const listener = takeListener(process.env);
+  const target = takeNotifyTarget(process.env);
   const orders = new Orders();
   let sink: LogSink = () => undefined;
   const heeded = heedSignals(orders, (...line) => sink(...line));
@@ -62,18 +68,32 @@ async function run(name: string, options: Options): Promise<void> {
   const place = await takePlace(config.daemon.stateDir, name);
   process.title = `coda: ${name}`;
   const limit = config.daemon.stallAfter;
+  // Whatever process the daemon starts can be told to be its own, even when it has died.
+  process.env[HOLDER] = place.holder.token;
+  let redaction = new Redaction(config);
   const state = keepState(place, {
     limit,
     background: options.background === true,
     service: options.service,
+    clean: (text) => redaction.clean(text),
     onTrouble: (error) => sink('WARN', error.message, {}),
   });
-  const keeper = listener
-    ? notifying(state, { listener, limit, onTrouble: (why) => sink('WARN', why, {}) })
+  const keeper = target
+    ? notifying(state, { target, limit, onTrouble: (why) => sink('WARN', why, {}) })
     : state;
-  const abnormal = tellAbnormalEnd((...line) => sink(...line), name, config.daemon);
+  const abnormal = onAbnormalEnd(config.daemon, heeded, state, (why, fields) => {
+    sink('FATAL', why, fields);
+    tellEventLog(name, why);
+  });
+  const guard = guardPlace(place, (error) => {
+    if (error.code !== 'DAEMON_RUNNING') return sink('WARN', error.message, {});
+    state.disown();
+    sink('FATAL', `has lost its place, for its files were removed: ${error.message}`, {});
+    process.exitCode = exitCodeOf(error);
+    if (!heeded.signal.aborted) heeded.stop('the place is lost');
+  });
   try {
-    const daemon = await unless(heeded.signal, found.load());
+    const daemon = await loaded(found, heeded.signal);
     if (!daemon) {
       sink('INFO', 'stopped before its file was loaded', {});
       keeper.ended('told');
@@ -97,7 +117,10 @@ async function run(name: string, options: Options): Promise<void> {
         log.check(next);
         return next;
       },
-      onConfig: (next) => log.use(next),
+      onConfig: (next) => {
+        redaction = new Redaction(next);
+        log.use(next);
+      },
       keeper,
     });
     sink('INFO', inWords(report), {});
@@ -109,6 +132,7 @@ async function run(name: string, options: Options): Promise<void> {
     if (isFile(config)) sink('FATAL', toTryError(error, 1, Date.now()).message, {});
     throw error;
   } finally {
+    clearInterval(guard);
     abnormal.expect();
     await place.release();
   }
@@ -131,16 +155,12 @@ function configReader(
   };
 }
 
-/** What the promise resolves with, which may be never; undefined as soon as the signal fires. */
-async function unless<Value>(signal: AbortSignal, promise: Promise<Value>): Promise<Value | undefined> {
+/** The daemon of that file; undefined when the signal fires before it is loaded. */
+async function loaded(file: FoundDaemon, signal: AbortSignal): Promise<Daemon | undefined> {
   // A file that waits for what is no handle would let the process end without a word.
   const alive = setInterval(() => undefined, 60_000);
-  const fired = new Promise<undefined>((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
-  });
   try {
-    return await Promise.race([fired, promise]);
+    return await unless(signal, file.load());
   } finally {
     clearInterval(alive);
   }
@@ -157,27 +177,44 @@ function refuseMove(before: Config, { daemon: { stateDir }, file }: Config): voi
   );
 }
 
+/** Looks after the place now and then; no more once the timer is cleared. `tell` must not throw. */
+function guardPlace(place: Place, tell: (error: QueueError) => void): NodeJS.Timeout {
+  let said = '';
+  return setInterval(() => {
+    place.keep().then(
+      () => (said = ''),
+      (error: QueueError) => {
+        if (error.code !== said) tell(error);
+        said = error.code;
+      },
+    );
+  }, GUARD_EVERY).unref();
+}
+
 /** Orders that come through the daemon's place, where there are no signals. */
 function heedPlace(place: Place, heeded: Heeded): void {
   place.onOrder((order) => heeded[order]('told'));
 }
 
-/** Has the log tell of an end that nobody asked for: an error that nobody caught, or `process.exit()`. */
-function tellAbnormalEnd(
-  sink: LogSink,
-  name: string,
+/** Has the log and the state tell of an end that nobody asked for: an error that nobody caught, or `process.exit()`. */
+function onAbnormalEnd(
   { exitMode, exitCode }: Config['daemon'],
+  { force }: Heeded,
+  state: StateKeeper,
+  tell: (why: string, fields: LogFields) => void,
 ): { expect: () => void } {
   let thrown: TryError | undefined;
   const uncaught = (error: unknown): void => {
     thrown = toTryError(error, 1, Date.now());
   };
   const ended = (code: number): void => {
+    // The third word to stop, which waits for nothing.
+    if (!thrown && force.aborted) return state.ended('told');
     const why = thrown
-      ? `ends with an error that nothing caught: ${thrown.message}`
-      : `the daemon has ended its process with process.exit(${code})`;
-    sink('FATAL', why, thrown?.stack === undefined ? {} : { stack: thrown.stack });
-    tellEventLog(name, why);
+      ? `ended with an error that nothing caught: ${thrown.message}`
+      : `ended its process with process.exit(${code})`;
+    tell(why, thrown?.stack === undefined ? {} : { stack: thrown.stack });
+    state.crashed({ error: new QueueError('DAEMON_FAILED', escapeControls(why)) });
     // Whoever looks after this process must not take that for an end that was wanted, unless the configuration says so.
     if (exitMode === 'success') process.exitCode = 0;
     else if (thrown !== undefined || code === 0) process.exitCode = exitCode;

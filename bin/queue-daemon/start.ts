@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import { stopDaemon } from '../../src/daemon/control.ts';
 import { isUp, judge } from '../../src/daemon/verify.ts';
+import { QueueError, quote } from '../../src/errors.ts';
 import { note } from '../output.ts';
+import { lasting } from '../when.ts';
 import { named, patience, say, start, toJson, type Named } from './daemons.ts';
 import { TO_COME_UP, UP, type TimedOptions } from './options.ts';
 
@@ -60,9 +62,21 @@ export function condrestartCommand(program: Command): void {
 
 async function restart(daemon: Named, options: TimedOptions): Promise<void> {
   const { name, config, stateDir } = daemon;
+  await refuseService(stateDir, name);
   const { forced, before } = await stopDaemon(stateDir, name, { timeout: patience(config), lasting: false });
-  if (forced) note(`${name}: had not ended within ${patience(config)} ms, and was killed`);
+  if (forced) note(`${name}: had not ended within ${lasting(patience(config))}, and was killed`);
   await startAndTell(daemon, options, isUp(before) ? 'restarted' : 'started');
+}
+
+/** Errors: DAEMON_RUNNING: a service runs it, which would know nothing of what is started here. */
+async function refuseService(stateDir: string, name: string): Promise<void> {
+  const now = await judge(stateDir, name);
+  const service = now.state?.service;
+  if (!isUp(now) || service == null) return;
+  throw new QueueError(
+    'DAEMON_RUNNING',
+    `daemon ${name} is run by the service ${quote(service)}: restart that, as with "systemctl restart"`,
+  );
 }
 
 async function startAndTell(daemon: Named, options: TimedOptions, verb: string): Promise<void> {

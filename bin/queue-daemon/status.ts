@@ -8,7 +8,7 @@ import { columnsOf } from '../layout.ts';
 import { grouped, print, safeJson } from '../output.ts';
 import { fitRow, oneLine, paint, type Row } from '../queue/watch/row.ts';
 import { fromNow, lasting, stamp } from '../when.ts';
-import { headline, megabytes, named, toJson, type Options } from './daemons.ts';
+import { headline, megabytes, namedAnyhow, toJson, type Options } from './daemons.ts';
 
 /** Lines of what it printed last, of one that has died. */
 const LAST_LINES = 5;
@@ -40,7 +40,7 @@ Examples:
     )
     .action(async (name: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
-      const { stateDir } = await named(name, options);
+      const { stateDir } = await namedAnyhow(name, options);
       const judgement = await judge(stateDir, name);
       process.exitCode = CODE[judgement.standing];
       if (options.json) return print(safeJson(toJson(stateDir, judgement)));
@@ -109,7 +109,12 @@ function facts(judgement: Judgement): [string, string][] {
   return facts.filter((fact): fact is [string, string] => fact[1] !== false);
 }
 
-const ENDED = { told: 'it was told to', itself: 'by itself', error: 'with an error' } as const;
+const ENDED = {
+  told: 'it was told to',
+  itself: 'by itself',
+  error: 'with an error',
+  crash: 'unasked',
+} as const;
 
 function ago(iso: string): string {
   return fromNow(new Date(iso));

@@ -3,7 +3,7 @@ import { stopDaemon, type Stopped } from '../../src/daemon/control.ts';
 import { isUp } from '../../src/daemon/verify.ts';
 import { counted } from '../output.ts';
 import { lasting } from '../when.ts';
-import { named, patience, say } from './daemons.ts';
+import { namedAnyhow, patience, say } from './daemons.ts';
 import { STOP, type TimedOptions } from './options.ts';
 
 export function stopCommand(program: Command): void {
@@ -24,7 +24,7 @@ Examples:
     )
     .action(async (name: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<TimedOptions>();
-      const { config, stateDir } = await named(name, options);
+      const { config, stateDir } = await namedAnyhow(name, options);
       const timeout = options.timeout ?? patience(config);
       const stopped = await stopDaemon(stateDir, name, { timeout, lasting: true });
       const { before, forced, orphans } = stopped;
@@ -35,8 +35,8 @@ Examples:
 }
 
 function inWords({ before, forced, orphans }: Stopped, timeout: number): string {
-  if (before.standing === 'dead') return 'had died already; its place is cleared up';
+  const left = orphans > 0 ? `; ended what it had left behind: ${counted(orphans, 'process')}` : '';
+  if (before.standing === 'dead') return `had died already; its place is cleared up${left}`;
   if (!isUp(before)) return 'was not running';
-  const left = orphans > 0 ? `; ${counted(orphans, 'process')} it had left behind ended` : '';
   return (forced ? `had not ended within ${lasting(timeout)}, and was killed` : 'stopped') + left;
 }

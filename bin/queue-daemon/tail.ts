@@ -1,5 +1,6 @@
 /** The end of a log, and what is added to it, across rotations. Only whole lines are told. */
 import fs from 'node:fs';
+import { QueueError, quote } from '../../src/errors.ts';
 import { logFiles } from '../../src/log/files.ts';
 
 const BLOCK = 64 * 1024;
@@ -20,7 +21,7 @@ export class Tail {
     this.#path = path;
   }
 
-  /** The last lines there are, at most `count`; `next` goes on behind them. */
+  /** The last lines there are, at most `count`; `next` goes on behind them. Errors: STORAGE_FAILED: it may not be read. */
   last(count: number): string[] {
     const lines: string[] = [];
     for (const path of logFiles(this.#path).toReversed()) {
@@ -99,8 +100,13 @@ function open(path: string): number | undefined {
     const fd = fs.openSync(path, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
     if (fs.fstatSync(fd).isFile()) return fd;
     fs.closeSync(fd);
-  } catch {
-    // Gone, or not for this account: as if it were not there.
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EACCES') {
+      const text = `this account may not read the log ${quote(path, 300)} (${code})`;
+      throw new QueueError('STORAGE_FAILED', text, { path, cause });
+    }
+    // Gone: as if it had never been there.
   }
   return undefined;
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { looking, stopDaemon } from '../../src/daemon/control.ts';
+import { crashDaemon, looking, stopDaemon } from '../../src/daemon/control.ts';
 import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
-import { QueueError } from '../../src/errors.ts';
+import { QueueError, escapeControls } from '../../src/errors.ts';
 import { tell } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { print, safeJson } from '../output.ts';
@@ -16,6 +16,8 @@ interface Options extends TimedOptions {
 
 /** How long somebody else has to start his daemon again, in ms. */
 const OTHERS = 3000;
+/** How long one that is stalled has to be heard of before it is ended, in ms. */
+const SECOND_LOOK = 2000;
 
 export function verifyCommand(program: Command): void {
   program
@@ -66,7 +68,7 @@ async function meant(names: readonly string[], options: Options): Promise<(Named
 async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options): Promise<boolean> {
   const { name, stateDir } = daemon;
   try {
-    const before = await judge(stateDir, name);
+    const before = await judgeTwice(stateDir, name, options.revive === true);
     if (isAsItShould(before, daemon.isNamed)) {
       // A line of cron has nothing to tell of what is well.
       if (options.json || process.stdout.isTTY) await say(stateDir, before, options, undefined);
@@ -76,6 +78,8 @@ async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options)
       await say(stateDir, before, options, undefined);
       return false;
     }
+    if (before.state?.service != null)
+      return await reviveService(daemon, before, before.state.service, options);
     const after = await revive(daemon, before, options);
     await say(stateDir, after ?? before, options, { before, revived: after !== undefined });
     return after !== undefined;
@@ -85,6 +89,17 @@ async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options)
     tell(`queue-daemon verify: ${name}`, error);
     return false;
   }
+}
+
+/** One that is stalled, and is about to be ended for it, may have stood still with its machine, and is heard of again in a moment. */
+async function judgeTwice(stateDir: string, name: string, isGrave: boolean): Promise<Judgement> {
+  let judgement = await judge(stateDir, name);
+  if (!isGrave || judgement.standing !== 'stalled') return judgement;
+  await looking(SECOND_LOOK, async () => {
+    judgement = await judge(stateDir, name);
+    return judgement.standing !== 'stalled';
+  });
+  return judgement;
 }
 
 /** One that nobody has started runs if it is named: who names it wants it to run. */
@@ -109,11 +124,25 @@ async function revive(daemon: Named, before: Judgement, options: Options): Promi
   }
 }
 
+/** Started from here it would run beside its service, which would know nothing of it. */
+async function reviveService(
+  { name, stateDir }: Named,
+  before: Judgement,
+  service: string,
+  options: Options,
+): Promise<boolean> {
+  const ends = isUp(before);
+  if (ends) await crashDaemon(stateDir, name);
+  const fate = ends ? `; ended, for ${service} to start it again` : `; ${service} is to start it again`;
+  await say(stateDir, before, options, { before, revived: false, fate });
+  return ends;
+}
+
 async function say(
   stateDir: string,
   now: Judgement,
   { json }: Options,
-  revival: { before: Judgement; revived: boolean } | undefined,
+  revival: { before: Judgement; revived: boolean; fate?: string } | undefined,
 ): Promise<void> {
   if (json) {
     const about = { before: revival?.before.standing ?? now.standing, revived: revival?.revived ?? false };
@@ -122,5 +151,5 @@ async function say(
   const head = headline(revival?.before ?? now);
   const fate =
     revival === undefined ? '' : revival.revived ? '; started again' : '; could not be started again';
-  await print(paint([...head, fate]));
+  await print(paint([...head, escapeControls(revival?.fate ?? fate)]));
 }

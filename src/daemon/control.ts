@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueError } from '../errors.ts';
 import { factsOf, isEnded, isNobody, nodeProcesses } from '../process-table.ts';
 import { tellOrder, type Order } from './life-sign.ts';
-import { holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
+import { HOLDER, holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
 import { makeSmall } from './small-file.ts';
 import type { Failure } from './state.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
@@ -50,9 +50,10 @@ export async function stopDaemon(
   const before = await judge(stateDir, name);
   const { holder } = before;
   if (!holder || !isUp(before)) {
+    const orphans = holder ? await endLeftBehind(holder) : 0;
     if (holder) await clear(stateDir, name);
     if (lasting) markStopped(stateDir, name);
-    return { before, forced: false, orphans: 0 };
+    return { before, forced: false, orphans };
   }
   const target = { ...before, holder, stateDir };
   const group = groupOf(target);
@@ -69,6 +70,20 @@ export async function stopDaemon(
   await clear(stateDir, name);
   if (lasting) markStopped(stateDir, name);
   return { before, forced, orphans };
+}
+
+/**
+ * Ends a daemon as a crash would, for the service of the system that runs it to start it again: one that is told to stop has
+ * ended well. What it has started is for that service to end. Resolves when its process is gone; at once when it does not run.
+ * Errors: DAEMON_FAILED, as of `stopDaemon`.
+ */
+export async function crashDaemon(stateDir: string, name: string): Promise<void> {
+  const before = await judge(stateDir, name);
+  const { holder } = before;
+  if (!holder || !isUp(before)) return;
+  const target = { ...before, holder, stateDir };
+  await kill(target, undefined);
+  if (!(await isGone(target, BURIAL))) throw failed(target, 'does not end, although it was killed');
 }
 
 export type Reloaded =
@@ -203,6 +218,26 @@ function groupOf({ holder, state }: Target): number | undefined {
     ? facts.session === pid
     : nodeProcesses.self().boot === '' && state?.background === true;
   return leads ? pid : undefined;
+}
+
+/**
+ * Ends what a daemon that has died has left in a session of its own; resolves with how many processes that were. Nothing is
+ * ended unless one of them bears its token: by now its number may have gone to another process, with a group of its own.
+ */
+export async function endLeftBehind({ who, token }: Holder): Promise<number> {
+  const self = nodeProcesses.self();
+  if (windows || who.boot !== self.boot || who.pidNamespace !== self.pidNamespace) return 0;
+  const isIts = (pid: number): boolean => factsOf(pid)?.session === who.pid && bears(pid, token);
+  return orphansOf(who.pid).some(isIts) ? endOrphans(who.pid) : 0;
+}
+
+/** Whether a process was started by that holder, or by what it has started. */
+function bears(pid: number, token: string): boolean {
+  try {
+    return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(`${HOLDER}=${token}`);
+  } catch {
+    return false;
+  }
 }
 
 /** Ends what is left of the group of a daemon that has ended; resolves with how many there were. */

@@ -46,6 +46,13 @@ export class Crews {
     for (const crew of this.#crews) crew.kept = this.#keep(crew);
   }
 
+  /** Of each queue that is not being drained now: why. */
+  get troubles(): string[] {
+    return this.#crews
+      .filter(({ trouble }) => trouble !== '')
+      .map(({ drained, trouble }) => `${drained.queue} is not being drained: ${trouble}`);
+  }
+
   /** Errors: DAEMON_FAILED: no queue is being drained, as all crews are in trouble. */
   check(): void {
     if (this.#crews.some(({ trouble }) => trouble === '')) return;

@@ -95,6 +95,12 @@ export abstract class Daemon {
    */
   handleOtherSignals?(signal: NodeJS.Signals): Promise<void> | void;
 
+  /**
+   * What is wrong with parts of it while the rest works, such as with one camera of several: a short sentence each. Asked
+   * after each iteration, and told by `queue-daemon status`. It makes the daemon neither failed nor unhealthy.
+   */
+  troubles?(): readonly string[];
+
   /** A health check of the daemon's own, called now and then while it runs: false, or a throw, means that it is unhealthy. */
   verify?(): Promise<boolean> | boolean;
 }

@@ -48,6 +48,13 @@ export function stallAfterOf(daemon: Daemon): number | undefined {
   throw failed(`stallAfter: expected seconds, more than 0, received ${quote(seconds)}`);
 }
 
+/** What is wrong with parts of it. Throws what `troubles` throws; DAEMON_FAILED when it is no list of texts. */
+export function troublesOf(daemon: Daemon): readonly string[] {
+  const troubles: unknown = daemon.troubles?.() ?? [];
+  if (Array.isArray(troubles) && troubles.every((each) => typeof each === 'string')) return troubles;
+  throw failed(`troubles(): expected a list of texts, received ${quote(troubles)}`);
+}
+
 /** The signals that its `handleOtherSignals` is to be told. Errors: DAEMON_FAILED. */
 export function signalsOf(daemon: Daemon): NodeJS.Signals[] {
   const declared: unknown = daemon.signals ?? [];

@@ -21,12 +21,22 @@ export interface KeeperOptions {
   limit: number;
   background: boolean;
   service?: string | undefined;
+  /** Makes a text fit to be shown: without the secrets of the configuration. Must not throw. */
+  clean: (text: string) => string;
   /** Called when the state cannot be written or the old one not be read, once for each time that this begins. Must not throw. */
   onTrouble: (error: QueueError) => void;
 }
 
+/** A keeper whose state is the daemon's, in its file. */
+export interface StateKeeper extends Keeper {
+  /** Its process ends unasked, now: instead of `ended`. It has been written when this returns. */
+  crashed(thrown: Thrown): void;
+  /** Somebody else has the place, and the file with it: nothing is written any more. */
+  disown(): void;
+}
+
 /** Begins to keep the state of the daemon that has just taken its place. */
-export function keepState(place: Place, options: KeeperOptions): Keeper {
+export function keepState(place: Place, options: KeeperOptions): StateKeeper {
   return new FileKeeper(place, options);
 }
 
@@ -37,11 +47,14 @@ const SHORT_PAUSE = 10;
 /** Room that the next state is sure to have on a disk that fills up; bytes. */
 const RESERVE = 4096;
 const LONGEST_MESSAGE = 1000;
+const MOST_TROUBLES = 20;
+const LONGEST_TROUBLE = 300;
 
-class FileKeeper implements Keeper {
+class FileKeeper implements StateKeeper {
   readonly #path: string;
   /** Becomes the state; its room is taken before it is needed. */
   readonly #draft: string;
+  readonly #clean: (text: string) => string;
   readonly #onTrouble: (error: QueueError) => void;
   readonly #state: DaemonState;
   #limit: number;
@@ -52,10 +65,12 @@ class FileKeeper implements Keeper {
   #writtenAt = -Infinity;
   #writing: NodeJS.Timeout | undefined;
   #inTrouble = false;
+  #disowned = false;
 
-  constructor(place: Place, { limit, background, service, onTrouble }: KeeperOptions) {
+  constructor(place: Place, { limit, background, service, clean, onTrouble }: KeeperOptions) {
     this.#path = place.paths.state;
     this.#draft = join(dirname(this.#path), `.${place.name}.state`);
+    this.#clean = clean;
     this.#onTrouble = onTrouble;
     this.#limit = limit;
     this.#state = this.#begin(place, { background, service }, this.#before());
@@ -99,12 +114,19 @@ class FileKeeper implements Keeper {
     state.sessionLengths = spread(state.sessionLengths, now - (this.#iterationBegan ?? now), state.sessions);
     if (thrown) {
       state.failuresInRow++;
-      state.lastError = failure(thrown);
+      state.lastError = this.#failure(thrown);
     } else {
       state.failuresInRow = 0;
       state.lastSuccessAt = iso();
     }
     this.#heard('working');
+    this.#writeSoon();
+  }
+
+  troubled(troubles: readonly string[]): void {
+    const kept = troubles.slice(0, MOST_TROUBLES).map((text) => this.#clean(text).slice(0, LONGEST_TROUBLE));
+    if (troubles.length > kept.length) kept.push(`and ${troubles.length - kept.length} more`);
+    this.#state.troubles = kept;
     this.#writeSoon();
   }
 
@@ -118,7 +140,11 @@ class FileKeeper implements Keeper {
 
   checked(sound: boolean, reason = ''): void {
     const isNews = this.#state.health?.sound !== sound;
-    this.#state.health = { at: iso(), sound, reason: sound ? '' : reason.slice(0, LONGEST_MESSAGE) };
+    this.#state.health = {
+      at: iso(),
+      sound,
+      reason: sound ? '' : this.#clean(reason).slice(0, LONGEST_MESSAGE),
+    };
     if (isNews) this.#write();
     else this.#writeSoon();
   }
@@ -133,7 +159,7 @@ class FileKeeper implements Keeper {
     this.#state.reloads = {
       count: reloads.count + 1,
       at: iso(),
-      error: thrown ? failure(thrown) : null,
+      error: thrown ? this.#failure(thrown) : null,
     };
     this.#heard(this.#state.phase);
     this.#write();
@@ -148,11 +174,31 @@ class FileKeeper implements Keeper {
     this.#state.end =
       typeof how === 'string'
         ? { at: iso(), why: how, error: null }
-        : { at: iso(), why: 'error', error: failure(how) };
+        : { at: iso(), why: 'error', error: this.#failure(how) };
+    this.#conclude();
+  }
+
+  crashed(thrown: Thrown): void {
+    this.#state.end = { at: iso(), why: 'crash', error: this.#failure(thrown) };
+    this.#conclude();
+  }
+
+  disown(): void {
+    this.#disowned = true;
+    clearTimeout(this.#writing);
+  }
+
+  #conclude(): void {
+    this.#state.troubles = [];
     this.#heard('ended');
     this.#write();
     clearTimeout(this.#writing);
-    fs.rmSync(this.#draft, { force: true });
+    if (!this.#disowned) fs.rmSync(this.#draft, { force: true });
+  }
+
+  #failure({ error }: Thrown): Failure {
+    const { at, name, message } = toTryError(error, 1, Date.now());
+    return { at, name: this.#clean(name), message: this.#clean(message).slice(0, LONGEST_MESSAGE) };
   }
 
   /** What the last process of this daemon has left. */
@@ -172,11 +218,14 @@ class FileKeeper implements Keeper {
     before: DaemonState | undefined,
   ): DaemonState {
     // Who was killed between its last word and leaving its place has not crashed.
-    const crashed = predecessor !== undefined && !(before?.token === predecessor.token && before.end);
+    const end = before?.token === predecessor?.token ? before?.end : undefined;
+    const crashed = predecessor !== undefined && (!end || end.why === 'crash');
+    const { pid, ...process } = holder.who;
     return {
       version: VERSION,
       name,
-      pid: holder.who.pid,
+      pid,
+      process,
       token: holder.token,
       phase: 'starting',
       startedAt: iso(),
@@ -188,6 +237,7 @@ class FileKeeper implements Keeper {
       lastIterationAt: before?.lastIterationAt ?? null,
       lastSuccessAt: before?.lastSuccessAt ?? null,
       lastError: before?.lastError ?? null,
+      troubles: [],
       crashes: (before?.crashes ?? 0) + (crashed ? 1 : 0),
       lastCrashAt: crashed ? iso() : (before?.lastCrashAt ?? null),
       sleepUntil: null,
@@ -221,6 +271,7 @@ class FileKeeper implements Keeper {
   #write(): void {
     clearTimeout(this.#writing);
     this.#writing = undefined;
+    if (this.#disowned) return;
     this.#writtenAt = monotonic();
     this.#state.updatedAt = iso();
     this.#state.memory = process.memoryUsage.rss();
@@ -269,11 +320,6 @@ function spread(before: Spread | null, last: number, count: number): Spread {
     mean: Math.round(mean * 1000) / 1000,
     longest: Math.max(length, before?.longest ?? 0),
   };
-}
-
-function failure({ error }: Thrown): Failure {
-  const { at, name, message } = toTryError(error, 1, Date.now());
-  return { at, name, message: message.slice(0, LONGEST_MESSAGE) };
 }
 
 function unwritable(path: string, cause: unknown): QueueError {

@@ -4,7 +4,7 @@
  * not show the daemon, and where the system tells nothing of processes. A daemon whose event loop is blocked still
  * has it. Where there are no signals (Windows), orders come this way too.
  */
-import { chmodSync, closeSync, constants, openSync } from 'node:fs';
+import { chmodSync, closeSync, constants, existsSync, openSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -61,6 +61,11 @@ export class LifeSign {
     if (!windows) chmodSync(path, 0o600);
     server.on('error', () => undefined).unref();
     return new LifeSign(server, path, address, visitors);
+  }
+
+  /** False when somebody has removed it: nobody can knock any more. */
+  get isThere(): boolean {
+    return windows || existsSync(this.#path);
   }
 
   async end(): Promise<void> {

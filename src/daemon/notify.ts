@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import type { Keeper } from './state.ts';
 
 /** What systemd wants of this process; see sd_notify(3). */
-export interface Listener {
+export interface NotifyTarget {
   /** Of `systemd-notify`. */
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds within which it wants to hear again; undefined: it does not. */
@@ -23,7 +23,7 @@ const PINGS = 3;
 const LONGEST_STATUS = 300;
 
 /** Undefined where nobody listens. Takes the variables out of `env`: what this process starts is not to speak for it. */
-export function takeListener(env: NodeJS.ProcessEnv): Listener | undefined {
+export function takeNotifyTarget(env: NodeJS.ProcessEnv): NotifyTarget | undefined {
   const [socket, microseconds, pid] = VARIABLES.map((name) => env[name]);
   for (const name of VARIABLES) delete env[name];
   if (socket === undefined || socket === '') return undefined;
@@ -34,7 +34,7 @@ export function takeListener(env: NodeJS.ProcessEnv): Listener | undefined {
 }
 
 export interface NotifierOptions {
-  listener: Listener;
+  target: NotifyTarget;
   /** Milliseconds within which the daemon must be heard of, where it declares nothing else. */
   limit: number;
   /** Called once, when systemd cannot be told. Must not throw. */
@@ -58,14 +58,14 @@ class Notifier implements Keeper {
   #trouble = '';
   #health = '';
 
-  constructor(keeper: Keeper, { listener, limit, onTrouble }: NotifierOptions) {
+  constructor(keeper: Keeper, { target, limit, onTrouble }: NotifierOptions) {
     this.#keeper = keeper;
     this.#limit = limit;
-    this.#telling = new Telling(listener, onTrouble);
+    this.#telling = new Telling(target, onTrouble);
     this.#heard();
     // It begins before the daemon has come up.
-    if (listener.watchdog !== undefined)
-      this.#pings = setInterval(() => this.#ping(), listener.watchdog / PINGS).unref();
+    if (target.watchdog !== undefined)
+      this.#pings = setInterval(() => this.#ping(), target.watchdog / PINGS).unref();
     this.#tell('STATUS');
   }
 
@@ -93,6 +93,10 @@ class Notifier implements Keeper {
     this.#sessions++;
     this.#trouble = thrown ? ', the last one failed' : '';
     this.#heard();
+  }
+
+  troubled(troubles: readonly string[]): void {
+    this.#keeper.troubled(troubles);
   }
 
   sleeping(until: Date): void {
@@ -148,15 +152,15 @@ class Notifier implements Keeper {
 type Word = 'READY' | 'RELOADING' | 'STOPPING' | 'WATCHDOG' | 'STATUS';
 
 class Telling {
-  readonly #listener: Listener;
+  readonly #target: NotifyTarget;
   readonly #onTrouble: (why: string) => void;
   /** What came while something was being told; it goes together, the last status with it. */
   #waiting = new Map<string, string>();
   #isTelling = false;
   #hasComplained = false;
 
-  constructor(listener: Listener, onTrouble: (why: string) => void) {
-    this.#listener = listener;
+  constructor(target: NotifyTarget, onTrouble: (why: string) => void) {
+    this.#target = target;
     this.#onTrouble = onTrouble;
   }
 
@@ -165,6 +169,7 @@ class Telling {
     if (what !== 'WATCHDOG' && what !== 'STATUS')
       for (const other of ['READY', 'RELOADING']) this.#waiting.delete(other);
     if (what !== 'STATUS') this.#waiting.set(what, '1');
+    this.#waiting.delete('STATUS');
     this.#waiting.set('STATUS', oneLine(status));
     if (!this.#isTelling) this.#next();
   }
@@ -183,7 +188,7 @@ class Telling {
       this.#isTelling = false;
       this.#next();
     };
-    const child = spawn('systemd-notify', words, { stdio: 'ignore', env: this.#listener.env });
+    const child = spawn('systemd-notify', words, { stdio: 'ignore', env: this.#target.env });
     child.once('error', ({ message }) => over(`cannot be started: ${message}`));
     child.once('exit', (code, signal) =>
       over(code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`),

@@ -8,6 +8,9 @@
  * Such a link is removed only when the pid file names somebody else, or by who has made it too late: after the link each
  * looks whether the chain that begins with the pid file ends with itself, and has won nothing if not. No lock is
  * needed, so none can be left behind, or taken from a process that was only slow.
+ *
+ * Somebody may remove the pid file, or the whole folder, under a daemon that lives. While its state file is there nobody
+ * takes the place; and every few seconds the daemon puts its files up again, or finds that the place is lost, and ends.
  */
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
@@ -17,6 +20,7 @@ import { factsOf, isEnded, isNobody, nodeProcesses, type Identity } from '../pro
 import { LifeSign, knock, removeSignOf, type Order } from './life-sign.ts';
 import { checkDaemonName } from './name.ts';
 import { makeSmall, readSmall, removeSmall } from './small-file.ts';
+import { readState } from './state.ts';
 
 /** The files of one daemon. */
 export interface Paths {
@@ -55,6 +59,12 @@ export interface Holder {
 /** `unknown`: it may live in another container, which left no sign of life; or this system tells too little. */
 export type Life = 'alive' | 'dead' | 'unknown';
 
+/**
+ * The variable that tells the processes which a daemon has started: it holds the token of the holder. What they start in their
+ * turn has it too.
+ */
+export const HOLDER = 'CODA_HOLDER';
+
 /** A draft that cannot be read may be being written, but not for so long; ms. */
 const DRAFTING = 60_000;
 /** Tries against others who take and leave the same place meanwhile. */
@@ -84,6 +94,22 @@ export function readHolder(path: string): Holder | undefined {
 export function holderOf(stateDir: string, name: string): Holder | undefined {
   const named = readHolder(pathsOf(stateDir, name).pid);
   return named && lastHeirOf(stateDir, name, named);
+}
+
+/**
+ * Who has a place although somebody has removed his pid file: as the state file says, and only if it is certain that he
+ * lives.
+ */
+export async function survivorOf(stateDir: string, name: string): Promise<Holder | undefined> {
+  let state: ReturnType<typeof readState>;
+  try {
+    state = readState(pathsOf(stateDir, name).state);
+  } catch {
+    return undefined;
+  }
+  if (!state || state.end) return undefined;
+  const holder = { who: { pid: state.pid, ...state.process }, token: state.token };
+  return (await lifeOf(holder, stateDir)) === 'alive' ? holder : undefined;
 }
 
 /** Whether a holder lives. Costs a look at the process table, and a knock where that does not tell. */
@@ -120,6 +146,12 @@ export interface Place {
   readonly predecessor: Holder | undefined;
   /** Calls `listener` with orders that come otherwise than by a signal. */
   onOrder(listener: (order: Order) => void): void;
+  /**
+   * Puts up again what somebody has removed of the pid file and what goes with it. Resolves when this process has the place.
+   * Errors: DAEMON_RUNNING: somebody else has it, so this process must not go on; STORAGE_FAILED, STORAGE_FULL: that
+   * cannot be put up now.
+   */
+  keep(): Promise<void>;
   /** Resolves when the place is free again. */
   release(): Promise<void>;
 }
@@ -132,10 +164,15 @@ export interface Place {
  */
 export async function takePlace(stateDir: string, name: string): Promise<Place> {
   const paths = pathsOf(stateDir, name);
+  const holder = { who: nodeProcesses.self(), token: randomBytes(8).toString('hex') };
+  return inFolder(stateDir, () => new Taking(stateDir, name, paths, holder).take());
+}
+
+/** Makes the folder if need be; what the system says against `use` becomes an error of ours. */
+async function inFolder<Result>(stateDir: string, use: () => Promise<Result>): Promise<Result> {
   try {
     fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-    const holder = { who: nodeProcesses.self(), token: randomBytes(8).toString('hex') };
-    return await new Taking(stateDir, name, paths, holder).take();
+    return await use();
   } catch (cause) {
     if (cause instanceof QueueError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
@@ -155,6 +192,9 @@ class Taking {
   readonly #holder: Holder;
   /** Named by two names at the end, or by none. */
   readonly #draft: string;
+  #sign: LifeSign | undefined;
+  #keeping: Promise<void> | undefined;
+  #released = false;
   #listener: (order: Order) => void = () => undefined;
 
   constructor(stateDir: string, name: string, paths: Paths, holder: Holder) {
@@ -168,16 +208,34 @@ class Taking {
   async take(): Promise<Place> {
     // Flushed: after a power cut an empty pid file would be nobody's, and yet in the way.
     makeSmall(this.#draft, textOf(this.#holder), { synced: true });
-    let sign: LifeSign | undefined;
     try {
-      sign = await LifeSign.give(this.#stateDir, this.#holder.token, (order) => this.#listener(order));
+      await this.#giveSign();
       const predecessor = await this.#enter();
       await this.#tidy();
       removeSmall(this.#paths.stopped);
-      return this.#place(predecessor, sign);
+      return this.#place(predecessor);
     } catch (error) {
-      await sign?.end();
+      await this.#sign?.end();
       throw error;
+    } finally {
+      removeSmall(this.#draft);
+    }
+  }
+
+  async #giveSign(): Promise<void> {
+    this.#sign = await LifeSign.give(this.#stateDir, this.#holder.token, (order) => this.#listener(order));
+  }
+
+  async #keep(): Promise<void> {
+    if (this.#sign?.isThere === false) {
+      await this.#sign.end();
+      await this.#giveSign();
+    }
+    if (readHolder(this.#paths.pid)?.token === this.#holder.token) return;
+    removeSmall(this.#draft);
+    makeSmall(this.#draft, textOf(this.#holder), { synced: true });
+    try {
+      await this.#enter();
     } finally {
       removeSmall(this.#draft);
     }
@@ -188,6 +246,9 @@ class Taking {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const named = readHolder(this.#paths.pid);
       if (named === undefined) {
+        const survivor = await survivorOf(this.#stateDir, this.#name);
+        if (survivor && survivor.token !== this.#holder.token)
+          throw taken(this.#name, survivor, 'alive', this.#paths.pid);
         if (linked(this.#draft, this.#paths.pid)) return undefined;
         continue;
       }
@@ -239,7 +300,7 @@ class Taking {
     return Date.now() - fs.statSync(draft).mtimeMs < DRAFTING;
   }
 
-  #place(predecessor: Holder | undefined, sign: LifeSign | undefined): Place {
+  #place(predecessor: Holder | undefined): Place {
     const paths = this.#paths;
     const holder = this.#holder;
     return {
@@ -251,9 +312,21 @@ class Taking {
       onOrder: (listener) => {
         this.#listener = listener;
       },
+      keep: async () => {
+        if (this.#released) return;
+        this.#keeping ??= inFolder(this.#stateDir, () => this.#keep());
+        try {
+          await this.#keeping;
+        } finally {
+          this.#keeping = undefined;
+        }
+      },
       release: async () => {
+        this.#released = true;
+        // It may just be putting up the pid file.
+        await this.#keeping?.catch(() => undefined);
         if (tryHolder(paths.pid)?.token === holder.token) removeSmall(paths.pid);
-        await sign?.end();
+        await this.#sign?.end();
       },
     };
   }

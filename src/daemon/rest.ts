@@ -5,6 +5,7 @@ import { USUAL_SLEEP, type Daemon } from './daemon.ts';
 import { sleepOf } from './declared.ts';
 import { messageOf } from './outcome.ts';
 import type { Keeper } from './state.ts';
+import { unless } from './unless.ts';
 
 /** The pause after an iteration that failed, doubled with each further one in a row; ms. */
 const FIRST_PAUSE = 1000;
@@ -78,20 +79,5 @@ export class Rest {
       const cancel = this.#clock.timer(milliseconds, end);
       signal.addEventListener('abort', end, { once: true });
     });
-  }
-}
-
-/** What the promise resolves with, which may be never; undefined as soon as the signal fires. */
-async function unless<Value>(signal: AbortSignal, promise: Promise<Value>): Promise<Value | undefined> {
-  if (signal.aborted) return undefined;
-  let end = (): void => undefined;
-  const fired = new Promise<undefined>((resolve) => {
-    end = () => resolve(undefined);
-    signal.addEventListener('abort', end);
-  });
-  try {
-    return await Promise.race([promise, fired]);
-  } finally {
-    signal.removeEventListener('abort', end);
   }
 }

@@ -23,7 +23,7 @@ import { logAbout, type Log, type LogSink } from '../worker/log.ts';
 import { HandlerAborted } from '../worker/worker.ts';
 import { bind, type Daemon, type DaemonRun } from './daemon.ts';
 import { Deadline } from './deadline.ts';
-import { maxSessionsOf, stallAfterOf } from './declared.ts';
+import { maxSessionsOf, stallAfterOf, troublesOf } from './declared.ts';
 import { Health } from './health.ts';
 import type { Orders } from './orders.ts';
 import { OtherSignals } from './other-signals.ts';
@@ -232,6 +232,7 @@ class Runner implements DaemonRun {
       const ms = Math.round(this.#clock.monotonic() - began);
       this.log.debug(`iteration ${this.#sessions} is done`, { ms });
     }
+    this.#tellTroubles();
     if (this.#isLast()) this.#finish('limit');
     await this.#rest.take(this.#failedInARow, stopping);
   }
@@ -244,14 +245,24 @@ class Runner implements DaemonRun {
     if (stack !== undefined) this.log.debug(stack);
   }
 
+  #tellTroubles(): void {
+    const { daemon, keeper } = this.#options;
+    keeper.troubled(this.#declared(() => troublesOf(daemon)) ?? []);
+  }
+
   #isLast(): boolean {
+    const most = this.#declared(() => maxSessionsOf(this.#options.daemon)) ?? 0;
+    return most > 0 && this.#sessions >= most;
+  }
+
+  /** What the daemon says of itself; undefined when that makes no sense, which is told once. */
+  #declared<Value>(read: () => Value): Value | undefined {
     try {
-      const most = maxSessionsOf(this.#options.daemon);
-      return most > 0 && this.#sessions >= most;
+      return read();
     } catch (error) {
       if (!this.#hasComplained) this.log.warn(`${messageOf(error)}; it goes on`);
       this.#hasComplained = true;
-      return false;
+      return undefined;
     }
   }
 

@@ -21,6 +21,7 @@ export function readSmall(path: string): string | undefined {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT') return undefined;
+    if (code === 'EACCES' || code === 'EPERM') throw notAllowed(path, code, cause);
     throw refused(path, code === 'ELOOP' ? 'a link' : `one that cannot be opened (${code})`, cause);
   }
   try {
@@ -50,6 +51,16 @@ export function makeSmall(path: string, text: string, { synced }: { synced: bool
 /** Removes a file; one that is not there is none to remove. */
 export function removeSmall(path: string): void {
   fs.rmSync(path, { force: true });
+}
+
+/** It is the daemon's account that may, and root. */
+function notAllowed(path: string, code: string, cause: unknown): QueueError {
+  const owner = fs.lstatSync(path, { throwIfNoEntry: false })?.uid;
+  const whose = owner === undefined ? '' : `; it belongs to user ${owner}, whose daemon that is`;
+  return new QueueError('STORAGE_FAILED', `this account may not read ${quote(path, 300)} (${code})${whose}`, {
+    path,
+    cause,
+  });
 }
 
 function refused(path: string, found: string, cause?: unknown): QueueError {

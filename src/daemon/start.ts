@@ -4,19 +4,21 @@ import fs from 'node:fs';
 import type { Command } from '../worker/crew/child.ts';
 import type { Exit } from '../worker/crew/evidence.ts';
 import { QueueError, quote } from '../errors.ts';
-import { looking } from './control.ts';
+import { endLeftBehind, looking } from './control.ts';
 import { pathsOf } from './place.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
 
 /** How long a process that does not come up may take to end; ms. */
 const PATIENCE = 5000;
+/** One that has come up is looked at once more after this, for its first iteration may have ended it; ms. */
+const FIRST_BREATH = 100;
 /** A file of what was printed is begun anew when it has more bytes than this. */
 const LARGEST = 1024 * 1024;
 /** Bytes shown of the end of what it has printed. */
 const KEPT = 4096;
 
 export type Started =
-  /** It has come up; perhaps it has come to its end already. */
+  /** It has come up; perhaps it has come to its end, or has died, already. */
   | { outcome: 'up'; after: Judgement }
   /** Its process has ended before it had come up. `printed` is the end of what it wrote. */
   | { outcome: 'ended'; exit: Exit; printed: string }
@@ -42,6 +44,8 @@ export async function startDaemon(
 ): Promise<Started> {
   const before = await judge(stateDir, name);
   refuseIfUp(before);
+  // Else they would be in its way, with the port that one of them holds, or would do its work twice.
+  if (before.holder) await endLeftBehind(before.holder);
   const path = pathsOf(stateDir, name).output;
   const output = openOutput(stateDir, path);
   const from = fs.fstatSync(output).size;
@@ -64,6 +68,10 @@ export async function startDaemon(
     return hasEnded || isUpNow();
   });
   if (isUpNow() && said) {
+    const hasEnded = (): boolean => exit !== undefined;
+    await looking(FIRST_BREATH, hasEnded);
+    after = await judge(stateDir, name);
+    if (after.state?.end && (await looking(PATIENCE, hasEnded))) after = await judge(stateDir, name);
     child.unref();
     return { outcome: 'up', after };
   }

@@ -6,6 +6,7 @@
  * Only who has the daemon's place writes it.
  */
 import { QueueError, quote } from '../errors.ts';
+import type { Identity } from '../process-table.ts';
 import { readSmall } from './small-file.ts';
 
 /** Raised with every change that an older reader would misread. */
@@ -16,7 +17,8 @@ export interface DaemonState {
   version: number;
   name: string;
   pid: number;
-  /** Of the holder that wrote it: see `place.ts`. */
+  /** What tells that process from others of its number, and the token of the holder that wrote this: see `place.ts`. */
+  process: Omit<Identity, 'pid'>;
   token: string;
   phase: Phase;
   startedAt: string;
@@ -34,6 +36,8 @@ export interface DaemonState {
   lastIterationAt: string | null;
   lastSuccessAt: string | null;
   lastError: Failure | null;
+  /** What is wrong with parts of it, while the rest works, as the daemon says. */
+  troubles: string[];
   /** How often a process of this daemon was found dead in its place, ever; and when last. */
   crashes: number;
   lastCrashAt: string | null;
@@ -48,14 +52,17 @@ export interface DaemonState {
   background: boolean;
   /** The service of the system that runs it, and starts it again, such as `coda-reports.service`; null: there is none. */
   service: string | null;
-  /** Set when it has ended: because it was told to, because it had come to its own end, or with an error. */
+  /**
+   * Set when it has ended: because it was told to, because it had come to its own end, with an error, or because its process
+   * ended unasked and could still say why.
+   */
   end: { at: string; why: (typeof WHYS)[number]; error: Failure | null } | null;
   /** Bytes that its process occupied. */
   memory: number;
   updatedAt: string;
 }
 
-const WHYS = ['told', 'itself', 'error'] as const;
+const WHYS = ['told', 'itself', 'error', 'crash'] as const;
 
 export type Phase = (typeof PHASES)[number];
 const PHASES = ['starting', 'working', 'sleeping', 'reloading', 'stopping', 'ended'] as const;
@@ -98,6 +105,8 @@ export interface Keeper {
   /** The iteration that is under way is getting on: its limit counts anew. */
   progressed(): void;
   iterationEnded(thrown?: Thrown): void;
+  /** What is wrong with parts of it now. */
+  troubled(troubles: readonly string[]): void;
   /** It need not be heard of before. */
   sleeping(until: Date): void;
   /** What its own health check said. */
@@ -145,6 +154,9 @@ const isTime: Check = (value) => isText(value) && !Number.isNaN(Date.parse(value
 const isFlag: Check = (value) => typeof value === 'boolean';
 const isNumber: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0;
 const isCount: Check = (value) => Number.isSafeInteger(value) && isNumber(value);
+const isPid: Check = (value) => isCount(value) && value !== 0;
+const isToken: Check = (value) => isText(value) && /^[0-9a-f]{16}$/.test(value as string);
+const isList: Check = (value) => Array.isArray(value) && value.every(isText);
 const orNull =
   (check: Check): Check =>
   (value) =>
@@ -159,8 +171,9 @@ const isFailure = shaped({ at: isTime, name: isText, message: isText });
 const FIELDS: Readonly<Record<keyof DaemonState, Check>> = {
   version: isCount,
   name: isText,
-  pid: isCount,
-  token: isText,
+  pid: isPid,
+  process: shaped({ start: isText, boot: isText, pidNamespace: isText, timeNamespace: isText }),
+  token: isToken,
   phase: (value) => PHASES.some((phase) => phase === value),
   startedAt: isTime,
   upAt: orNull(isTime),
@@ -171,6 +184,7 @@ const FIELDS: Readonly<Record<keyof DaemonState, Check>> = {
   lastIterationAt: orNull(isTime),
   lastSuccessAt: orNull(isTime),
   lastError: orNull(isFailure),
+  troubles: isList,
   crashes: isCount,
   lastCrashAt: orNull(isTime),
   sleepUntil: orNull(isTime),

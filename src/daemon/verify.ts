@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { QueueError } from '../errors.ts';
 import { nodeProcesses } from '../process-table.ts';
-import { holderOf, lifeOf, pathsOf, type Holder, type Life, type Paths } from './place.ts';
+import { holderOf, lifeOf, pathsOf, survivorOf, type Holder, type Life, type Paths } from './place.ts';
 import { monotonic, readState, type DaemonState } from './state.ts';
 
 /**
@@ -10,7 +10,7 @@ import { monotonic, readState, type DaemonState } from './state.ts';
  *      starting   its process lives, and it has not come up yet
  *      stalled    its process lives, but nothing was heard of it within its limit
  *      unhealthy  its process lives, but its own verify() says no, or what it says of itself cannot be read
- *      dead       its process has died in its place
+ *      dead       its process has died in its place, unasked
  *      failed     it has ended with an error
  *      stopped    it was told to end, or had come to its end, or was never started
  */
@@ -55,7 +55,9 @@ export function knownNames(stateDir: string): string[] {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT') return [];
-    throw new QueueError('STORAGE_FAILED', `expected the folder of the state of daemons (${code})`, {
+    const why =
+      code === 'EACCES' ? 'this account may not read it; it is open to the owner of the daemons' : code;
+    throw new QueueError('STORAGE_FAILED', `expected the folder of the state of daemons: ${why}`, {
       path: stateDir,
       cause,
     });
@@ -71,11 +73,12 @@ export function knownNames(stateDir: string): string[] {
 export async function judge(stateDir: string, name: string): Promise<Judgement> {
   const paths = pathsOf(stateDir, name);
   for (let looks = 1; ; looks++) {
-    const holder = holderOf(stateDir, name);
+    const named = holderOf(stateDir, name);
+    const holder = named ?? (await survivorOf(stateDir, name));
     const life = holder && (await lifeOf(holder, stateDir));
     const { state, trouble } = heard(paths);
     // Between the two looks it may have ended, and another begun.
-    if (looks < LOOKS && holderOf(stateDir, name)?.token !== holder?.token) continue;
+    if (looks < LOOKS && holderOf(stateDir, name)?.token !== named?.token) continue;
     const verdict =
       holder && life && life !== 'dead'
         ? ofTheLiving(paths, holder, life, state, trouble)
@@ -116,7 +119,8 @@ function ofTheLiving(
     return { standing: 'stalled', reason: `${STUCK[state.phase]}${doubt}` };
   }
   if (state.health?.sound === false) return { standing: 'unhealthy', reason: state.health.reason };
-  return { standing: state.upAt === null ? 'starting' : 'running', reason: '' };
+  if (state.upAt === null) return { standing: 'starting', reason: '' };
+  return { standing: 'running', reason: state.troubles.join('; ') };
 }
 
 const STUCK: Readonly<Record<DaemonState['phase'], string>> = {
@@ -138,10 +142,13 @@ function overdue({ due }: DaemonState, { who }: Holder): number {
 
 function ofOthers(holder: Holder | undefined, state: DaemonState | undefined, trouble: string): Verdict {
   const end = state?.end;
-  if (holder && !(end && state.token === holder.token)) {
-    return { standing: 'dead', reason: `process ${holder.who.pid} died without a word` };
+  if (holder) {
+    const last = state?.token === holder.token ? end : undefined;
+    if (!last) return { standing: 'dead', reason: `process ${holder.who.pid} died without a word` };
+    if (last.why === 'crash') return { standing: 'dead', reason: last.error?.message ?? '' };
   }
-  if (end?.error) return { standing: 'failed', reason: `${end.error.name}: ${end.error.message}` };
+  if (end?.why === 'error' && end.error)
+    return { standing: 'failed', reason: `${end.error.name}: ${end.error.message}` };
   return { standing: 'stopped', reason: trouble };
 }
 

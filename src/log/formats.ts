@@ -12,7 +12,7 @@ export interface Line {
   [field: string]: Json;
 }
 
-export type Style = 'dim' | 'red' | 'yellow';
+type Style = 'dim' | 'red' | 'yellow';
 export type Paint = (style: Style, text: string) => string;
 
 const STYLE: Readonly<Record<LogLevel, Style | undefined>> = {
@@ -29,11 +29,14 @@ const INDENT = `\n${' '.repeat(17)}`;
 
 /** For people. A text of several lines has several. */
 export function pretty({ time, level, text, ...fields }: Line, paint: Paint): string {
-  const { uuid, alias, attempt, queue: _, ...others } = fields;
+  const { uuid, alias, attempt, queue, ...others } = fields;
   const about = alias ?? uuid;
+  // A worker has one queue, a daemon may have many.
+  const where = 'daemon' in others && queue !== undefined ? pairs({ queue }) : [];
   const rest = [
     ...(typeof about === 'string' ? [about] : []),
     ...(typeof attempt === 'number' && attempt > 1 ? [`try ${attempt}`] : []),
+    ...where,
     ...pairs(others),
   ].join('  ');
   const said = text.split('\n').map(escapeControls).join(INDENT);
@@ -64,7 +67,8 @@ export function json(written: string): string {
   return escapeControls(written.replace(/^\{("level":"[A-Z]+"),("time":"[^"]+")/, '{$2,$1'));
 }
 
-function pairs(fields: Readonly<Record<string, Json>>): string[] {
+/** `field=value`, for each. */
+export function pairs(fields: Readonly<Record<string, Json>>): string[] {
   return Object.entries(fields).map(
     ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );

@@ -9,6 +9,7 @@ import type { Config } from '../config.ts';
 import type { LogFields, LogSink } from '../worker/log.ts';
 import { LogFile } from './file.ts';
 import { json, pretty, syslog, type Line, type Paint } from './formats.ts';
+import { journal, leadsToJournal } from './journal.ts';
 import { plainFields, plainText } from './plain.ts';
 import { Redaction } from './redaction.ts';
 
@@ -16,6 +17,8 @@ import { Redaction } from './redaction.ts';
 export interface LogStream {
   write(text: string): unknown;
   isTTY?: boolean;
+  /** Its descriptor, where it has one. */
+  fd?: number;
   hasColors?(): boolean;
 }
 
@@ -43,12 +46,15 @@ export function openLog(config: Config, streams: LogStreams): OpenedLog {
     destination === 'stdout' ? streams.stdout : destination === 'stderr' ? streams.stderr : undefined;
   const paint: Paint = stream?.isTTY && stream.hasColors?.() ? coloured : (_, text) => text;
   const isPretty = format === 'pretty' || (format === 'auto' && stream?.isTTY === true);
+  const isJournal = format === 'auto' && leadsToJournal(stream?.fd, process.env);
   const toLine = (written: string): string =>
     isPretty
       ? pretty(JSON.parse(written) as Line, paint)
-      : format === 'syslog'
-        ? syslog(JSON.parse(written) as Line)
-        : json(written);
+      : isJournal
+        ? journal(JSON.parse(written) as Line)
+        : format === 'syslog'
+          ? syslog(JSON.parse(written) as Line)
+          : json(written);
 
   const file = stream
     ? undefined
@@ -77,6 +83,8 @@ export function openLog(config: Config, streams: LogStreams): OpenedLog {
       level: level === 'OFF' ? 'silent' : level.toLowerCase(),
       base: null,
       timestamp: stdTimeFunctions.isoTime,
+      // A field of that name is one like any other, and plain already.
+      serializers: { err: (field: unknown) => field },
       formatters: {
         level: (label) => ({ level: label.toUpperCase() }),
         // Wrapped below: of a record with method, headers and socket pino would make a request.

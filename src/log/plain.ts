@@ -7,7 +7,7 @@ import { toTryError } from '../try-error.ts';
 import { REDACTED, type Redaction } from './redaction.ts';
 
 /** Characters of one text, and of all texts in the fields of one line together. */
-export const LONGEST_TEXT = 1024 * 1024;
+const LONGEST_TEXT = 1024 * 1024;
 const LONGEST_NAME = 200;
 const DEEPEST = 10;
 /** Values in the fields of one line. */

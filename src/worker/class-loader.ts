@@ -116,7 +116,7 @@ export async function instanceOf(kind: Kind, path: string, library: object): Pro
   return instance;
 }
 
-export function isClass(value: unknown): value is new () => object {
+function isClass(value: unknown): value is new () => object {
   return typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value));
 }
 

@@ -34,6 +34,7 @@ test('one that is in trouble is told, and nothing to the others', async () => {
     { text: 'is not being drained: the head is \u001bgone; again in 1 s', fields: { queue: 'bad' } },
   ]);
   crews.check();
+  expect(crews.troubles).toEqual(['bad is not being drained: the head is \\u001bgone']);
   const stopped = crews.stop(new AbortController().signal);
   open();
   await stopped;

@@ -258,6 +258,50 @@ describe('a sleep time that is none', () => {
   });
 });
 
+describe('troubles', () => {
+  test('are asked for after each iteration', async () => {
+    const all = [[], ['camera 1 is blind'], ['camera 1 is blind', 'so is 2'], []];
+    const daemon = daemonOf({
+      getSleepTime: () => 1,
+      troubles: () => all[daemon.completedSessions - 1] ?? [],
+    });
+    const { clock, stop, kept, report } = start(daemon);
+    await clock.pass(3000);
+    expect(kept.filter((word) => word.startsWith('troubled'))).toEqual([
+      'troubled camera 1 is blind',
+      'troubled camera 1 is blind, so is 2',
+    ]);
+    stop();
+    expect(await report).toMatchObject({ failed: 0 });
+  });
+
+  test.each([
+    ['a text', 'camera 1'],
+    ['a list of something else', [1, undefined]],
+    ['what throws', undefined],
+  ])('that are %s are told once, and the daemon goes on', async (_, troubles) => {
+    const daemon = daemonOf({
+      getSleepTime: () => 1,
+      troubles() {
+        if (troubles === undefined) throw new Error('no idea');
+        return troubles as unknown as string[];
+      },
+    });
+    const { clock, stop, lines, report } = start(daemon);
+    await clock.pass(3000);
+    expect(daemon.calls).toHaveLength(4);
+    const warnings = lines.filter(({ level }) => level === 'WARN');
+    expect(warnings).toEqual([
+      {
+        level: 'WARN',
+        text: expect.stringMatching(/(expected a list of texts|no idea).*; it goes on$/) as string,
+      },
+    ]);
+    stop();
+    await report;
+  });
+});
+
 describe('what makes no sense', () => {
   test.each([
     [{ maxSessions: -1 }, 'maxSessions: expected a whole number'],

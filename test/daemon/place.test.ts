@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { knock, tellOrder } from '../../src/daemon/life-sign.ts';
+import { keepState } from '../../src/daemon/keeper.ts';
 import { lifeOf, pathsOf, readHolder, takePlace, type Holder, type Place } from '../../src/daemon/place.ts';
+import { judge } from '../../src/daemon/verify.ts';
 import { nodeProcesses, type Identity } from '../../src/process-table.ts';
 
 let stateDir: string;
@@ -231,3 +233,82 @@ async function deadSocket(token: string): Promise<void> {
   fs.linkSync(join(stateDir, `.${B}.sock`), join(stateDir, `.${token}.sock`));
   await new Promise((resolve) => server.close(resolve));
 }
+
+describe('files that somebody removes under one that lives', () => {
+  test('are put up again: the pid file, the sign of life, the whole folder', async () => {
+    const place = await take();
+    const before = readdirSync(stateDir).sort();
+    rmSync(place.paths.pid);
+    await place.keep();
+    expect(readdirSync(stateDir).sort()).toEqual(before);
+    rmSync(stateDir, { recursive: true });
+    expect(await knock(stateDir, place.holder.token)).toBe('unknown');
+    await Promise.all([place.keep(), place.keep()]);
+    expect(readdirSync(stateDir).sort()).toEqual(before);
+    expect(readHolder(place.paths.pid)).toEqual(place.holder);
+    expect(await knock(stateDir, place.holder.token)).toBe('alive');
+    await expect(take()).rejects.toMatchObject({ code: 'DAEMON_RUNNING' });
+  });
+
+  test('are put up in the place of those of the dead', async () => {
+    const place = await take();
+    stands('mails.pid', A);
+    await place.keep();
+    expect(readHolder(place.paths.pid)).toEqual(place.holder);
+  });
+
+  test('are not put up once it has left, or where somebody else has the place by now', async () => {
+    const first = await take();
+    rmSync(first.paths.pid);
+    const second = await take();
+    await expect(first.keep()).rejects.toMatchObject({ code: 'DAEMON_RUNNING' });
+    expect(readHolder(second.paths.pid)).toEqual(second.holder);
+    await first.release();
+    expect(readHolder(second.paths.pid)).toEqual(second.holder);
+    rmSync(second.paths.pid);
+    await Promise.all([second.keep(), second.release()]);
+    await second.keep();
+    expect(readdirSync(stateDir)).toEqual([]);
+  });
+
+  test('are told where they cannot be put up', async () => {
+    const place = await take();
+    rmSync(stateDir, { recursive: true });
+    writeFileSync(stateDir, '');
+    await expect(place.keep()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+    rmSync(stateDir);
+    mkdirSync(stateDir);
+    writeFileSync(place.paths.pid, 'what is this?');
+    await expect(place.keep()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+    expect(fs.readFileSync(place.paths.pid, 'utf8')).toBe('what is this?');
+  });
+
+  test('let nobody else in as long as the state file says that it lives', async () => {
+    const place = await take();
+    const keeper = keepState(place, {
+      limit: 1000,
+      background: true,
+      clean: (text) => text,
+      onTrouble: (error) => expect.fail(error.message),
+    });
+    rmSync(place.paths.pid);
+    await expect(take()).rejects.toMatchObject({
+      code: 'DAEMON_RUNNING',
+      message: `daemon mails runs already, as process ${process.pid}`,
+    });
+    expect(await judge(stateDir, 'mails')).toMatchObject({ standing: 'starting', holder: place.holder });
+    keeper.ended('told');
+    expect(await judge(stateDir, 'mails')).toMatchObject({ standing: 'stopped', holder: undefined });
+    await take();
+  });
+
+  test("are nobody's where the state file tells of one who has died", async () => {
+    const place = await take();
+    const options = { limit: 1000, background: true, clean: String, onTrouble: () => expect.fail() };
+    keepState(place, options);
+    const state = fs.readFileSync(place.paths.state, 'utf8');
+    await place.release();
+    writeFileSync(place.paths.state, state.replace(/"start":"\d+"/, '"start":"1"'));
+    await take();
+  });
+});

@@ -148,6 +148,7 @@ function keeperInto(kept: string[], clock: Clock): Keeper {
     iterationStarted: () => kept.push('iteration'),
     progressed: () => kept.push('progressed'),
     iterationEnded: (thrown) => kept.push(`iterated${failure(thrown)}`),
+    troubled: (troubles) => (troubles.length > 0 ? kept.push(`troubled ${troubles.join(', ')}`) : undefined),
     sleeping: (until) => kept.push(`sleeping ${until.getTime() - clock.now()}`),
     checked: (sound, reason) => kept.push(`checked ${sound} ${reason}`),
     reloading: () => kept.push('reloading'),

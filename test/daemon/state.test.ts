@@ -15,8 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { QueueError } from '../../src/errors.ts';
 import { takePlace, type Place } from '../../src/daemon/place.ts';
-import { keepState } from '../../src/daemon/keeper.ts';
-import { readState, type DaemonState, type Keeper } from '../../src/daemon/state.ts';
+import { keepState, type StateKeeper } from '../../src/daemon/keeper.ts';
+import { readState, type DaemonState } from '../../src/daemon/state.ts';
 import { judge, knownNames } from '../../src/daemon/verify.ts';
 import { until } from '../processes/stage.ts';
 
@@ -34,8 +34,9 @@ afterEach(async () => {
   rmSync(stateDir, { recursive: true });
 });
 
-function keep(limit = 60_000, background = false): Keeper {
-  return keepState(place, { limit, background, onTrouble: (error) => troubles.push(error) });
+function keep(limit = 60_000, background = false): StateKeeper {
+  const clean = (text: string): string => text.replaceAll('hunter2', '[redacted]');
+  return keepState(place, { limit, background, clean, onTrouble: (error) => troubles.push(error) });
 }
 
 function read(): DaemonState {
@@ -53,6 +54,59 @@ async function die(): Promise<void> {
 }
 
 describe('the state', () => {
+  test('tells no secret of the configuration, whichever way one comes', () => {
+    const keeper = keep();
+    keeper.started();
+    keeper.checked(false, 'no answer to hunter2');
+    keeper.iterationEnded({ error: new Error('hunter2 was refused') });
+    keeper.troubled(['one camera: hunter2']);
+    keeper.reloaded({ error: new Error('not with hunter2') });
+    const kept = JSON.stringify(read());
+    keeper.ended({ error: new Error('hunter2!') });
+    for (const text of [kept, JSON.stringify(read())]) {
+      expect(text).not.toContain('hunter2');
+      expect(text).toContain('[redacted]');
+    }
+    expect(kept.match(/\[redacted\]/g)).toHaveLength(4);
+  });
+
+  test('tells the troubles of a daemon that works, as many as there is room for, until it ends', async () => {
+    const keeper = keep();
+    keeper.started();
+    keeper.troubled(['camera 1 is blind']);
+    // The next word is one that is written at once.
+    keeper.sleeping(new Date(Date.now() + 3_600_000));
+    expect(await judge(stateDir, 'mails')).toMatchObject({
+      standing: 'running',
+      reason: 'camera 1 is blind',
+    });
+    keeper.troubled(Array.from({ length: 1000 }, () => 'x'.repeat(1000)));
+    keeper.reloading();
+    expect(read().troubles).toHaveLength(21);
+    expect(read().troubles.at(-1)).toBe('and 980 more');
+    expect(read().troubles[0]).toHaveLength(300);
+    keeper.ended('told');
+    expect(read().troubles).toEqual([]);
+  });
+
+  test('of one whose process ends unasked says why, and that counts as a crash', async () => {
+    keep().crashed({ error: new Error('out of luck') });
+    await die();
+    expect(await judge(stateDir, 'mails')).toMatchObject({ standing: 'starting' });
+    keep();
+    expect(read()).toMatchObject({ crashes: 1, end: null });
+  });
+
+  test('is not written any more by who has lost the place', () => {
+    const keeper = keep();
+    keeper.started();
+    const before = readFileSync(place.paths.state, 'utf8');
+    keeper.disown();
+    keeper.iterationStarted();
+    keeper.ended('told');
+    expect(readFileSync(place.paths.state, 'utf8')).toBe(before);
+  });
+
   test('tells what was done, and how it went', async () => {
     const keeper = keep();
     expect(read()).toMatchObject({
@@ -164,6 +218,7 @@ describe('the state', () => {
       const keeper = keepState(small, {
         limit: 1000,
         background: false,
+        clean: (text) => text,
         onTrouble: (error) => troubles.push(error),
       });
       keeper.started();

@@ -34,7 +34,7 @@ export class Kitchen {
     mkdirSync(bin, { recursive: true });
     symlinkSync(ROOT, join(modules, 'coda-queue'));
     for (const name of PACKAGES) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
-    for (const name of ['queue', 'queue-worker']) {
+    for (const name of ['queue', 'queue-worker', 'queue-daemon']) {
       symlinkSync(join('..', 'coda-queue', 'dist', 'bin', `${name}.js`), join(bin, name));
     }
     this.#path = [bin, dirname(process.execPath), process.env['PATH']].join(delimiter);

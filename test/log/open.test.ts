@@ -137,6 +137,16 @@ describe('a line', () => {
     );
   });
 
+  test('for people names the queue where a daemon logs, which may have many', async () => {
+    const { sink, stdout } = await open({ format: 'pretty' });
+    sink('ERROR', 'is not being drained', { daemon: 'queue', queue: 'mails' });
+    sink('INFO', 'sent', { queue: 'mails' });
+    expect(stdout.lines).toEqual([
+      expect.stringMatching(/is not being drained {2}queue=mails {2}daemon=queue$/),
+      expect.stringMatching(/ sent$/),
+    ]);
+  });
+
   test('is JSON in a file when the format is auto, also at a terminal', async () => {
     const { sink } = await open({ destination: 'x.log' }, true);
     sink('INFO', 'x', {});
@@ -262,6 +272,15 @@ test('fields are copied as they are, as far as JSON knows them', async () => {
     big: '5',
     time_: 9,
   });
+});
+
+test('an error is the same under any name', async () => {
+  const { sink, stdout } = await open({ format: 'json' });
+  const error = new TypeError('no luck');
+  sink('INFO', 'x', { err: error, error } as unknown as LogFields);
+  const [line] = stdout.objects;
+  expect(line?.['err']).toEqual(line?.['error']);
+  expect(line?.['err']).toMatchObject({ name: 'TypeError', message: 'no luck' });
 });
 
 test('of what cannot be copied the rest is there, and it is said what is not', async () => {

@@ -64,7 +64,7 @@ describe('start', () => {
   test('ends a daemon that is not up in time', async ({ yard }) => {
     yard.daemon('slow', 'onStart() { return new Promise(() => undefined); } executeStart() {}');
     const { code, stderr } = await yard.verb('start', 'slow', '--timeout', '700ms');
-    expect([code, stderr]).toEqual([69, expect.stringContaining('was not up after 700 ms, and was ended')]);
+    expect([code, stderr]).toEqual([69, expect.stringContaining('was not up after 700ms, and was ended')]);
     expect(yard.running()).toEqual([]);
   });
 
@@ -108,7 +108,9 @@ describe('stop', () => {
       `import { spawn } from 'node:child_process';\nspawn('sleep', ['1000']).unref();`,
     );
     await yard.does('start', 'parent');
-    expect(await yard.does('stop', 'parent')).toBe('parent: stopped; 1 process it had left behind ended');
+    expect(await yard.does('stop', 'parent')).toBe(
+      'parent: stopped; ended what it had left behind: 1 process',
+    );
     expect(yard.running()).toEqual([]);
   });
 

@@ -93,9 +93,15 @@ describe('a type that is sick', () => {
     await daemon.said(/is not being drained: .*no license; again in 1 s/);
     await add(yard, 'anpr', 'plate');
     await daemon.said('"did plate"');
+    const why = 'sick is not being drained: start() of the worker failed: no license';
+    await until(async () => (await yard.status('queue')).troubles.length > 0);
+    expect(await yard.status('queue')).toMatchObject({ state: 'running', reason: why, troubles: [why] });
+    expect(await yard.does('status', 'queue')).toContain(`queue: running: ${why}\n`);
+    expect(await yard.does('list')).toContain(why);
     await add(yard, 'sick', 'patient');
     worker(yard, 'sick', SAY);
     await daemon.said('"did patient"');
+    await until(async () => (await yard.status('queue')).troubles.length === 0);
     daemon.process.kill('SIGTERM');
     expect(await daemon.ended).toMatchObject({ code: 0 });
   });
@@ -220,6 +226,26 @@ describe('a stop', () => {
     await until(() => yard.running().length === 0);
     expect(await yard.bench.json('status', 'long')).toMatchObject({ counts: { ready: 1, claimed: 0 } });
   });
+});
+
+test('a process that is replaced goes by the configuration in force, whatever the file says by then', async ({
+  yard,
+}) => {
+  worker(yard, 'anpr', 'log.info("did " + message.data + " within " + process.env.CODA_LEASE);');
+  configure(yard, 'anpr', 'lease = 1234ms');
+  const daemon = await up(yard, 'anpr');
+  const [member = 0] = members(yard, daemon);
+  yard.bench.file('config.ini', '[workre]\nlease = 2s\n');
+  process.kill(member, 'SIGKILL');
+  await daemon.said(/was ended by SIGKILL/);
+  expect(
+    (await yard.bench.queue('add', 'anpr', '"plate"', '--config', '/dev/null', '--cache-root', 'queues'))
+      .code,
+  ).toBe(0);
+  await daemon.said('"did plate within 1234ms"');
+  daemon.process.kill('SIGTERM');
+  const { code, stderr } = await daemon.ended;
+  expect([code, stderr]).toEqual([0, expect.not.stringContaining('CONFIG_INVALID')]);
 });
 
 test('when the daemon is killed, its workers end by themselves; who is started again goes on', async ({

@@ -17,6 +17,7 @@ export interface Status {
   startedAt: string | null;
   sessions: number;
   crashes: number;
+  troubles: string[];
   health: { sound: boolean; reason: string } | null;
   phase: string | null;
   sleepUntil: string | null;

@@ -5,7 +5,7 @@ import { sure, maybe, type Call, type Delivery, type History, type Mail } from '
 const ROUNDING_MS = 1;
 
 /** When the lease ran out at the earliest; Infinity for what was taken. */
-export function leaseEnd({ call, settles }: Delivery): number {
+function leaseEnd({ call, settles }: Delivery): number {
   if (call.deed === 'take') return Infinity;
   const { lease } = call.asked as { lease: number };
   let began = call.from;
@@ -15,7 +15,7 @@ export function leaseEnd({ call, settles }: Delivery): number {
 }
 
 /** Its holder was alive and held it, without a doubt, from the end of the claim up to this time. */
-export function heldUntil(mail: Mail, delivery: Delivery, history: History): number {
+function heldUntil(mail: Mail, delivery: Delivery, history: History): number {
   const { call, settles } = delivery;
   const meddling = [...mail.removes, ...mail.cancels].filter((each) => maybe(each) && each.to >= call.from);
   return Math.min(

@@ -1,6 +1,6 @@
 /**
  * Broken engines that the torture must catch: those of the simulation that no power cut is needed for, and some of its own.
- * Each is to be given away by what processes are told, not by an error of its own.
+ * Some are given away by what processes were told, others first by an error that the engine itself runs into.
  */
 import { MUTANTS as SIMULATED, type Mutant } from '../simulation/mutants.ts';
 

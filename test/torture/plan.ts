@@ -12,7 +12,6 @@ export const JOBS = 'jobs';
 export const ALIASES = 'aliases';
 /** Purged, destroyed and made again. */
 export const FLEETING = 'fleeting';
-export const QUEUES = [JOBS, ALIASES, FLEETING] as const;
 
 export type Role = 'producer' | 'worker' | 'taker' | 'changer' | 'watcher';
 

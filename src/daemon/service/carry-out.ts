@@ -161,7 +161,8 @@ async function run([program = '', ...args]: readonly string[]): Promise<void> {
     execFile(program, args, { timeout: PATIENCE, windowsHide: true }, (cause, _, stderr) => {
       if (!cause) return resolve();
       const { code } = cause;
-      const why = code === 'ENOENT' ? 'there is no such program' : stderr.trim() || `exit code ${code}`;
+      const words = stderr.trim().replace(/\s+/g, ' ');
+      const why = code === 'ENOENT' ? 'there is no such program' : words || `exit code ${code}`;
       const text = `"${escapeControls(said)}" failed: ${escapeControls(why).slice(0, 500)}`;
       reject(new QueueError('SERVICE_FAILED', text, { cause }));
     });

@@ -109,8 +109,8 @@ export function checkService(service: Service): void {
     throw refused("the name of an account (letters, digits, '.', '_', '-')", account);
 }
 
-/** What useradd takes; Windows also knows a domain before it, and builtin accounts with a blank. */
-const ACCOUNT = /^(?:[A-Za-z0-9.-]{1,32}\\)?[A-Za-z_][A-Za-z0-9._-]{0,31}(?: [A-Za-z]+)?$/;
+/** What useradd takes; Windows also knows a domain before it, such as `NT AUTHORITY`. */
+const ACCOUNT = /^(?:[A-Za-z0-9. -]{1,32}\\)?[A-Za-z_][A-Za-z0-9._-]{0,31}$/;
 
 function checkText(text: string): void {
   // oxlint-disable-next-line no-control-regex -- these are the characters it is for

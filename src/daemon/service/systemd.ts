@@ -1,5 +1,6 @@
 /** Services of systemd, of the system or of an account. Units as of systemd 240 and later; proven with 252. */
 import { join } from 'node:path';
+import { QueueError, quote } from '../../errors.ts';
 import { restartsOf } from '../recovery.ts';
 import {
   WORKERS,
@@ -28,6 +29,7 @@ const SHORTEST_WATCHDOG = 5000;
 /** Of the timer: the verb starts what is not as it should be. */
 const VERIFY = ['verify', '--all', '--revive'];
 
+/** Errors: INVALID_ARGUMENT: the path of a program that systemd does not start. */
 export function systemdPlan(service: Service, { home, root }: SystemdPlace): Plan {
   const folder = home === undefined ? '/etc/systemd/system' : join(home, '.config/systemd/user');
   const isOwn = home !== undefined;
@@ -54,6 +56,7 @@ export function systemdPlan(service: Service, { home, root }: SystemdPlace): Pla
   const verify = `${base}-verify`;
   const failure = `${base}-failure.service`;
   const alarm = alarmOf(service);
+  for (const program of [service.node, ...(alarm?.slice(0, 1) ?? [])]) checkProgram(program);
   const files = [file(id, unitOf(service, isOwn, alarm && failure))];
   if (alarm) files.push(file(failure, alarmUnit(service, alarm, isOwn)));
   if (!isTemplate) {
@@ -170,7 +173,7 @@ function alarmOf({ policy }: Service): readonly string[] | undefined {
 function alarmUnit(service: Service, command: readonly string[], isOwn: boolean): string[] {
   return [
     '[Unit]',
-    `Description=What is done when ${titleOf(service)} has failed`,
+    `Description=What follows on failures of ${titleOf(service).replace('worker %i', 'workers')}`,
     '',
     '[Service]',
     'Type=oneshot',
@@ -251,6 +254,15 @@ function hardening(service: Service, isOwn: boolean): string[] {
 
 function mountsOf({ node, script, folder, stateDir, writable, readable }: Service): Set<string> {
   return new Set([folder, stateDir, ...writable, ...readable, node, script]);
+}
+
+/** However it is written down. */
+function checkProgram(path: string): void {
+  if (!/["'\\]/.test(path)) return;
+  throw new QueueError(
+    'INVALID_ARGUMENT',
+    `systemd starts no program whose path holds a quote or a backslash, received ${quote(path, 300)}`,
+  );
 }
 
 /** The first word is a path and knows no variables; in the others `$` would begin one. */

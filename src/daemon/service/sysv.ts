@@ -100,7 +100,7 @@ told() {
 
 rights() {
   [ "$(id -un)" = "$account" ] && return
-  [ "$(id -u)" -eq 0 ] || fail 4 "only root and $account may do that"
+  [ "$(id -u)" -eq 0 ] || fail 4 "no right to: it runs as $account"
   command -v runuser >/dev/null || fail 5 "runuser, of util-linux, is not there"
 }
 

@@ -1,0 +1,238 @@
+/** What befalls daemons, and those who look after them at night: files that go, a configuration that is broken by now, sudden ends. */
+import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect } from 'vitest';
+import { stateOf, until } from './stage.ts';
+import { yardTest as test } from './yard.ts';
+
+const COMMAND = fileURLToPath(new URL('../../dist/bin/queue-daemon.js', import.meta.url));
+const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
+const SPAWN = `import { spawn } from 'node:child_process';`;
+
+describe('a configuration that is wrong by now', () => {
+  test.for([
+    ['a key', '[daemon]\nstateDir = ./var\nstalAfter = 5m\n', 'did you mean stallAfter?'],
+    ['a value', '[daemon]\nstallAfter = 5 minutes\n', 'expected a duration'],
+    ['a section', '[queues]\nx = 1\n', 'unknown section "queues"'],
+    ['a line', '[daemon]\nwhat is this\n', 'line 2: expected key = value'],
+  ] as const)('in %s keeps nobody from looking, nor from stopping', async ([, text, said], { yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    yard.bench.file('config.ini', text);
+    for (const [verb, code, told] of [
+      ['status', 0, 'idle: running'],
+      ['logs', 0, '"text":"starting"'],
+      ['list', 78, 'idle    running'],
+      ['stop', 0, 'idle: stopped'],
+    ] as const) {
+      const ended = await yard.verb(verb, ...(verb === 'list' ? [] : ['idle']));
+      expect([verb, ended.code, ended.stdout]).toEqual([verb, code, expect.stringContaining(told)]);
+      expect(ended.stderr).toContain(said);
+      expect(ended.stderr).toContain(
+        `carrying on with what is right in it, and with the state of daemons in "${yard.stateDir}"`,
+      );
+    }
+    expect(yard.running()).toEqual([]);
+  });
+
+  test('ends nothing that could not be started again, and starts nothing', async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    const pid = yard.pidOf('idle');
+    yard.bench.file('config.ini', '[daemon]\nstalAfter = 5m\n');
+    for (const args of [
+      ['restart', 'idle'],
+      ['reload', 'idle'],
+      ['start', 'idle'],
+      ['verify', '--all', '--revive'],
+    ])
+      expect(await yard.verb(...args)).toMatchObject({ code: 78, stdout: '' });
+    expect(yard.running()).toEqual([pid]);
+  });
+
+  test('is not gone by where nothing shows that the state is kept there', async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    yard.bench.file('config.ini', '[daemon]\nstateDir = elsewhere\n');
+    await yard.does('start', 'idle');
+    yard.bench.file('config.ini', '[daemon]\nstatDir = elsewhere\n');
+    for (const verb of ['status', 'stop', 'logs']) {
+      const { code, stdout, stderr } = await yard.verb(verb, 'idle');
+      expect([code, stdout, stderr]).toEqual([78, '', expect.stringContaining('did you mean stateDir?')]);
+    }
+    expect(yard.running()).toHaveLength(1);
+  });
+});
+
+describe('files that somebody removes under a daemon', () => {
+  test('without its pid file it is seen, refuses a second one, puts the file up again, and can be stopped', async ({
+    yard,
+  }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    const pid = yard.pidOf('idle');
+    rmSync(yard.path('idle', '.pid'));
+    expect(await yard.status('idle')).toMatchObject({ state: 'running', pid });
+    for (const verb of ['start', 'run']) expect(await yard.verb(verb, 'idle')).toMatchObject({ code: 75 });
+    await until(() => existsSync(yard.path('idle', '.pid')));
+    expect(yard.pidOf('idle')).toBe(pid);
+    rmSync(yard.path('idle', '.pid'));
+    expect(await yard.does('stop', 'idle')).toBe('idle: stopped');
+    expect(yard.running()).toEqual([]);
+  });
+
+  test('without the folder, one that finds another in its place ends, and leaves that alone', async ({
+    yard,
+  }) => {
+    yard.bench.file('config.ini', '[log]\ndestination = stderr\n');
+    yard.daemon('idle', `${IDLE} executeStop() { this.log.info('closed well'); }`);
+    const first = yard.foreground('idle');
+    await until(async () => (await yard.status('idle')).state === 'running');
+    rmSync(yard.stateDir, { recursive: true });
+    const second = yard.foreground('idle');
+    const { code, stderr } = await first.ended;
+    expect([code, stderr]).toEqual([75, expect.stringMatching(/FATAL.*has lost its place[^]*closed well/)]);
+    expect(await yard.status('idle')).toMatchObject({
+      state: 'running',
+      pid: second.process.pid,
+      crashes: 0,
+    });
+    second.process.kill('SIGTERM');
+    expect(await second.ended).toMatchObject({ code: 0 });
+  });
+});
+
+describe('an end that nobody asked for', () => {
+  test.for([
+    ['process.exit(7)', 'ended its process with process.exit(7)'],
+    [
+      'setImmediate(() => { throw new Error("oops\\u001b[31m"); })',
+      'ended with an error that nothing caught: oops\\u001b[31m',
+    ],
+  ] as const)('by %s is told by status, and counts as a crash', async ([code, said], { yard }) => {
+    yard.daemon(
+      'rash',
+      `executeStart() { if (existsSync('now')) ${code}; } getSleepTime() { return 0.05; }`,
+      `import { existsSync } from 'node:fs';`,
+    );
+    await yard.does('start', 'rash');
+    yard.bench.file('now', '');
+    await until(async () => (await yard.status('rash')).state === 'dead');
+    const { code: exit, stdout } = await yard.verb('status', 'rash');
+    expect([exit, stdout]).toEqual([1, expect.stringContaining(`rash: dead: ${said}\n`)]);
+    rmSync(join(yard.folder, 'now'));
+    await yard.does('start', 'rash');
+    expect(await yard.status('rash')).toMatchObject({ state: 'running', crashes: 1, end: null });
+  });
+
+  test('right after it has come up is no success of "start"', async ({ yard }) => {
+    yard.daemon('rash', 'executeStart() { process.exit(0); }');
+    const { code, stdout, stderr } = await yard.verb('start', 'rash');
+    expect([code, stdout]).toEqual([69, '']);
+    expect(stderr).toContain(
+      'daemon rash came up, and is dead already: ended its process with process.exit(0)',
+    );
+  });
+
+  test('by a third word to stop was asked for', async ({ yard }) => {
+    yard.bench.file('config.ini', '[log]\ndestination = stderr\n');
+    yard.daemon(
+      'stuck',
+      'executeStart() { this.log.info("busy"); return new Promise(() => {}); } executeStop() { return new Promise(() => {}); }',
+    );
+    const daemon = yard.foreground('stuck');
+    await daemon.said('"busy"');
+    daemon.process.kill('SIGTERM');
+    await daemon.said('SIGTERM: stopping');
+    daemon.process.kill('SIGTERM');
+    await daemon.said('SIGTERM again');
+    daemon.process.kill('SIGTERM');
+    const { code, stderr } = await daemon.ended;
+    expect(code).toBe(1);
+    expect(stderr).not.toContain('FATAL');
+    expect(await yard.status('stuck')).toMatchObject({ state: 'stopped', end: { why: 'told' } });
+  });
+});
+
+describe('what a daemon that was killed has left behind', () => {
+  test.for(['stop', 'start'] as const)('is ended by %s', async (verb, { yard }) => {
+    yard.daemon('parent', IDLE, `${SPAWN}\nspawn('sleep', ['1000']);`);
+    await yard.does('start', 'parent');
+    const pid = yard.pidOf('parent');
+    const [child = 0] = yard.running().filter((other) => other !== pid);
+    process.kill(pid, 'SIGKILL');
+    await yard.gone(pid);
+    expect(stateOf(child)).toBe('S');
+    const said = await yard.does(verb, 'parent');
+    await yard.gone(child);
+    if (verb === 'stop')
+      expect(said).toBe(
+        'parent: had died already; its place is cleared up; ended what it had left behind: 1 process',
+      );
+  });
+
+  test('is not what another process of its number has left', async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    process.kill(yard.pidOf('idle'), 'SIGKILL');
+    await yard.gone(yard.pidOf('idle'));
+    // The leader of a session, which ends and leaves one in its group.
+    const leader = spawn('sh', ['-c', 'sleep 1000 & echo $!'], { cwd: yard.folder, detached: true });
+    const ended = once(leader, 'exit');
+    const [printed] = (await once(leader.stdout, 'data')) as [Buffer];
+    await ended;
+    const [, ...rest] = readFileSync(yard.path('idle', '.pid'), 'utf8').split('\n');
+    writeFileSync(yard.path('idle', '.pid'), [leader.pid, ...rest].join('\n'));
+    expect(await yard.does('stop', 'idle')).toBe('idle: had died already; its place is cleared up');
+    expect(stateOf(Number(printed))).toBe('S');
+  });
+});
+
+test('a daemon that stood still for a while is not ended for that', async ({ yard }) => {
+  yard.daemon('idle', 'stallAfter = 0.5; executeStart() {} getSleepTime() { return 0.1; }');
+  await yard.does('start', 'idle');
+  const pid = yard.pidOf('idle');
+  process.kill(pid, 'SIGSTOP');
+  await until(async () => (await yard.status('idle')).state === 'stalled');
+  const revived = yard.does('verify', 'idle', '--revive');
+  // As when a machine goes on, and its cron is the first to: by now it has looked.
+  await sleep(1000);
+  process.kill(pid, 'SIGCONT');
+  await revived;
+  expect(await yard.status('idle')).toMatchObject({ state: 'running', pid });
+});
+
+test.runIf(process.getuid?.() === 0)(
+  'another account is told that it may not, and whose daemon it is',
+  async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    const other = (verb: string): SpawnSyncReturns<string> =>
+      spawnSync(process.execPath, [COMMAND, verb, 'idle'], {
+        cwd: yard.folder,
+        uid: 65_534,
+        gid: 65_534,
+        encoding: 'utf8',
+      });
+    chmodSync(yard.folder, 0o755);
+    expect(other('status').stderr).toContain(
+      'expected the folder of the state of daemons: this account may not read it',
+    );
+    chmodSync(yard.stateDir, 0o755);
+    for (const [verb, why] of [
+      [
+        'status',
+        /this account may not read ".*idle\.pid" \(EACCES\); it belongs to user 0, whose daemon that is/,
+      ],
+      ['stop', /this account may not read ".*idle\.pid"/],
+      ['logs', /this account may not read the log ".*idle\.(log|out)"/],
+    ] as const) {
+      const { status, stdout, stderr } = other(verb);
+      expect([status, stdout, stderr]).toEqual([69, '', expect.stringMatching(why)]);
+    }
+    expect(yard.running()).toHaveLength(1);
+  },
+);
