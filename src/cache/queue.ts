@@ -229,8 +229,12 @@ export class CacheQueue implements Queue {
       if (key !== undefined && this.#gathering?.key === key && this.#gathering.group.add(member)) return;
       const gathering = {
         key,
-        group: new SettleGroup(token.claim, settlement, this.#journal.options.ports.clock, () => {
-          if (this.#gathering === gathering) this.#gathering = undefined;
+        group: new SettleGroup(token.claim, settlement, {
+          clock: this.#journal.options.ports.clock,
+          onDraft: () => {
+            if (this.#gathering === gathering) this.#gathering = undefined;
+          },
+          flush: () => this.#journal.flush(),
         }),
       };
       this.#gathering = gathering;

@@ -34,6 +34,14 @@ interface Member {
   reject: (error: QueueError) => void;
 }
 
+interface Surroundings {
+  clock: Clock;
+  /** Called when the group can take no more. */
+  onDraft: () => void;
+  /** Resolves when what has been read of the log is on the device, as far as this handle's durability asks for that. */
+  flush: () => Promise<void>;
+}
+
 /** One record for all members: they settle the same claim in the same way. */
 export class SettleGroup implements Submission {
   readonly purpose = 'settle';
@@ -41,16 +49,13 @@ export class SettleGroup implements Submission {
   readonly current = false;
   readonly #claim: string;
   readonly #settlement: Settlement;
-  readonly #clock: Clock;
-  readonly #onDraft: () => void;
+  readonly #surroundings: Surroundings;
   readonly #members: Member[] = [];
 
-  /** @param onDraft called when the group can take no more. */
-  constructor(claim: string, settlement: Settlement, clock: Clock, onDraft: () => void) {
+  constructor(claim: string, settlement: Settlement, surroundings: Surroundings) {
     this.#claim = claim;
     this.#settlement = settlement;
-    this.#clock = clock;
-    this.#onDraft = onDraft;
+    this.#surroundings = surroundings;
   }
 
   /** False: it holds as many as one record should. */
@@ -59,7 +64,7 @@ export class SettleGroup implements Submission {
   }
 
   draft(): Draft {
-    this.#onDraft();
+    this.#surroundings.onDraft();
     const k = this.#claim;
     const c = toWhere(this.#members.map(({ at }) => at));
     const settlement = this.#settlement;
@@ -82,7 +87,7 @@ export class SettleGroup implements Submission {
         return { op: { op: 'release', k, c } };
       case 'renew':
         return {
-          op: { op: 'renew', k, m: this.#clock.monotonic(), ms: settlement.lease, c },
+          op: { op: 'renew', k, m: this.#surroundings.clock.monotonic(), ms: settlement.lease, c },
           ...(settlement.progress && { json: JSON.stringify(settlement.progress) }),
         };
     }
@@ -90,12 +95,33 @@ export class SettleGroup implements Submission {
 
   done(effect: Effect): void {
     const applied = effect.kind === 'changed' ? new Set(effect.at) : undefined;
-    // Each message is settled once: of two members that mean the same one, the first has done it.
-    for (const { at, resolve } of this.#members) resolve(applied?.delete(at) ?? false);
+    const late: Member[] = [];
+    for (const member of this.#members) {
+      // Each message is settled once: of two members that mean the same one, the first has done it.
+      if (applied?.delete(member.at)) member.resolve(true);
+      else late.push(member);
+    }
+    if (late.length > 0) this.#refuse(late);
+  }
+
+  /**
+   * A power cut could take the record that ended the claim and leave a completion that came after it, which would count
+   * then; but who hears that it does not undoes the work.
+   */
+  #refuse(late: readonly Member[]): void {
+    const known = this.#settlement.type === 'complete' ? this.#surroundings.flush() : Promise.resolve();
+    known.then(
+      () => {
+        for (const { resolve } of late) resolve(false);
+      },
+      (error: QueueError) => {
+        for (const { reject } of late) reject(error);
+      },
+    );
   }
 
   failed(error: QueueError): void {
-    this.#onDraft();
+    this.#surroundings.onDraft();
     for (const { reject } of this.#members) reject(error);
   }
 }
