@@ -30,12 +30,16 @@ const KINDS = ['flip', 'flip', 'flip', 'zeros', 'zeros', 'cut'] as const;
 /** Damages files of the folder, one to four times. */
 export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound['kind'][] = KINDS): Wound[] {
   const files = readdirSync(specimen.folder).filter((name) => /\.(?:journal|index)$/.test(name));
+  // A bit that is flipped twice is as it was.
+  const flipped = new Set<string>();
   return Array.from({ length: 1 + random.below(4) }, () => {
     const file = random.pick(files);
     const bytes = readFileSync(specimen.path(file));
     const kind = random.pick(kinds);
     const at = random.below(bytes.length);
     if (kind === 'flip') {
+      if (flipped.has(`${file} ${at}`)) return { file, kind, from: at, to: at + 1 };
+      flipped.add(`${file} ${at}`);
       bytes[at]! ^= 1 << random.below(8);
       writeFileSync(specimen.path(file), bytes);
       return { file, kind, from: at, to: at + 1 };

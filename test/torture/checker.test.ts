@@ -134,6 +134,18 @@ describe('a message that was acknowledged', () => {
     expect(dead(0).join()).toContain('1 messages of jobs are missing, but only 0 were ended by the dead: m');
   });
 
+  test('must have been counted when it was completed', () => {
+    const completed = (processed: number): string[] =>
+      judged((d) => {
+        d.add(1, [0, 1], M);
+        const claim = d.claim(2, [2, 3], 1000, [given()]);
+        d.call(2, [4, 5], 'settle', { claim, id: 'm', how: 'complete' }, true);
+        d.last([], processed);
+      });
+    expect(completed(1)).toEqual([]);
+    expect(completed(0)).toEqual(['other: jobs counts 0 messages as processed, but 1 have been for certain']);
+  });
+
   test('may be gone when somebody died over taking one, but not two messages', () => {
     const taken = (count: number): string[] =>
       judged((d) => {
