@@ -1,4 +1,5 @@
 /** What the verbs of `queue-daemon` share: which daemon is meant, how it is started, how it is told about. */
+import { statSync } from 'node:fs';
 import { loadConfig, type Config } from '../../src/config.ts';
 import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { listDaemons } from '../../src/daemon/loader.ts';
@@ -133,6 +134,7 @@ export async function start(
   options: Options,
   timeout: number,
 ): Promise<Judgement | undefined> {
+  noteAccount(name, stateDir);
   const started = await startDaemon(stateDir, name, { command: commandOf(name, options), timeout });
   if (started.outcome === 'up' && !isFallen(started.after)) return started.after;
   const printed = started.outcome === 'up' ? lastWords(pathsOf(stateDir, name).output) : started.printed;
@@ -143,6 +145,13 @@ export async function start(
   process.exitCode =
     Object.values<number | null>(EXIT).includes(code) && code !== 0 ? code! : EXIT.unavailable;
   return undefined;
+}
+
+/** Says so when root starts what ran under another account: by mistake, most often, and its files would be root's from then on. */
+function noteAccount(name: string, stateDir: string): void {
+  const owner = statSync(pathsOf(stateDir, name).state, { throwIfNoEntry: false })?.uid ?? 0;
+  if (process.geteuid?.() !== 0 || owner === 0) return;
+  note(`daemon ${name} ran as user ${owner} before, and is started as root now; else: sudo -u '#${owner}' …`);
 }
 
 function isFallen({ standing }: Judgement): boolean {
@@ -185,11 +194,18 @@ function commandOf(
   };
 }
 
+/** The file that a daemon logs to; undefined of one in the foreground whose log is a stream, which is whoever's that runs it. */
+export function logFileOf({ log, daemon }: Config, { name, state }: Judgement): string | undefined {
+  const { destination } = log;
+  if (destination !== 'stdout' && destination !== 'stderr') return destination;
+  return state?.background === false ? undefined : pathsOf(daemon.stateDir, name).log;
+}
+
 /** What `--json` prints of a daemon. */
-export function toJson(stateDir: string, judgement: Judgement): object {
+export function toJson(config: Config, judgement: Judgement): object {
   const { name, standing, reason, wanted, holder, state } = judgement;
   const up = isUp(judgement);
-  const { log, output } = pathsOf(stateDir, name);
+  const { output } = pathsOf(config.daemon.stateDir, name);
   const {
     version: _,
     token: __,
@@ -217,7 +233,7 @@ export function toJson(stateDir: string, judgement: Judgement): object {
     memory: up ? (memory ?? null) : null,
     uptime:
       up && state?.startedAt !== undefined ? Math.max(0, Date.now() - Date.parse(state.startedAt)) : null,
-    log,
+    log: logFileOf(config, judgement) ?? null,
     output,
   };
 }

@@ -35,7 +35,7 @@ export function listCommand(program: Command): void {
           complain(`queue-daemon list: ${name}`, error);
         }
       }
-      if (options.json) await print(safeJson(judgements.map((each) => toJson(stateDir, each))));
+      if (options.json) await print(safeJson(judgements.map((each) => toJson(config, each))));
       else if (judgements.length > 0)
         for (const line of table(HEADER, judgements.map(row))) await print(line);
       else if (process.exitCode === undefined) note('no daemons');

@@ -10,6 +10,7 @@ import { notifying, takeNotifyTarget } from '../../src/daemon/notify.ts';
 import { Orders } from '../../src/daemon/orders.ts';
 import { HOLDER, pathsOf, takePlace, type Place } from '../../src/daemon/place.ts';
 import { runDaemon, type RunReport } from '../../src/daemon/runner.ts';
+import { trimOutput } from '../../src/daemon/start.ts';
 import { unless } from '../../src/daemon/unless.ts';
 import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import * as library from '../../src/index.ts';
@@ -85,7 +86,7 @@ async function run(name: string, options: Options): Promise<void> {
     sink('FATAL', why, fields);
     tellEventLog(name, why);
   });
-  const guard = guardPlace(place, (error) => {
+  const guard = guardPlace(place, options.background === true, (error) => {
     if (error.code !== 'DAEMON_RUNNING') return sink('WARN', error.message, {});
     state.disown();
     sink('FATAL', `has lost its place, for its files were removed: ${error.message}`, {});
@@ -177,15 +178,23 @@ function refuseMove(before: Config, { daemon: { stateDir }, file }: Config): voi
   );
 }
 
-/** Looks after the place now and then; no more once the timer is cleared. `tell` must not throw. */
-function guardPlace(place: Place, tell: (error: QueueError) => void): NodeJS.Timeout {
+/** Looks after the place, and what is printed there, now and then; no more once the timer is cleared. `tell` must not throw. */
+function guardPlace(
+  place: Place,
+  background: boolean,
+  tell: (error: NodeJS.ErrnoException) => void,
+): NodeJS.Timeout {
   let said = '';
+  const keep = async (): Promise<void> => {
+    await place.keep();
+    if (background) trimOutput(place.paths.output);
+  };
   return setInterval(() => {
-    place.keep().then(
+    keep().then(
       () => (said = ''),
-      (error: QueueError) => {
+      (error: NodeJS.ErrnoException) => {
         if (error.code !== said) tell(error);
-        said = error.code;
+        said = error.code ?? '';
       },
     );
   }, GUARD_EVERY).unref();

@@ -56,7 +56,7 @@ export function condrestartCommand(program: Command): void {
       const daemon = await named(name, options);
       const judgement = await judge(daemon.stateDir, name);
       if (isUp(judgement)) return restart(daemon, options);
-      await say(options.json, toJson(daemon.stateDir, judgement), `${name}: not running, left as it is`);
+      await say(options.json, toJson(daemon.config, judgement), `${name}: not running, left as it is`);
     });
 }
 
@@ -82,9 +82,9 @@ async function refuseService(stateDir: string, name: string): Promise<void> {
 async function startAndTell(daemon: Named, options: TimedOptions, verb: string): Promise<void> {
   const after = await start(daemon, options, options.timeout ?? TO_COME_UP);
   if (!after) return;
-  const { name, stateDir } = daemon;
+  const { name, config } = daemon;
   const what = isUp(after)
     ? `${verb}, process ${after.state?.pid}`
     : `${verb}, and has come to its end already${after.reason === '' ? '' : `: ${after.reason}`}`;
-  await say(options.json, toJson(stateDir, after), `${name}: ${what}`);
+  await say(options.json, toJson(config, after), `${name}: ${what}`);
 }

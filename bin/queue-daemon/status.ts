@@ -3,12 +3,13 @@ import { lastWords } from '../../src/daemon/start.ts';
 import { pathsOf } from '../../src/daemon/place.ts';
 import type { Failure, Spread } from '../../src/daemon/state.ts';
 import { isUp, isWell, judge, type Judgement, type Standing } from '../../src/daemon/verify.ts';
+import type { Config } from '../../src/config.ts';
 import { escapeControls } from '../../src/errors.ts';
 import { columnsOf } from '../layout.ts';
 import { grouped, print, safeJson } from '../output.ts';
 import { fitRow, oneLine, paint, type Row } from '../queue/watch/row.ts';
 import { fromNow, lasting, stamp } from '../when.ts';
-import { headline, megabytes, namedAnyhow, toJson, type Options } from './daemons.ts';
+import { headline, logFileOf, megabytes, namedAnyhow, toJson, type Options } from './daemons.ts';
 
 /** Lines of what it printed last, of one that has died. */
 const LAST_LINES = 5;
@@ -40,19 +41,19 @@ Examples:
     )
     .action(async (name: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
-      const { stateDir } = await namedAnyhow(name, options);
+      const { config, stateDir } = await namedAnyhow(name, options);
       const judgement = await judge(stateDir, name);
       process.exitCode = CODE[judgement.standing];
-      if (options.json) return print(safeJson(toJson(stateDir, judgement)));
+      if (options.json) return print(safeJson(toJson(config, judgement)));
       const columns = columnsOf(process.stdout) ?? Infinity;
-      for (const row of inWords(stateDir, judgement)) await print(paint(fitRow(row, columns)));
+      for (const row of inWords(config, judgement)) await print(paint(fitRow(row, columns)));
     });
 }
 
-function inWords(stateDir: string, judgement: Judgement): Row[] {
+function inWords(config: Config, judgement: Judgement): Row[] {
   const { name, standing } = judgement;
-  const paths = pathsOf(stateDir, name);
-  const words = standing === 'dead' || standing === 'failed' ? lastWords(paths.output) : '';
+  const { output } = pathsOf(config.daemon.stateDir, name);
+  const words = standing === 'dead' || standing === 'failed' ? lastWords(output) : '';
   const lines = words === '' ? [] : words.split('\n').slice(-LAST_LINES);
   return [
     headline(judgement),
@@ -61,7 +62,7 @@ function inWords(stateDir: string, judgement: Judgement): Row[] {
       : [[`  queue-daemon ${standing === 'dead' || standing === 'failed' ? 'start' : 'restart'} ${name}`]]),
     [],
     ...facts(judgement).map(([title, text]): Row => [['dim', title.padEnd(16)], oneLine(text)]),
-    [['dim', 'log'.padEnd(16)], escapeControls(paths.log)],
+    [['dim', 'log'.padEnd(16)], escapeControls(logFileOf(config, judgement) ?? 'goes to where it was run')],
     ...(lines.length > 0 ? [[], [['bold', 'what it printed last']] as Row] : []),
     ...lines.map((line): Row => [`  ${escapeControls(line)}`]),
   ];

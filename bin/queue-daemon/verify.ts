@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { crashDaemon, looking, stopDaemon } from '../../src/daemon/control.ts';
 import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
+import type { Config } from '../../src/config.ts';
 import { QueueError, escapeControls } from '../../src/errors.ts';
 import { tell } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
@@ -66,22 +67,22 @@ async function meant(names: readonly string[], options: Options): Promise<(Named
 
 /** Resolves with whether it is, or is again, as it should be. */
 async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options): Promise<boolean> {
-  const { name, stateDir } = daemon;
+  const { name, config, stateDir } = daemon;
   try {
     const before = await judgeTwice(stateDir, name, options.revive === true);
     if (isAsItShould(before, daemon.isNamed)) {
       // A line of cron has nothing to tell of what is well.
-      if (options.json || process.stdout.isTTY) await say(stateDir, before, options, undefined);
+      if (options.json || process.stdout.isTTY) await say(config, before, options, undefined);
       return true;
     }
     if (!options.revive) {
-      await say(stateDir, before, options, undefined);
+      await say(config, before, options, undefined);
       return false;
     }
     if (before.state?.service != null)
       return await reviveService(daemon, before, before.state.service, options);
     const after = await revive(daemon, before, options);
-    await say(stateDir, after ?? before, options, { before, revived: after !== undefined });
+    await say(config, after ?? before, options, { before, revived: after !== undefined });
     return after !== undefined;
   } catch (error) {
     if (!(error instanceof QueueError)) throw error;
@@ -126,7 +127,7 @@ async function revive(daemon: Named, before: Judgement, options: Options): Promi
 
 /** Started from here it would run beside its service, which would know nothing of it. */
 async function reviveService(
-  { name, stateDir }: Named,
+  { name, config, stateDir }: Named,
   before: Judgement,
   service: string,
   options: Options,
@@ -134,19 +135,19 @@ async function reviveService(
   const ends = isUp(before);
   if (ends) await crashDaemon(stateDir, name);
   const fate = ends ? `; ended, for ${service} to start it again` : `; ${service} is to start it again`;
-  await say(stateDir, before, options, { before, revived: false, fate });
+  await say(config, before, options, { before, revived: false, fate });
   return ends;
 }
 
 async function say(
-  stateDir: string,
+  config: Config,
   now: Judgement,
   { json }: Options,
   revival: { before: Judgement; revived: boolean; fate?: string } | undefined,
 ): Promise<void> {
   if (json) {
     const about = { before: revival?.before.standing ?? now.standing, revived: revival?.revived ?? false };
-    return print(safeJson({ ...toJson(stateDir, now), ...about }));
+    return print(safeJson({ ...toJson(config, now), ...about }));
   }
   const head = headline(revival?.before ?? now);
   const fate =

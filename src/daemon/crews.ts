@@ -38,7 +38,12 @@ export class Crews {
 
   constructor(options: CrewsOptions) {
     this.#options = options;
-    this.#crews = options.config.daemon.queues.map((drained) => ({ drained, trouble: '', kept: undefined }));
+    this.#crews = options.config.daemon.queues.map((drained) => ({
+      drained,
+      trouble: '',
+      loss: '',
+      kept: undefined,
+    }));
   }
 
   /** Begins with all of them. */
@@ -46,11 +51,12 @@ export class Crews {
     for (const crew of this.#crews) crew.kept = this.#keep(crew);
   }
 
-  /** Of each queue that is not being drained now: why. */
+  /** Of each queue that is not being drained now, or not by as many processes as it should: why. */
   get troubles(): string[] {
-    return this.#crews
-      .filter(({ trouble }) => trouble !== '')
-      .map(({ drained, trouble }) => `${drained.queue} is not being drained: ${trouble}`);
+    return this.#crews.flatMap(({ drained: { queue }, trouble, loss }) => {
+      if (trouble !== '') return `${queue} is not being drained: ${trouble}`;
+      return loss === '' ? [] : `${queue} lacks a process: ${loss}`;
+    });
   }
 
   /** Errors: DAEMON_FAILED: no queue is being drained, as all crews are in trouble. */
@@ -112,7 +118,9 @@ export class Crews {
       // Members that are left behind end by themselves, and give back what they hold.
       kill: new AbortController().signal,
       onEvent: (event) => {
-        if (event.type === 'ready') crew.trouble = '';
+        if (event.type === 'ready') crew.trouble = crew.loss = '';
+        else if (event.type === 'refused') crew.loss = escapeControls(event.error.message);
+        else if (event.type === 'died') crew.loss = escapeControls(event.evidence.summary);
         log(event);
       },
       onStderr: stderrRelay(sink, (line) => sink('INFO', line, { queue })),
@@ -124,6 +132,8 @@ interface Crew {
   readonly drained: DrainedQueue;
   /** Why it has ended last; '' when it never has, or has come up since. */
   trouble: string;
+  /** Why the last process that was lost has ended, or could not begin; '' when one has begun since. */
+  loss: string;
   /** Resolves when it is kept no more. */
   kept: Promise<void> | undefined;
 }

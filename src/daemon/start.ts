@@ -111,6 +111,26 @@ function openOutput(stateDir: string, path: string): number {
   }
 }
 
+/**
+ * Empties the file of what a daemon has printed where that has grown too large, and keeps the end of it beside. What is printed
+ * right in that moment may be lost; a disk that is full of it would cost more. Throws the system's error.
+ */
+export function trimOutput(path: string): void {
+  const size = fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size <= LARGEST) return;
+  const fd = fs.openSync(path, fs.constants.O_RDWR | (fs.constants.O_NOFOLLOW ?? 0));
+  try {
+    const end = Buffer.alloc(LARGEST);
+    const length = fs.readSync(fd, end, 0, LARGEST, size - LARGEST);
+    // First, for the disk may be full of it.
+    fs.ftruncateSync(fd);
+    fs.rmSync(`${path}.old`, { force: true });
+    fs.writeFileSync(`${path}.old`, end.subarray(0, length), { flag: 'wx', mode: 0o600 });
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 async function spawned({ file, args, env }: Command, output: number): Promise<ChildProcess> {
   try {
     const child = spawn(file, args, {

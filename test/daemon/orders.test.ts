@@ -167,6 +167,29 @@ describe('a reload', () => {
     expect(clock.timers).toBe(0);
   });
 
+  test('whose iteration has ended in time tells no later one to give up', async () => {
+    const { opened, open } = gate();
+    const told: boolean[] = [];
+    const daemon = daemonOf({
+      async executeStart({ signal }) {
+        if (this.completedSessions === 0) return opened;
+        signal.addEventListener('abort', () => told.push(true));
+        return NEVER;
+      },
+    });
+    const { clock, orders, stop, force, report } = start(daemon);
+    await settle();
+    orders.reload();
+    await clock.pass(1000);
+    open();
+    await clock.pass(100_000);
+    expect([daemon.calls.at(-1), told]).toEqual(['executeStart 1', []]);
+    stop();
+    force();
+    await clock.pass(2000);
+    await report;
+  });
+
   test('that never comes to its end gives way to a stop', async () => {
     const daemon = daemonOf({ executeStart: () => NEVER });
     const { clock, orders, stop, report } = start(daemon);

@@ -1,7 +1,7 @@
 /** What befalls daemons, and those who look after them at night: files that go, a configuration that is broken by now, sudden ends. */
 import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -203,6 +203,53 @@ test('a daemon that stood still for a while is not ended for that', async ({ yar
   process.kill(pid, 'SIGCONT');
   await revived;
   expect(await yard.status('idle')).toMatchObject({ state: 'running', pid });
+});
+
+test.runIf(process.getuid?.() === 0)(
+  'root is told when it starts what ran under another account',
+  async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('restart', 'idle');
+    await yard.does('stop', 'idle');
+    chownSync(yard.path('idle', '.state.json'), 65_534, 65_534);
+    const { code, stderr } = await yard.verb('start', 'idle');
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringContaining('ran as user 65534 before, and is started as root now'),
+    ]);
+    // Now it is root's.
+    expect(await yard.verb('restart', 'idle')).toMatchObject({ code: 0, stderr: '' });
+  },
+);
+
+test('what a daemon prints without end fills no disk', async ({ yard }) => {
+  yard.daemon(
+    'chatty',
+    `executeStart() { process.stdout.write('x'.repeat(3 << 20)); } getSleepTime() { return 3600; }`,
+  );
+  await yard.does('start', 'chatty');
+  await until(() => existsSync(yard.path('chatty', '.out.old')));
+  expect(statSync(yard.path('chatty', '.out')).size).toBe(0);
+  await until(() => statSync(yard.path('chatty', '.out.old')).size === 1 << 20);
+});
+
+test('status names the file that the daemon logs to', async ({ yard }) => {
+  yard.daemon('idle', IDLE);
+  const logs = async (): Promise<unknown[]> => {
+    const { log } = JSON.parse((await yard.verb('status', 'idle', '--json')).stdout) as { log: unknown };
+    return [log, /^log +(.*)$/m.exec((await yard.verb('status', 'idle')).stdout)?.[1]];
+  };
+  await yard.does('start', 'idle');
+  expect(await logs()).toEqual([yard.path('idle', '.log'), yard.path('idle', '.log')]);
+  await yard.does('stop', 'idle');
+  const daemon = yard.foreground('idle');
+  await until(async () => (await yard.status('idle')).state === 'running');
+  expect(await logs()).toEqual([null, 'goes to where it was run']);
+  daemon.process.kill('SIGTERM');
+  await daemon.ended;
+  yard.bench.file('config.ini', '[log]\ndestination = all.log\n');
+  const all = join(yard.folder, 'all.log');
+  expect(await logs()).toEqual([all, all]);
 });
 
 test.runIf(process.getuid?.() === 0)(

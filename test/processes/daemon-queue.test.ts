@@ -228,6 +228,21 @@ describe('a stop', () => {
   });
 });
 
+test('a process that cannot be replaced is told by status, until it can', async ({ yard }) => {
+  worker(yard, 'anpr', SAY);
+  configure(yard, 'anpr');
+  const daemon = await up(yard, 'anpr');
+  const [member = 0] = members(yard, daemon);
+  worker(yard, 'anpr', SAY, 'start() { throw new Error("no license"); }');
+  process.kill(member, 'SIGKILL');
+  await until(async () => (await yard.status('queue')).reason.includes('no license'));
+  expect((await yard.status('queue')).reason).toMatch(/^anpr lacks a process: .*no license/);
+  worker(yard, 'anpr', SAY);
+  await until(async () => (await yard.status('queue')).reason === '');
+  daemon.process.kill('SIGTERM');
+  expect(await daemon.ended).toMatchObject({ code: 0 });
+});
+
 test('a process that is replaced goes by the configuration in force, whatever the file says by then', async ({
   yard,
 }) => {
