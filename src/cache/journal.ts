@@ -91,6 +91,8 @@ export class Journal {
       await journal.log.catchUp();
       if (journal.state.seal) await journal.refresh();
     } catch (error) {
+      // It may have begun to make the next segment.
+      journal.#rotation.close();
       journal.log.close();
       throw journal.#typed(error, 'opening the journal');
     }

@@ -131,7 +131,7 @@ export async function adopt(log: Log, fd: number, state: QueueState, headEnd: nu
   log.enter(fd, headEnd);
 }
 
-/** The head of `segment` is damaged: makes its state again from the predecessor. Errors: JOURNAL_CORRUPT. */
+/** The head of `segment` is damaged: makes its state again from the predecessor. Errors: JOURNAL_CORRUPT, Behind. */
 export async function rebuildHead(log: Log, fd: number, segment: number): Promise<void> {
   const { ports, folder, keepOutcomes, queue } = log.options;
   const corrupt = (why: string): QueueError =>
@@ -149,8 +149,10 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
     try {
       previous = ports.fs.open(path, 'append');
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') throw corrupt('there is no earlier segment to make it from');
-      throw error;
+      if (errorCode(error) !== 'ENOENT') throw error;
+      // Two newer ones do without it.
+      if (newestSegment(ports.fs, folder) > segment) throw new Behind();
+      throw corrupt('there is no earlier segment to make it from');
     }
     await orClosed(log, previous, async () => {
       const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);

@@ -97,7 +97,7 @@ export class Log<Tag = unknown> implements FileVisitor {
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
   #saidSynced = 0;
-  /** Whether the name of the queue's folder is known to be on the device. */
+  /** Whether the name of the queue's folder, and the one that it found the segment by, are known to be on the device. */
   #named = false;
   /** Of the batch in the making. */
   #time = 0;
@@ -154,7 +154,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   async #flush(fd: number): Promise<void> {
     const { ports, folder } = this.options;
     if (this.#named) return ports.fs.sync(fd);
-    const flushes = await Promise.allSettled([ports.fs.sync(fd), syncName(ports.fs, folder)]);
+    const names = [syncName(ports.fs, folder), ports.fs.syncFolder(folder)];
+    const flushes = await Promise.allSettled([ports.fs.sync(fd), ...names]);
     for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason;
     this.#named = true;
   }
@@ -361,8 +362,12 @@ export class Log<Tag = unknown> implements FileVisitor {
     if (effect.kind !== 'duplicate') return;
     // Now, before what follows in the log ends it.
     const { state, contents, options } = this;
-    const stored = contents.read(state, effect.at);
-    effect.message = stored && toMessage(stored, state, options.ports.clock.now());
+    try {
+      const stored = contents.read(state, effect.at);
+      effect.message = stored && toMessage(stored, state, options.ports.clock.now());
+    } catch {
+      // Who asked looks again. Here the rest must be applied: what has been, would be once more when it is read anew.
+    }
   }
 
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {

@@ -97,7 +97,8 @@ export class CacheQueue implements Queue {
         state,
         resolve,
         reject,
-        duplicate: (at: number, message: NewMessage) => this.#duplicate(at, message),
+        duplicate: (at: number, message: NewMessage) =>
+          this.#guarded('looking for a message', this.#duplicate(at, message)),
       };
       this.#journal.submit(new AddGroup(group, context));
     });

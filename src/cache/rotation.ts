@@ -289,7 +289,9 @@ export class Rotation {
           log.state.carry(at, place, length, headerLength);
         log.enter(fd, loaded.end);
       } else {
-        if (loaded.start.prev?.segment === log.state.segment && loaded.start.id === id)
+        // Who has not read on to the seal has nothing to compare.
+        const { seal, segment: left } = log.state;
+        if (seal && loaded.start.prev?.segment === left && loaded.start.id === id)
           this.#disagree(segment, loaded.state);
         await adopt(log, fd, loaded.state, loaded.end);
       }

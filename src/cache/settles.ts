@@ -101,23 +101,20 @@ export class SettleGroup implements Submission {
       if (applied?.delete(member.at)) member.resolve(true);
       else late.push(member);
     }
-    if (late.length > 0) this.#refuse(late);
+    if (late.length > 0) void this.#refuse(late);
   }
 
   /**
    * A power cut could take the record that ended the claim and leave a completion that came after it, which would count
    * then; but who hears that it does not undoes the work.
    */
-  #refuse(late: readonly Member[]): void {
-    const known = this.#settlement.type === 'complete' ? this.#surroundings.flush() : Promise.resolve();
-    known.then(
-      () => {
-        for (const { resolve } of late) resolve(false);
-      },
-      (error: QueueError) => {
-        for (const { reject } of late) reject(error);
-      },
-    );
+  async #refuse(late: readonly Member[]): Promise<void> {
+    try {
+      if (this.#settlement.type === 'complete') await this.#surroundings.flush();
+      for (const { resolve } of late) resolve(false);
+    } catch (error) {
+      for (const { reject } of late) reject(error as QueueError);
+    }
   }
 
   failed(error: QueueError): void {

@@ -52,8 +52,11 @@ export class Space {
   /** True when there is room now. */
   freeReserve(): boolean {
     this.#lookedAt = -Infinity;
+    const { fs } = this.#options.ports;
+    const path = `${this.#options.folder}/${RESERVE}`;
+    empty(fs, path);
     try {
-      this.#options.ports.fs.remove(`${this.#options.folder}/${RESERVE}`);
+      fs.remove(path);
       return true;
     } catch {
       // Another may just have freed it: then there is room now.
@@ -63,10 +66,8 @@ export class Space {
 
   /** Writes the reserve anew when it is not there, or not whole, and there is enough space. */
   async restoreReserve(): Promise<void> {
-    const { ports, folder } = this.#options;
     this.#lookedAt = -Infinity;
-    if (this.#look(0) < FLOOR_BYTES + RESERVE_BYTES) return;
-    await writeReserve(ports.fs, folder);
+    await writeReserve(this.#options.ports.fs, this.#options.folder);
   }
 
   #look(more: number): number {
@@ -85,15 +86,16 @@ export class Space {
 
 /**
  * Written, not punched, and flushed: a hole, or what a power cut has emptied, would promise space that may be gone. Does
- * nothing where it is whole. Its name is not flushed. What goes wrong is of no consequence now; the next rotation tries again.
+ * nothing where it is whole, nor where there is little space: that is for the consumers of the queues that are there. Its name is
+ * not flushed. What goes wrong is of no consequence now; the next rotation tries again.
  */
 export async function writeReserve(fs: FileSystem, folder: string): Promise<void> {
   const path = `${folder}/${RESERVE}`;
   try {
-    if (fs.kind(path) !== undefined) {
-      if (sizeOf(fs, path) >= RESERVE_BYTES) return;
-      fs.remove(path);
-    }
+    const isThere = fs.kind(path) !== undefined;
+    if (isThere && sizeOf(fs, path) >= RESERVE_BYTES) return;
+    if (fs.space(folder).free < FLOOR_BYTES + RESERVE_BYTES) return;
+    if (isThere) fs.remove(path);
     const fd = fs.open(path, 'create', 0o600);
     try {
       const zeros = Buffer.alloc(64 * 1024);
@@ -104,6 +106,20 @@ export async function writeReserve(fs: FileSystem, folder: string): Promise<void
     }
   } catch {
     // No room for it, or another is writing it.
+  }
+}
+
+/** Whoever is writing it has it open: then its removal alone would free nothing yet. */
+function empty(fs: FileSystem, path: string): void {
+  try {
+    const fd = fs.open(path, 'append');
+    try {
+      fs.truncate(fd, 0);
+    } finally {
+      fs.close(fd);
+    }
+  } catch {
+    // Not there, or not for this account to open.
   }
 }
 

@@ -54,6 +54,9 @@ export interface Damage {
 
 const NONE: Effect = { kind: 'none' };
 
+/** What changes the queue itself, and so nothing where there is none: the record of its creation may be lost, and they not. */
+const OF_A_QUEUE = new Set<Operation['op']>(['pause', 'resume', 'attr', 'processed']);
+
 export class QueueState extends Messages {
   /** '' while no queue of this name exists. */
   id = '';
@@ -187,6 +190,7 @@ export class QueueState extends Messages {
     checksum: string,
     payload: () => Json,
   ): Effect {
+    if (this.id === '' && OF_A_QUEUE.has(h.op)) return NONE;
     switch (h.op) {
       case 'add':
         return this.#add(h, { offset, length, headerLength });
@@ -331,7 +335,9 @@ export class QueueState extends Messages {
     const at = position(...h.p);
     if (!this.lifeOf(at)) return NONE;
     if ((this.touched.get(at)?.place ?? at) !== position(...h.at) && !this.#isDamaged(h.at)) return NONE;
-    const holder = this.options.uniqueAlias && h.a !== undefined ? this.holderOf(h.a) : undefined;
+    // In a hole that lets in adds that were refused, an alias is no reason to refuse what may have been accepted.
+    const compares = this.options.uniqueAlias && h.a !== undefined && !this.#isHoled;
+    const holder = compares ? this.holderOf(h.a!) : undefined;
     if (holder !== undefined && holder !== at) return { kind: 'duplicate', at: holder };
     this.replace(at, rescheduling(h), extent, h.a);
     return changed([at]);

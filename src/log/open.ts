@@ -14,7 +14,7 @@ import { plainFields, plainText } from './plain.ts';
 import { Redaction } from './redaction.ts';
 
 /** Such as process.stderr. Somebody must listen to its errors. */
-export interface LogStream {
+interface LogStream {
   write(text: string): unknown;
   isTTY?: boolean;
   /** Its descriptor, where it has one. */
@@ -22,7 +22,7 @@ export interface LogStream {
   hasColors?(): boolean;
 }
 
-export interface LogStreams {
+interface LogStreams {
   /** Where lines go when the configuration says stdout: stderr, in a program whose stdout is for data. */
   stdout: LogStream;
   /** Likewise; and where it is told that a log file cannot be written. */

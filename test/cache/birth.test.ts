@@ -80,6 +80,20 @@ describe('a queue whose maker did not come to flushing the root', () => {
     expect(flushes).toBe(1);
   });
 
+  test('has its own folder flushed once by each who opens it, as whoever named the segment may not have come to that', async () => {
+    // Seed 1610 of an earlier simulation: the flush of a note fails, the next one succeeds, and only the name is left.
+    const machine = await halfMade();
+    const queue = await (await open(machine)).open(Q);
+    const flushed: string[] = [];
+    machine.fs.onOperation = (operation, path) => {
+      if (operation === 'syncFolder' && path === `${ROOT}/${Q}`) flushed.push(operation);
+    };
+    await queue.add([message(1)]);
+    expect(flushed).toHaveLength(1);
+    await queue.add([message(2)]);
+    expect(flushed).toHaveLength(1);
+  });
+
   test('serves an account that may not read the root', async () => {
     const machine = await halfMade();
     const queue = await (await open(machine)).open(Q);

@@ -1,7 +1,10 @@
 /** The reserve is room that is really there: written, on the device, and written again when it is not whole. */
-import { statSync, truncateSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openCache } from '../../src/cache/backend.ts';
+import { nodePorts } from '../../src/cache/node-ports.ts';
+import { Space } from '../../src/cache/space.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
@@ -35,6 +38,40 @@ test.each([0, MIB - 1])('one of %d bytes is written anew by the next rotation', 
     await rotate(manager, specimen);
     await manager.close();
     expect(statSync(specimen.path('reserve')).size).toBe(MIB);
+  } finally {
+    specimen.dispose();
+  }
+});
+
+// Seed 101098: a queue that was being made took what a consumer of another had just freed.
+test('a queue that is made where space is short leaves it to the consumers of others', async () => {
+  const specimen = new Specimen();
+  try {
+    const space = (path: string) => ({ ...nodePorts.fs.space(path), free: 2 * MIB });
+    const manager = await openManager(specimen.root, {
+      ports: { ...nodePorts, fs: { ...nodePorts.fs, space } },
+    });
+    await manager.createQueue(Q);
+    await manager.close();
+    expect(readdirSync(specimen.folder)).toEqual(['00000001.journal']);
+  } finally {
+    specimen.dispose();
+  }
+});
+
+// Seed 106080: it was being written, so that somebody had it open.
+test('it is freed at once, though somebody has it open', async () => {
+  const specimen = new Specimen();
+  try {
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    await manager.close();
+    const path = join(specimen.folder, 'reserve');
+    const writer = nodePorts.fs.open(path, 'append');
+    const freed = new Space({ ports: nodePorts, queue: Q, folder: specimen.folder }).freeReserve();
+    expect([freed, existsSync(path)]).toEqual([true, false]);
+    expect(nodePorts.fs.stat(writer).size).toBe(0);
+    nodePorts.fs.close(writer);
   } finally {
     specimen.dispose();
   }

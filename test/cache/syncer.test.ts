@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import type { FileSystem } from '../../src/cache/ports.ts';
 import { Syncer } from '../../src/cache/syncer.ts';
 
 /** A device whose flushes end when the test says so. */
@@ -15,7 +14,7 @@ class Device {
       new Promise((resolve, reject) => {
         this.flushes.push({ resolve, reject });
       });
-    this.syncer = new Syncer({ sync } as unknown as FileSystem, 7, synced, () => this.size);
+    this.syncer = new Syncer({ sync }, 7, synced, () => this.size);
   }
 
   /** Somebody who waits for what has just been written. */

@@ -12,7 +12,7 @@ import type { Keeper, Thrown } from '../../src/daemon/state.ts';
 export const config = await loadConfig({ cwd: tmpdir(), env: {}, flags: { stopDeadline: '10s' } });
 
 /** Time passes in `pass` only. */
-export class StillClock implements Clock {
+class StillClock implements Clock {
   #time = 0;
   /** Of the wall clock. */
   #offset = 1_700_000_000_000;
@@ -69,7 +69,7 @@ export async function settle(): Promise<void> {
   for (let turns = 0; turns < 5; turns++) await turn();
 }
 
-export interface Line {
+interface Line {
   level: string;
   text: string;
 }

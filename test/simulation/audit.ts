@@ -5,6 +5,9 @@ import type { Message } from '../../src/message.ts';
 import { Violation } from './violation.ts';
 import type { Witness } from './witness.ts';
 
+/** Messages that a client claims at once. */
+export const MOST_CLAIMED = 3;
+
 export class Audit {
   readonly #witness: Witness;
   /** A head has been damaged, from which nothing may be lost. */
@@ -35,6 +38,16 @@ export class Audit {
       throw new Violation(`${total} messages are counted, and there are ${least} to ${most}`);
   }
 
+  /** Nobody else than who was told of it holds a message. @param changesRefused whether a claim could perhaps not be ended. */
+  held({ counts: { claimed } }: QueueStatus, changesRefused: boolean): void {
+    const { rotten, holed, flushFailed, unanswered, maybeTaken, entries } = this.#witness;
+    if (changesRefused || rotten || holed || flushFailed || unanswered.claimsLost) return;
+    // The call that has handed nothing over is one of them.
+    let most = maybeTaken + MOST_CLAIMED * (unanswered.count('claim') - 1);
+    for (const { claims } of entries.values()) if (claims.some(({ ended }) => !ended)) most++;
+    if (claimed > most) throw new Violation(`${claimed} messages are claimed, and ${most} were handed out`);
+  }
+
   /** What a look at every byte has found. @param found how many messages a find has found, when nothing else goes on. */
   verified({ sound, damage, messages }: VerifyReport, found?: number): void {
     const { rot, rotten, lostToRot, maybeTaken, flushFailed } = this.#witness;
@@ -50,12 +63,15 @@ export class Audit {
 
   /** At the end, when nobody else is there. */
   ended(found: readonly Message[], { counts }: QueueStatus): void {
-    const expected = { ready: 0, deferred: 0, claimed: 0, disabled: 0, failed: 0 };
+    // Between the two calls some may have fallen due.
+    const { ready, deferred, ...others } = counts;
+    const counted = { waiting: ready + deferred, ...others };
+    const expected: typeof counted = { waiting: 0, claimed: 0, disabled: 0, failed: 0 };
     for (const { state, disabled } of found) {
-      if (disabled && (state === 'ready' || state === 'deferred')) expected.disabled++;
-      else expected[state]++;
+      const isWaiting = state === 'ready' || state === 'deferred';
+      expected[isWaiting ? (disabled ? 'disabled' : 'waiting') : state]++;
     }
-    if (JSON.stringify(counts) !== JSON.stringify(expected) && !this.#excused)
+    if (JSON.stringify(counted) !== JSON.stringify(expected) && !this.#excused)
       throw new Violation(`counted ${JSON.stringify(counts)}, found ${JSON.stringify(expected)}`);
   }
 

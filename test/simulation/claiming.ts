@@ -1,5 +1,7 @@
 /** A client that works: claims, and what becomes of them. */
 import type { Queue } from '../../src/backend.ts';
+import type { Claim } from '../../src/message.ts';
+import { MOST_CLAIMED } from './audit.ts';
 import type { Held } from './entries.ts';
 import { errorOf, numberOf, ripen, sleep, unlessLost, type Env } from './env.ts';
 
@@ -8,7 +10,7 @@ export async function claim(env: Env, queue: Queue): Promise<void> {
   const lease = env.lease;
   const began = env.time();
   const call = known.claiming(process);
-  const claims = await unlessLost(witness, call, queue.claim(1 + choices.below(3), lease));
+  const claims = await unlessLost(witness, call, handedOver(env, queue, 1 + choices.below(MOST_CLAIMED)));
   say(`claimed ${claims.length === 0 ? 'nothing' : claims.map(numberOf).join(' ')}`);
   const held = known.claimed(call, claims, began, lease);
   if (held.length === 0) {
@@ -38,6 +40,27 @@ export async function claim(env: Env, queue: Queue): Promise<void> {
       one,
       how === 'complete' || how === 'fail' || how === 'release' ? how : 'complete',
     );
+  }
+}
+
+/** What was claimed; where the storage lets none of it be read, nothing is. */
+async function handedOver(env: Env, queue: Queue, most: number): Promise<Claim[]> {
+  const { witness, audit, lease, met } = env;
+  const refused = env.readsRefused();
+  try {
+    const claims = await queue.claim(most, lease);
+    // Those that could not be read have gone back, and count as having crashed.
+    if (env.readsRefused() > refused) witness.unanswered.claimsLost = true;
+    return claims;
+  } catch (error) {
+    if (!(error as Error).message.includes('reading a message')) throw error;
+    met('claims given back');
+    const since = witness.tick();
+    const status = await queue.status();
+    audit.counted(status, since);
+    audit.held(status, env.changesRefused());
+    witness.unanswered.claimsLost = true;
+    return [];
   }
 }
 

@@ -91,9 +91,7 @@ export class Disk {
     if (written === 0 && bytes.length > 0) throw errno('ENOSPC', path);
     this.used += growth - short;
     file.cache.set(from, bytes.subarray(0, written));
-    const last = file.dirty.at(-1);
-    if (last && !last.closed && last.to === from) last.to = from + written;
-    else file.dirty.push({ from, to: from + written, closed: false });
+    file.dirty.push({ from, to: from + written });
     return written;
   }
 
@@ -133,7 +131,6 @@ export class Disk {
     const handle = this.#handle(fd);
     const file = this.#file(fd);
     const extents = new Set(file.dirty);
-    for (const extent of extents) extent.closed = true;
     const { cut } = file;
     file.cut = false;
     return { handle, folder: undefined, extents, changes: [], size: file.cache.size, cut };

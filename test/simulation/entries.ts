@@ -25,6 +25,8 @@ export interface Entry {
   refused: boolean;
   /** Calls that may have ended it, but for those that were told that they have not. While there are none, it is there. */
   dooms: number;
+  /** Ends that were told that they came too late. */
+  tooLate: number;
   /** Somebody was told that it has ended, `durably` if a power cut cannot undo it. */
   endedAt: number;
   durably: boolean;
@@ -79,6 +81,7 @@ export function newEntry(
     ackedAt: NEVER,
     seenAt: NEVER,
     refused: false,
+    tooLate: 0,
     endedAt: NEVER,
     durably: false,
     version: 0,

@@ -60,8 +60,16 @@ export interface Env {
   say: (text: string) => void;
   /** The machine's time in milliseconds. */
   time: () => number;
+  /** How often the storage has refused to read, and whether it has refused more than that. */
+  readsRefused: () => number;
+  changesRefused: () => boolean;
   /** Something was met that a run should meet. */
   met: (what: string) => void;
+}
+
+/** Whether the last client fills a segment; not where that would take megabytes. */
+export function fillsSegments({ segmentBytes }: Pick<Env, 'segmentBytes'>): boolean {
+  return segmentBytes < 100_000;
 }
 
 export interface Hands {

@@ -2,6 +2,7 @@
 import type { Stream } from './choices.ts';
 import { errno } from './disk.ts';
 import type { Loss } from './loss.ts';
+import { ROOT } from './env.ts';
 import { RESERVE_BYTES } from './realm.ts';
 import type { Machine, Operation, WriteUnderWay } from './machine.ts';
 import type { Process } from './process.ts';
@@ -18,7 +19,10 @@ export type Fault =
   | 'head'
   | 'seal'
   | 'note'
-  | 'birth';
+  | 'birth'
+  | 'dusk'
+  | 'index'
+  | 'unread';
 
 export interface FaultPlan {
   /** How often others go on in the middle of an operation. */
@@ -33,6 +37,9 @@ export interface FaultPlan {
 /** Processes that stand inside one another at most. */
 const DEPTH = 4;
 const HOUR = 3_600_000;
+/** Longer than the others leave the making of a head to the one who sealed (`rotation.ts`). */
+const HELD_MS = 80;
+const SLOW_MS = 50;
 
 export class Faults {
   readonly plan: FaultPlan;
@@ -48,6 +55,11 @@ export class Faults {
   #headRotten = false;
   /** Operations until the power goes. */
   #cutIn = Infinity;
+  /** Notes that have been written, or are about to be. */
+  #notes = 0;
+  #held = false;
+  /** Whose reading is refused for a while, such as that of what it has claimed: what is refused once is tried again. */
+  #unreadable: { process: Process; reads: number; code: string } | undefined;
 
   constructor(plan: FaultPlan, schedule: Stream, faults: Stream, met: (what: string) => void) {
     this.plan = plan;
@@ -64,8 +76,20 @@ export class Faults {
       this.#cutIn = Infinity;
       return this.#happen('power', process, operation, path);
     }
+    this.#refuseAgain(process, operation, path);
+    if (this.#has('unread') && holds(write?.bytes, 'claim') && this.#faults.chance(0.2)) {
+      this.#met('refused operations');
+      this.#unreadable = { process, reads: 2 + this.#faults.below(8), code: 'EIO' };
+    }
     this.#flushOfSeal(operation, path);
-    if (this.#isEve(operation, path, write)) this.#cutIn = 1 + this.#faults.below(100);
+    if (isNote(path, write)) this.#beforeNote(process);
+    if (process.alive && this.#isEve(operation, path, write)) {
+      // What hangs on a note is done with the next few operations; who finds a queue that has just been born has many to do.
+      const within = isNote(path, write) ? 16 : this.#faults.pick([100, 400]);
+      this.#cutIn = 1 + this.#faults.below(within);
+    }
+    this.#rotAtItsTime(operation, path);
+    this.#duringFlush(process, operation, path);
     if (this.#schedule.chance(plan.switching)) this.#others(1 + this.#schedule.below(12), Infinity, process);
     if (!process.alive || !machine.on || plan.kinds.length === 0 || !this.#faults.chance(plan.rate)) return;
     const kind = this.#faults.weighted(plan.kinds);
@@ -78,14 +102,18 @@ export class Faults {
     this.#fullUntil = Infinity;
   }
 
-  /** Lets other processes go on, in the middle of what `process` does. */
-  #others(steps: number, until: number, process: Process): void {
+  /**
+   * Lets other processes go on, in the middle of what `process` does.
+   * @param enough says when it was enough before that.
+   */
+  #others(steps: number, until: number, process: Process, enough = (): boolean => false): void {
     const { machine } = this;
     if (this.#depth === DEPTH) return;
     this.#depth++;
     machine.options.trace?.(`  ${process.name} stands still`);
-    for (let i = 0; i < steps && process.alive && machine.on; i++) if (!machine.step(until)) break;
-    if (until !== Infinity) machine.now = Math.max(machine.now, until);
+    for (let i = 0; i < steps && process.alive && machine.on && !enough(); i++)
+      if (!machine.step(until)) break;
+    if (until !== Infinity && !enough()) machine.now = Math.max(machine.now, until);
     machine.options.trace?.(`  ${process.name} goes on`);
     this.#depth--;
   }
@@ -118,7 +146,10 @@ export class Faults {
       }
       case 'clock':
         this.#met('clock jumps');
-        machine.wall += (choices.below(5) - 2) * HOUR + choices.below(2000) - 1000;
+        // Small ones, too: what looks like an hour's sleep is treated as one.
+        machine.wall += choices.chance(0.5)
+          ? choices.below(4 * plan.lease) - 2 * plan.lease
+          : (choices.below(5) - 2) * HOUR + choices.below(2000) - 1000;
         return undefined;
       case 'full':
         if (!this.#hasReserve(path)) return undefined;
@@ -131,7 +162,7 @@ export class Faults {
         this.#met('failed flushes');
         throw errno('EIO', path);
       case 'error':
-        return this.#refuse(operation, path, write);
+        return this.#refuse(process, operation, path, write);
       case 'rot':
         return this.#rot(path);
       case 'head':
@@ -139,6 +170,9 @@ export class Faults {
       case 'seal':
       case 'note':
       case 'birth':
+      case 'dusk':
+      case 'index':
+      case 'unread':
         // Happen at their own times: see below.
         return undefined;
     }
@@ -154,6 +188,30 @@ export class Faults {
     throw errno('EIO', path);
   }
 
+  /** Who is about to note its head is held up until another has noted one, too: seldom do two make one at the same time. */
+  #beforeNote(process: Process): void {
+    const before = this.#notes;
+    if (this.#has('note') && !this.#held && this.#faults.chance(0.7)) {
+      this.#held = true;
+      this.#others(1000, this.machine.now + HELD_MS, process, () => this.#notes > before);
+      this.#held = false;
+    }
+    this.#notes++;
+  }
+
+  /** Others go on while a flush takes long, and see what is not on the disk yet; then the power goes. */
+  #duringFlush(process: Process, operation: Operation, path: string): void {
+    if (!process.alive || !this.machine.on) return;
+    const born = operation === 'syncFolder' && path === ROOT && this.#has('birth') && this.#cutIn < Infinity;
+    const dusk = operation === 'sync' && path.endsWith('.journal') && this.#has('dusk');
+    if (!born && !dusk) return;
+    if (!this.#faults.chance(born ? 0.9 : 0.03)) return;
+    this.#met('slow flushes');
+    if (this.#cutIn === Infinity) this.#cutIn = 1 + this.#faults.below(60);
+    this.#others(400, this.machine.now + SLOW_MS, process);
+    if (process.alive && this.machine.on && this.#faults.chance(0.5)) this.#cutIn = 1;
+  }
+
   /** Whether the power goes soon, so that of two things that hang together one may be lost. */
   #isEve(operation: Operation, path: string, write?: WriteUnderWay): boolean {
     if (this.#cutIn !== Infinity) return false;
@@ -164,9 +222,9 @@ export class Faults {
       this.#met('births before a cut');
       return this.#faults.chance(0.5);
     }
-    if (!this.#has('note') || !path.endsWith('.journal') || !holds(write?.bytes, 'next')) return false;
+    if (!this.#has('note') || !isNote(path, write)) return false;
     const { disk } = this.machine;
-    if (disk.kind(path) !== 'file' || !holds(disk.contents(path), 'next')) return false;
+    if (disk.kind(path) !== 'file' || !holds(disk.contents(path), 'next')) return this.#faults.chance(0.1);
     this.#met('second notes');
     return this.#faults.chance(0.5);
   }
@@ -175,14 +233,24 @@ export class Faults {
     return this.plan.kinds.some(([other]) => other === kind);
   }
 
-  #refuse(operation: Operation, path: string, write?: WriteUnderWay): void {
+  #refuse(process: Process, operation: Operation, path: string, write?: WriteUnderWay): void {
     const choices = this.#faults;
     // Flushes are a fault of their own.
     if (operation === 'sync' || operation === 'syncFolder') return;
     this.#met('refused operations');
+    this.#met(operation === 'open' || operation === 'read' ? 'refused reads' : 'refused changes');
     if (write && write.length > 1 && choices.chance(0.5))
       return write.cut(1 + choices.below(write.length - 1));
-    throw errno(choices.pick(['EIO', 'EINTR', ...(write ? ['ENOSPC'] : ['EMFILE'])]), path);
+    const code = choices.pick(['EIO', 'EINTR', ...(write ? ['ENOSPC'] : ['EMFILE'])]);
+    if (operation === 'read') this.#unreadable = { process, reads: choices.below(8), code };
+    throw errno(code, path);
+  }
+
+  #refuseAgain(process: Process, operation: Operation, path: string): void {
+    const again = this.#unreadable;
+    if (again?.process !== process || operation !== 'read' || again.reads-- <= 0) return;
+    this.#met('refused reads');
+    throw errno(again.code, path);
   }
 
   /** Without its reserve a queue has nothing to fall back on. One that was never flushed may be empty after a power cut. */
@@ -190,6 +258,26 @@ export class Faults {
     const { disk } = this.machine;
     const reserve = `${path.slice(0, path.lastIndexOf('/'))}/reserve`;
     return disk.kind(reserve) === 'file' && disk.contents(reserve).length === RESERVE_BYTES;
+  }
+
+  /** An index, as it is read; the newest head, as what may be needed to make it again is deleted. */
+  #rotAtItsTime(operation: Operation, path: string): void {
+    const { disk } = this.machine;
+    if (operation === 'read' && path.endsWith('.index') && this.#has('index') && this.#faults.chance(0.3)) {
+      const { length } = disk.kind(path) === 'file' ? disk.contents(path) : '';
+      if (length === 0) return;
+      this.#met('rotten indexes');
+      this.machine.options.trace?.(`  a byte of ${path} rots`);
+      disk.corrupt(path, this.#faults.below(length), 1 + this.#faults.below(255));
+    }
+    if (operation !== 'remove' || !path.endsWith('.journal') || !this.#has('head')) return;
+    const folder = path.slice(0, path.lastIndexOf('/'));
+    const newest = disk
+      .list(folder)
+      .filter((name) => name.endsWith('.journal'))
+      .sort()
+      .at(-1)!;
+    if (this.#faults.chance(0.3)) this.#rotOfHead(`${folder}/${newest}`);
   }
 
   /** One byte of the newest head; once, for with two heads gone nothing is promised. */
@@ -227,6 +315,10 @@ export class Faults {
     this.machine.options.trace?.(`  byte ${at} of ${path} rots`);
     disk.corrupt(path, at, 1 + this.#faults.below(255));
   }
+}
+
+function isNote(path: string, write: WriteUnderWay | undefined): boolean {
+  return path.endsWith('.journal') && holds(write?.bytes, 'next');
 }
 
 /** Whether a record of that operation stands among the bytes. */

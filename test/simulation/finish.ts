@@ -2,8 +2,11 @@
 import type { Queue } from '../../src/backend.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Claim, Message } from '../../src/message.ts';
-import { all, numberOf, Q, ROOT, type Env } from './env.ts';
+import { all, fillsSegments, numberOf, Q, ROOT, type Env } from './env.ts';
 import { open, openQueue } from './opening.ts';
+
+/** More than any segment of a run, and four times any head. */
+const FILLING = 64 * 1024;
 
 /** When all is over: one process, and no faults. Everything that is in the queue is worked off, in order. */
 export async function finish(env: Env): Promise<void> {
@@ -26,7 +29,15 @@ export async function finish(env: Env): Promise<void> {
     if (disabled || dateTimeDeferredExecution) await queue.update(uuid, { disabled: false, due: null });
   }
   await drain(env, queue, found);
+  if (fillsSegments(env)) await fillSegment(queue);
   await backend.close();
+}
+
+/** A change to the next segment, with which the reserve is made again. */
+async function fillSegment(queue: Queue): Promise<void> {
+  const json = JSON.stringify('x'.repeat(FILLING));
+  await queue.add([{ json, alias: '', retries: 0, disabled: false, username: '' }]);
+  await queue.change({ type: 'purge' });
 }
 
 async function drain(env: Env, queue: Queue, found: readonly Message[]): Promise<void> {

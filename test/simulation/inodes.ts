@@ -1,11 +1,9 @@
 /** What the simulated disk is made of: files and folders, each as programs see it and as it is on the device. */
 
-/** Bytes [from, to) of a file that are not on the device. */
+/** A write: bytes [from, to) of a file that are not on the device. */
 export interface Extent {
   from: number;
   to: number;
-  /** A flush has seen it: what is written now is another. */
-  closed: boolean;
 }
 
 class Bytes {

@@ -3,11 +3,12 @@ import type { Stream } from './choices.ts';
 import { File, Folder } from './inodes.ts';
 
 /**
- * What a power cut takes of what was not flushed. `ordered`: names in the order of their changes, as the journals of ext4
+ * What a power cut takes of what was not flushed. `any`: any sectors. `writes`: each write is there or not, as it is where they are
+ * as large as sectors: small ones, which hang together, can be lost without each other. `ordered`: names in the order of their changes, as the journals of ext4
  * and XFS do it; else any of them.
  */
 export interface Loss {
-  sectors: 'all' | 'tail' | 'any';
+  sectors: 'all' | 'tail' | 'any' | 'writes';
   names: 'all' | 'ordered' | 'any';
 }
 
@@ -65,6 +66,10 @@ function survivor({ cache, device, dirty, mode, uid, gid }: File, loss: Loss, ch
       left -= length;
       if (length > 0) put(from, cache.get(from, from + length));
     }
+    return after;
+  }
+  if (loss.sectors === 'writes') {
+    for (const { from, to } of dirty) if (choices.chance(0.5)) put(from, cache.get(from, to));
     return after;
   }
   if (cache.size > after.cache.size) {

@@ -6,8 +6,10 @@ import { MUTANTS } from './mutants.ts';
 import { checkEdits } from './realm.ts';
 
 /** A mutant that is still alive after so many seeds has survived. */
-const SEEDS = 600;
+const SEEDS = 3000;
 const STRIDE = 20;
+/** Characters of what a mutant was caught at. */
+const SHOWN = 120;
 
 function say(text: string): void {
   process.stdout.write(`${escapeControls(text)}\n`);
@@ -38,7 +40,7 @@ export async function main(names: readonly string[]): Promise<number> {
       }
       caught++;
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const [what] = violation.text.split('\n');
+      const what = violation.text.split('\n')[0]!.slice(0, SHOWN);
       say(`caught    ${name}: by seed ${violation.seed}, after ${seconds} s: ${what}`);
       return;
     }

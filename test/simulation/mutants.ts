@@ -9,10 +9,13 @@ export interface Mutant {
   edits: readonly Edit[];
 }
 
+const BACKEND = 'src/cache/backend.ts';
 const JOURNAL = 'src/cache/journal.ts';
+const LOG = 'src/cache/log.ts';
 const MESSAGE = 'src/message.ts';
 const RECORD = 'src/cache/record.ts';
 const ROTATION = 'src/cache/rotation.ts';
+const SPACE = 'src/cache/space.ts';
 const STATE = 'src/cache/state.ts';
 const TABLE = 'src/cache/table.ts';
 const MESSAGES = 'src/cache/messages.ts';
@@ -67,8 +70,10 @@ export const MUTANTS: readonly Mutant[] = [
     "await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });",
     'log.state.successor = offset + checksum.length > 0 ? this.#noted.random : undefined;',
   ]),
+  // Either alone does no harm: no note outlives its seal when that is flushed first (`model/README.md`).
   mutant(
-    'a note that names another seal is honoured',
+    'a note that names another seal is honoured, and the log not flushed before it',
+    [ROTATION, 'await log.synced();\n    } catch', '} catch'],
     [
       STATE,
       "case 'next':\n      case 'unsound':\n        return NONE;",
@@ -85,6 +90,11 @@ export const MUTANTS: readonly Mutant[] = [
     'temporary.segment <= current)',
     'temporary.segment <= current + 1)',
   ]),
+  mutant('a superfluous head is removed before the log is flushed', [
+    ROTATION,
+    '// A head must never know more than the disk.\n',
+    'if (noted && !made) this.#discard(noted.path);\n',
+  ]),
   mutant('the maker removes a head that the log names', [
     ROTATION,
     'close(): void {\n    this.#abandonPrepared();',
@@ -95,11 +105,17 @@ export const MUTANTS: readonly Mutant[] = [
     [ROTATION, '// A head must never know more than the disk.\n    await log.synced();', ''],
     [ROTATION, 'await log.synced();\n    } catch', '} catch'],
   ),
+  // That the folder is not flushed before a deletion does no harm either: it is before each note.
   mutant(
-    'a successor is used before it is flushed',
+    'a successor is used, and deletions rest on it, before it is flushed',
     [ROTATION, 'await fs.sync(temporary.fd);', ''],
     [ROTATION, 'await fs.sync(fd);', ''],
   ),
+  mutant('the folder is not flushed before a note names a file in it', [
+    ROTATION,
+    'await fs.sync(temporary.fd);\n      await fs.syncFolder(folder);',
+    'await fs.sync(temporary.fd);',
+  ]),
   mutant('deletion rests on one head', [ROTATION, '#named([current, current - 1])', '#named([current])']),
   mutant('deletion by the position of a message instead of its place', [
     'src/cache/head.ts',
@@ -130,8 +146,14 @@ export const MUTANTS: readonly Mutant[] = [
       '',
     ],
   ),
+  mutant("the queue's own name is never flushed", [LOG, '#named = false;', '#named = true;']),
+  mutant('a queue is there before its creation is flushed', [
+    BACKEND,
+    '        // Whoever has created it anew may not have come to flushing that.\n        await journal.flush();\n',
+    '',
+  ]),
   mutant('numbers restart after a destruction', [
-    'src/cache/backend.ts',
+    BACKEND,
     'if (destroyed) await this.#withJournal(name, (journal) => journal.tidy());',
     'const { fs } = this.#ports;\n      if (destroyed) for (const file of fs.list(this.#folder(name))) fs.remove(`${this.#folder(name)}/${file}`);\n      if (destroyed) fs.removeFolder(this.#folder(name));',
   ]),
@@ -146,14 +168,14 @@ export const MUTANTS: readonly Mutant[] = [
     "const kind = damageKind(buffer, start, end) === 'rot' ? ('torn' as const) : 'torn';",
   ]),
   mutant('a claim is answered without reading back', [
-    'src/cache/log.ts',
+    LOG,
     'if (links === 0 || size !== this.applied + this.#batch.length) return false;',
     'if (links === 0) return false;',
   ]),
   mutant(
     'leases run on the wall clock',
     ['src/cache/queue.ts', "op: 'claim', k, m: clock.monotonic()", "op: 'claim', k, m: clock.now()"],
-    ['src/cache/settles.ts', 'm: this.#clock.monotonic()', 'm: this.#clock.now()'],
+    ['src/cache/settles.ts', 'm: this.#surroundings.clock.monotonic()', 'm: this.#surroundings.clock.now()'],
     [
       'src/cache/liveness.ts',
       'const now = this.#ports.clock.monotonic();\n    const watched',
@@ -176,8 +198,15 @@ export const MUTANTS: readonly Mutant[] = [
     'if (touched) Object.assign(touched, { length, headerLength });\n    if (place < 0) return;',
   ]),
   mutant('no reserve on a full disk', [
-    'src/cache/space.ts',
+    SPACE,
     'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;',
     'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;\n    if (this.#sinceLook >= 0) return false;',
+  ]),
+  mutant('the reserve is not flushed', [SPACE, '      await fs.sync(fd);\n', '']),
+  mutant('the reserve is not made anew', [ROTATION, 'await this.#space.restoreReserve();', '']),
+  mutant('a message that could not be read stays claimed', [
+    'src/cache/hand-over.ts',
+    'await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));',
+    'await Promise.all([...refused].map(([at, error]) => this.#holds(claim, at) && error));\n    void this.#giveBack;',
   ]),
 ];

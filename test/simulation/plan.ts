@@ -61,10 +61,13 @@ const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['full', 2, 0.15],
   ['clock', 2, 0.25],
   ['rot', 2, 0.08],
-  ['head', 3, 0.1],
+  ['head', 3, 0.15],
   ['seal', 1, 0.15],
-  ['note', 1, 0.15],
-  ['birth', 1, 0.15],
+  ['note', 1, 0.25],
+  ['birth', 1, 0.2],
+  ['dusk', 1, 0.2],
+  ['index', 1, 0.15],
+  ['unread', 1, 0.1],
 ];
 
 /** A run has only some of what is possible: what always happens hides what seldom does. */
@@ -86,7 +89,7 @@ export function planned(choices: Stream): Plan {
     ([kind, weight]) => [kind, weight] as const,
   );
   const loss: Loss = {
-    sectors: choices.pick(['all', 'tail', 'any']),
+    sectors: choices.pick(['all', 'tail', 'any', 'writes', 'writes']),
     names: choices.pick(['all', 'ordered', 'any']),
   };
   return {

@@ -8,7 +8,7 @@ import { Claims } from './claims.ts';
 import type * as clientModule from './client.ts';
 import { toldBy } from './coverage.ts';
 import { Disk } from './disk.ts';
-import { Q, ROOT, type Env } from './env.ts';
+import { fillsSegments, Q, ROOT, type Env } from './env.ts';
 import { isExcused } from './excuses.ts';
 import { Faults } from './faults.ts';
 import { Machine, type Operation } from './machine.ts';
@@ -123,6 +123,7 @@ class Run {
     this.#trace?.('all is over');
     this.#client('last', 'finish');
     this.#untilOver();
+    this.#checkReserveIsBack();
   }
 
   #boot(disk: Disk, epoch: number): void {
@@ -156,7 +157,9 @@ class Run {
     this.#operations += this.#machine.operations;
     const disk = this.#machine.disk.powerCut(loss, this.#choices.stream('loss'));
     // What a failed flush has dropped is missing in the middle, too.
-    this.#witness.powerCut(loss.sectors === 'any' || this.#met.has('failed flushes'));
+    this.#witness.powerCut(
+      loss.sectors === 'any' || loss.sectors === 'writes' || this.#met.has('failed flushes'),
+    );
     this.#checkReserve(disk);
     this.#boot(disk, epoch);
   }
@@ -165,9 +168,15 @@ class Run {
   #checkReserve(disk: Disk): void {
     const excuses = ['reserve freed', 'full disks', 'refused operations', 'failed flushes'];
     if (disk.kind(`${ROOT}/${Q}`) === undefined || excuses.some((what) => this.#met.has(what))) return;
-    const path = `${ROOT}/${Q}/reserve`;
-    const size = disk.kind(path) === 'file' ? disk.contents(path).length : 0;
+    const size = reserveBytes(disk);
     if (size !== RESERVE_BYTES) throw new Violation(`a power cut has left ${size} bytes of the reserve`);
+  }
+
+  /** Whoever needed it: when there is room, it is made again with the next segment. */
+  #checkReserveIsBack(): void {
+    if (this.#violation !== undefined || this.#witness.rotten || !fillsSegments(this.#plan)) return;
+    const size = reserveBytes(this.#machine.disk);
+    if (size !== RESERVE_BYTES) throw new Violation(`at the end ${size} bytes of the reserve are there`);
   }
 
   /** Until every process has ended. */
@@ -211,6 +220,8 @@ class Run {
       leave: () => this.#leave(process),
       say: (text) => this.#say(`${name}: ${text}`),
       time: () => machine.now,
+      readsRefused: () => this.#met.get('refused reads') ?? 0,
+      changesRefused: () => this.#met.has('refused changes') || this.#met.has('full disks'),
       met: (what) => this.#meet(what),
     };
     process.onDeath = () => {
@@ -283,6 +294,11 @@ class Run {
   #say(text: string): void {
     this.#trace?.(text);
   }
+}
+
+function reserveBytes(disk: Disk): number {
+  const path = `${ROOT}/${Q}/reserve`;
+  return disk.kind(path) === 'file' ? disk.contents(path).length : 0;
 }
 
 /** Processes whose programs have come to their end. */

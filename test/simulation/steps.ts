@@ -128,10 +128,15 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
 
   async attribute({ witness, process }, { queue }) {
     const key = process.name;
+    const setting = witness.attributes.setting(key);
+    if (!setting) return;
     witness.tick();
-    const value = witness.attributes.setting(key);
-    await queue.change({ type: 'attributes', patch: { [key]: value } });
-    witness.attributes.set(key, value);
+    try {
+      await queue.change({ type: 'attributes', patch: { [key]: setting.value } });
+      setting.answered();
+    } finally {
+      setting.over();
+    }
   },
 
   async reopen(env, hands) {

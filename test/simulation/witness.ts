@@ -112,7 +112,9 @@ export class Witness {
       entry.refused = true;
       if (!this.options.uniqueAlias) throw new Violation(`add of ${entry.id} was answered with a duplicate`);
       const there = this.known(answer);
-      if (there === entry) throw new Violation(`message ${entry.id} is said to be its own duplicate`);
+      // What rot took was the other one; the head that was made without it knows this one.
+      if (there === entry && !this.rotten)
+        throw new Violation(`message ${entry.id} is said to be its own duplicate`);
       this.#seen(there);
       there.ackedAt = Math.min(there.ackedAt, this.tick());
       return;
@@ -141,6 +143,8 @@ export class Witness {
 
   refusedAsFull(entry: Entry): void {
     this.refusedAdd(entry);
+    // What had been refused counts, too, then.
+    if (this.rotten || this.holed) return;
     const { limit } = this.options;
     let possible = 0;
     for (const other of this.entries.values())
@@ -174,7 +178,8 @@ export class Witness {
       throw new Violation(`data that nobody has written: ${shown}`);
     if (version > entry.asked)
       throw new Violation(`message ${id} has version ${version}, asked for by nobody`);
-    if (entry.uuid !== undefined && entry.uuid !== message.uuid)
+    // An add during whose write the damage is met may be there twice.
+    if (entry.uuid !== undefined && entry.uuid !== message.uuid && !this.rotten && !this.holed)
       throw new Violation(`message ${id} has another uuid than its add was told`);
     entry.uuid ??= message.uuid;
     return entry;
@@ -202,7 +207,8 @@ export class Witness {
     let before: Entry | undefined;
     for (const message of messages) {
       const entry = this.met(message, since);
-      if (present.has(entry)) throw new Violation(`message ${entry.id} was found twice`);
+      if (present.has(entry) && !this.rotten && !this.holed)
+        throw new Violation(`message ${entry.id} was found twice`);
       present.add(entry);
       if (before) this.inOrder(before, entry, 'was found');
       before = entry;
@@ -358,6 +364,8 @@ export class Witness {
       entry.claims = [];
       // Behind a hole, what was refused may count after all.
       if (holes) entry.refused = false;
+      // Nor is the record of a lapse flushed: without it the settle that it made too late counts.
+      if (holes) entry.dooms += entry.tooLate;
       if (!this.options.durable) forgetUnripe(entry);
       else {
         entry.seenAt = entry.ackedAt;

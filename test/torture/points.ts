@@ -23,7 +23,7 @@ interface Place {
   often?: number;
 }
 
-export const POINTS = {
+const POINTS = {
   'before a write': { when: 'before', operation: 'append', file: 'segment', often: 30 },
   'half of a write': { when: 'half', operation: 'append', file: 'segment', often: 20 },
   'half of a write of several records': {
