@@ -236,7 +236,8 @@ export class Disk {
   powerCut(loss: Loss, choices: Stream): Disk {
     const { root, used } = survivors(this.#root, loss, choices);
     const after = new Disk(root);
-    after.capacity = this.capacity;
+    // Names that had been removed may be back, and with them what they take.
+    after.capacity = Math.max(this.capacity, used);
     after.used = used;
     return after;
   }

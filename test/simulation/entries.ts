@@ -108,5 +108,8 @@ export function forgetUnripe(entry: Entry): void {
 /** Whether `first` stands before `second` in line, for all who know no more than clients do. */
 export function isBefore(first: Entry, second: Entry): boolean {
   if (first.ackedAt < second.calledAt) return true;
-  return first.handle === second.handle && first.id < second.id && first.ackedAt !== NEVER;
+  // One whose alias was another's for a moment longer is written again, behind what was added with it.
+  return (
+    first.alias === '' && first.handle === second.handle && first.id < second.id && first.ackedAt !== NEVER
+  );
 }

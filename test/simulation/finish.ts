@@ -1,5 +1,5 @@
 /** What the last client does. */
-import type { Queue } from '../../src/backend.ts';
+import type { Backend, Queue } from '../../src/backend.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Claim, Message } from '../../src/message.ts';
 import { all, fillsSegments, numberOf, Q, ROOT, type Env } from './env.ts';
@@ -12,9 +12,7 @@ const FILLING = 64 * 1024;
 export async function finish(env: Env): Promise<void> {
   const { witness, claims, audit } = env;
   const backend = await open(env);
-  const queue = await openQueue(env, backend);
-  // Also, a record that lacks nothing but its newline counts from now on.
-  await queue.change({ type: 'attributes', patch: {} });
+  const queue = await openWhole(env, backend);
   const since = witness.tick();
   const found = await all(queue.find({}));
   env.say(`found ${found.map(numberOf).join(' ')}`);
@@ -31,6 +29,20 @@ export async function finish(env: Env): Promise<void> {
   await drain(env, queue, found);
   if (fillsSegments(env)) await fillSegment(queue);
   await backend.close();
+}
+
+/** A record that lacks nothing but its newline counts from the next write on; it may be the end of the queue. */
+async function openWhole(env: Env, backend: Backend): Promise<Queue> {
+  const queue = await openQueue(env, backend);
+  try {
+    await queue.change({ type: 'attributes', patch: {} });
+    return queue;
+  } catch (error) {
+    const isDestroyed = (error as { code?: string }).code === 'QUEUE_DESTROYED';
+    if (!isDestroyed || !env.weights.some(([step]) => step === 'destroy')) throw error;
+    await queue.close();
+    return openQueue(env, backend);
+  }
 }
 
 /** A change to the next segment, with which the reserve is made again. */
