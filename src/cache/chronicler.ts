@@ -8,7 +8,7 @@ import { Chronicle, type Standing, type Telling, type Tidings } from './chronicl
 import { FileScanner, isGone, listSegments, segmentName, type FileVisitor } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { decode, isOwn } from './header.ts';
-import type { Content, HeadRecord, Place } from './operations.ts';
+import type { Content, HeadRecord, Place, Where } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { asciiJson, headerText } from './record.ts';
@@ -230,22 +230,38 @@ export class Chronicler implements FileVisitor {
       if (hasError) error ??= payload();
       chronicle.meet({ header, position: at, pid, index, due, error, damaged } satisfies Tidings);
     };
-    if (header.op === 'purge' || (header.op === 'retry' && !header.c)) {
+    const tellAll = (): void => {
       for (const chronicle of this.chronicles.values()) tell(chronicle, 0);
-    } else if ('p' in header) {
-      const named = position(...header.p);
-      const content = header.op === 'set' ? undefined : header;
+    };
+    const tellOne = ([segment, offset]: Place, content?: Content): void => {
+      const named = position(segment, offset);
       const chronicle = this.chronicles.get(named) ?? (content && this.#discover(named, content));
       if (chronicle) tell(chronicle, 0);
-    } else {
+    };
+    const tellEach = (where: Where[], contentOf?: (index: number) => Content): void => {
       let index = 0;
-      eachMessage(header.c ?? [], (named, due) => {
+      eachMessage(where, (named, due) => {
         const i = index++;
-        let chronicle = this.chronicles.get(named);
-        if (!chronicle && header.op === 'done')
-          chronicle = this.#discover(named, { u: header.u[i] ?? '', a: header.a[i] });
+        const chronicle = this.chronicles.get(named) ?? (contentOf && this.#discover(named, contentOf(i)));
         if (chronicle) tell(chronicle, i, due);
       });
+    };
+    // By the operation: what else a foreign writer's record may hold means nothing.
+    switch (header.op) {
+      case 'purge':
+        return tellAll();
+      case 'set':
+        return tellOne(header.p);
+      case 'update':
+      case 'remove':
+      case 'cancel':
+        return tellOne(header.p, header);
+      case 'retry':
+        return header.c ? tellEach(header.c) : tellAll();
+      case 'done':
+        return tellEach(header.c, (i) => ({ u: header.u[i] ?? '', a: header.a[i] }));
+      default:
+        return tellEach(header.c);
     }
   }
 

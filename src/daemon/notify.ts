@@ -171,7 +171,8 @@ class Telling {
     if (what !== 'STATUS') this.#waiting.set(what, '1');
     this.#waiting.delete('STATUS');
     this.#waiting.set('STATUS', oneLine(status));
-    if (!this.#isTelling) this.#next();
+    // The process may have ended before whatever is being told has been.
+    if (!this.#isTelling || what === 'STOPPING') this.#next();
   }
 
   #next(): void {

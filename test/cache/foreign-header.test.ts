@@ -23,6 +23,7 @@ import {
   Specimen,
 } from '../support/specimen.ts';
 
+const NOBODY = '01a00000-0000-7000-8000-00000000dead';
 const NEVER: unknown = undefined;
 /** In place of what should be there. */
 const WRONG = [
@@ -227,6 +228,22 @@ test('they are listed by verify, and ended by repair', () =>
     });
     const manager = await openManager(copy.root);
     expect(new Map((await all(manager)).map((message) => [message.uuid, message]))).toEqual(truth.messages);
+    await manager.close();
+  }));
+
+test('what a sound record of another hand holds beyond its operation means nothing', () =>
+  damaged(sound, async (copy) => {
+    const keys = new Set([...samples.values()].flatMap(({ header }) => Object.keys(header)));
+    const named = 'update set claim renew done fail release lapse cancel remove retry'.split(' ');
+    const extended = named.map((op) => {
+      const { header, payload } = samples.get(op)!;
+      const foreign = Object.fromEntries([...keys].map((key) => [key, 0]));
+      return lineOf(JSON.stringify({ ...foreign, ...header, w: 'ffffffffffffffff' }), payload);
+    });
+    appendFileSync(copy.path(copy.segments().at(-1)!), Buffer.concat(extended));
+    const manager = await openManager(copy.root);
+    for (const uuid of truth.messages.keys()) await manager.inspectMessage(Q, { uuid });
+    await expect(manager.inspectMessage(Q, { uuid: NOBODY })).resolves.toBeUndefined();
     await manager.close();
   }));
 
