@@ -8,7 +8,7 @@ import { micros } from './timing.ts';
 const CHILD = fileURLToPath(new URL('child.js', import.meta.url));
 const ENQUEUE_ONE = fileURLToPath(new URL('enqueue-one.js', import.meta.url));
 
-/** A child that takes longer hangs: nothing here takes a tenth of it. */
+/** A child that takes longer hangs: nothing but what is told beforehand takes a tenth of it. */
 const LONGEST_MS = 120_000;
 
 export interface Child<T> {
@@ -21,9 +21,14 @@ export interface Child<T> {
 export class Children {
   readonly #running = new Set<ChildProcess>();
   readonly #nodeOptions: string[];
+  readonly #longest: number;
 
-  /** @param profiles folder for a CPU profile of each child. */
-  constructor(profiles: string | undefined) {
+  /**
+   * @param profiles folder for a CPU profile of each child.
+   * @param expected milliseconds that a child may take beyond what is usual.
+   */
+  constructor(profiles: string | undefined, expected = 0) {
+    this.#longest = LONGEST_MS + expected;
     this.#nodeOptions = profiles === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profiles];
   }
 
@@ -52,7 +57,7 @@ export class Children {
     let answer: FromChild | undefined;
     let isReady = (): void => undefined;
     const ready = new Promise<void>((resolve) => (isReady = resolve));
-    const tooLong = setTimeout(() => child.kill('SIGKILL'), LONGEST_MS);
+    const tooLong = setTimeout(() => child.kill('SIGKILL'), this.#longest);
     child.on('message', (message) => {
       const said = message as FromChild;
       if (said.type === 'ready') isReady();
@@ -61,7 +66,8 @@ export class Children {
     });
     const result = new Promise<Result<M, R>>((resolve, reject) => {
       child.once('error', reject);
-      child.once('exit', (code, signal) => {
+      // Not at its exit: what it sent last may still be on the way.
+      child.once('close', (code, signal) => {
         clearTimeout(tooLong);
         this.#running.delete(child);
         if (answer?.type === 'result') resolve(answer.result as Result<M, R>);

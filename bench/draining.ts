@@ -9,7 +9,7 @@ import { Worker } from '../src/worker/worker.ts';
 import { opened, QUEUE } from './adding.ts';
 import type { Parent } from './parent.ts';
 import type { Payload } from './payload.ts';
-import { Meter, micros } from './timing.ts';
+import { Meter, micros, spentSince } from './timing.ts';
 
 interface Drain {
   /** The cacheRoot; its queue holds messages number 0, 1, 2, … */
@@ -75,6 +75,8 @@ export interface Consumed {
   twice: number;
   /** When the last one was completed; monotonic microseconds. */
   last: number;
+  /** Microseconds of processor time since the word to go. */
+  cpu: number;
 }
 
 /** Works until told to stop. Tells its parent how many messages it has completed so far. */
@@ -92,6 +94,7 @@ export async function consume(
     if (completed !== told) parent.tell((told = completed));
   }, 10);
   await parent.ready();
+  const before = process.cpuUsage();
   void parent.stopped.then(() => stop.abort());
   await work(manager, concurrency, stop, {
     handle: (message) => deliveries.anyhow(message),
@@ -101,7 +104,7 @@ export async function consume(
     },
   });
   clearInterval(tell);
-  return { seen: deliveries.bits, twice: deliveries.twice, last };
+  return { seen: deliveries.bits, twice: deliveries.twice, last, cpu: spentSince(before) };
 }
 
 /** Milliseconds from the call of `addMessage` in another process to the handler here, for `count` messages. */
@@ -148,7 +151,7 @@ interface Handling {
 /** What was claimed and not begun when the loop was told to stop is released. */
 const EXPECTED: ReadonlySet<WorkerEvent['type']> = new Set(['started', 'ended', 'released']);
 
-async function work(
+export async function work(
   manager: QueueManager,
   concurrency: number,
   stop: AbortController,

@@ -23,7 +23,6 @@ export interface Compared extends Measured, Spread {
 }
 
 export interface Report {
-  at: string;
   machine: Machine;
   seconds: number;
   rounds: number;
@@ -54,12 +53,11 @@ function spread(values: readonly number[]): Spread {
 export function inWords({ machine, seconds, rounds, backlog, figures }: Report): string {
   const limits = figures.filter(({ limit }) => limit === undefined);
   const jobs = figures.filter(({ limit }) => limit !== undefined);
-  const { node, system, cpu, cpus, fileSystem, load } = machine;
   const parts = [
-    `Node ${node}, ${system}, ${cpus} × ${cpu}, files on ${fileSystem}, load ${load.toFixed(1)} at the start`,
+    machineInWords(machine),
     `median (least–most) of ${rounds} rounds; a timed run takes ${seconds} s; backlog ${backlog} messages`,
   ];
-  if (fileSystem === 'tmpfs')
+  if (machine.fileSystem === 'tmpfs')
     parts.push('These files are in memory: a sync does nothing, and "always" promises nothing. Use --dir.');
   if (jobs.length > 0) {
     const head = [
@@ -73,11 +71,15 @@ export function inWords({ machine, seconds, rounds, backlog, figures }: Report):
       '(least–most)',
       'limit',
     ];
-    parts.push(table([head, ...jobs.map((job) => [...columns(job), ...shareColumns(job)])]));
+    parts.push(table([head, ...jobs.map((job) => [...columns(job), ...shareColumns(job)])], RIGHT));
   }
   const head = ['Limit of this machine', '', 'durability', 'median', '(least–most)', ''];
-  parts.push(table([head, ...limits.map(columns)]));
+  parts.push(table([head, ...limits.map(columns)], RIGHT));
   return parts.join('\n\n');
+}
+
+export function machineInWords({ node, system, cpu, cpus, fileSystem, load }: Machine): string {
+  return `Node ${node}, ${system}, ${cpus} × ${cpu}, files on ${fileSystem}, load ${load.toFixed(1)} at the start`;
 }
 
 function columns({ name, what, promised, median, min, max, unit }: Compared): string[] {
@@ -89,7 +91,8 @@ function shareColumns({ share, limit = '' }: Compared): string[] {
   return [percent(share.median), `(${percent(share.min)}–${percent(share.max)})`, limit];
 }
 
-function amount(value: number): string {
+/** With as many digits as mean something. */
+export function amount(value: number): string {
   if (value >= 1_000_000) return `${(value / 1_000_000).toFixed(2)}M`;
   if (value >= 10_000) return `${(value / 1000).toFixed(value >= 100_000 ? 0 : 1)}k`;
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
@@ -99,15 +102,16 @@ function percent(share: number): string {
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
 
-const RIGHT = new Set([3, 4, 6, 7]);
+const RIGHT: ReadonlySet<number> = new Set([3, 4, 6, 7]);
 
-function table(rows: string[][]): string {
+/** @param right the columns that are set to the right; all when absent. */
+export function table(rows: string[][], right?: ReadonlySet<number>): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows
     .map((row) =>
       row
         .map((cell, column) =>
-          RIGHT.has(column) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+          (right?.has(column) ?? true) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
         )
         .join('  ')
         .trimEnd(),

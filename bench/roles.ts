@@ -1,12 +1,16 @@
 /** What child processes do: the exported functions of these modules. Each is imported only by a child that needs it. */
 import type * as adding from './adding.ts';
 import type * as draining from './draining.ts';
+import type * as growing from './growing.ts';
+import type * as lasting from './lasting.ts';
 import type * as limits from './limits.ts';
 import type { Parent } from './parent.ts';
 
 interface Modules {
   adding: typeof adding;
   draining: typeof draining;
+  growing: typeof growing;
+  lasting: typeof lasting;
   limits: typeof limits;
 }
 
@@ -38,5 +42,7 @@ export interface Job {
 export const MODULES: { [M in ModuleName]: () => Promise<Modules[M]> } = {
   adding: () => import('./adding.ts'),
   draining: () => import('./draining.ts'),
+  growing: () => import('./growing.ts'),
+  lasting: () => import('./lasting.ts'),
   limits: () => import('./limits.ts'),
 };

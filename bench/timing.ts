@@ -11,6 +11,12 @@ export function micros(): number {
   return Number(process.hrtime.bigint() / 1000n);
 }
 
+/** Microseconds of processor time, of the system's too, that this process has used since `before`. */
+export function spentSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
+}
+
 /** Calls of `operation` a second. */
 export function rateOf(seconds: number, operation: (index: number) => void): number {
   let index = 0;

@@ -5,6 +5,7 @@
 import { cpSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Child, Children } from './children.ts';
+import { flow } from './flow.ts';
 import { median, quantile } from './timing.ts';
 
 /** What an answer outlives: `always` a power cut, `os` the death of any process; `-` where nothing is promised. */
@@ -41,10 +42,8 @@ export interface Stage {
 
 /** With as many claimed at a time more gains nothing (measured: 64 to 512 are alike). */
 const BEST = 128;
-/** Unanswered adds of each of two producers; together as many as in the limit they are compared with. */
-const FLOW_IN_FLIGHT = 32;
-/** Far longer than any pause of a worker that is alive. */
-const STALLED_MS = 10_000;
+/** Unanswered adds of all producers together, as in the limit they are compared with. */
+const GROUP = 64;
 /** Latency: so many messages at this distance, and how many before them are not counted. */
 const PINGS = 100;
 const FIRST_PINGS = 20;
@@ -192,7 +191,16 @@ export const WORKLOADS: readonly Workload[] = [
   {
     name: 'flow',
     figures: [rate('flow', '2 producers and 2 workers at once', 'always', 'group-64')],
-    run: flow,
+    async run({ children, folder, seconds }) {
+      const { rate } = await flow(children, {
+        folder: folder(),
+        durability: 'always',
+        seconds: seconds * 2,
+        pairs: 2,
+        inFlight: GROUP,
+      });
+      return [rate];
+    },
   },
   {
     name: 'latency',
@@ -286,71 +294,6 @@ function draining(role: 'drain' | 'drainByWorker', concurrency: number): Workloa
     const params = { folder: copyOfBacklog(stage), seconds, count: backlog, concurrency };
     return [await children.run('draining', role, params)];
   };
-}
-
-/** Messages a second from the first add to the last completion, each handled exactly once. */
-async function flow({ children, folder, seconds }: Stage): Promise<number[]> {
-  const common = { folder: folder(), durability: 'always' as const };
-  const done = [0, 0];
-  let look = (): void => undefined;
-  const workers = done.map((_, i) =>
-    children.start('draining', 'consume', { ...common, concurrency: BEST }, (completed) => {
-      done[i] = completed;
-      look();
-    }),
-  );
-  const producers = [0, 1].map((first) =>
-    children.start('adding', 'produce', {
-      ...common,
-      seconds: seconds * 2,
-      inFlight: FLOW_IN_FLIGHT,
-      first,
-      step: 2,
-    }),
-  );
-  const all: Child<unknown>[] = [...workers, ...producers];
-  await Promise.all(all.map(({ ready }) => ready));
-  for (const child of all) child.tell('go');
-  const produced = await Promise.all(producers.map(({ result }) => result));
-  const added = produced.reduce((sum, { count }) => sum + count, 0);
-  const drained = new Promise<void>((resolve, reject) => {
-    let stalled: NodeJS.Timeout | undefined;
-    look = () => {
-      clearTimeout(stalled);
-      const completed = done.reduce((sum, count) => sum + count);
-      const why = `${completed} of ${added} messages were completed, then none for ${STALLED_MS} ms`;
-      if (completed >= added) resolve();
-      else stalled = setTimeout(() => reject(new Error(why)), STALLED_MS).unref();
-    };
-    look();
-  });
-  // A worker that ends before it is told to has failed.
-  await Promise.race([drained, ...workers.map(({ result }) => result)]);
-  for (const worker of workers) worker.tell('stop');
-  const consumed = await Promise.all(workers.map(({ result }) => result));
-  const began = Math.min(...produced.map((one) => one.began));
-  const ended = Math.max(...consumed.map((one) => one.last));
-  checkOnce(
-    produced.map(({ count }) => count),
-    consumed,
-  );
-  return [added / ((ended - began) / 1e6)];
-}
-
-/** Producer p of n has sent the numbers p, p + n, p + 2n, … */
-function checkOnce(counts: number[], consumed: { seen: Uint8Array; twice: number }[]): void {
-  let twice = consumed.reduce((sum, one) => sum + one.twice, 0);
-  let lost = 0;
-  for (const [first, count] of counts.entries()) {
-    for (let k = 0; k < count; k++) {
-      const i = first + k * counts.length;
-      const times = consumed.filter(({ seen }) => ((seen[i >> 3] ?? 0) >> (i & 7)) & 1).length;
-      if (times === 0) lost++;
-      twice += Math.max(0, times - 1);
-    }
-  }
-  if (lost + twice > 0)
-    throw new Error(`expected each message to be handled once; ${lost} were not, ${twice} again`);
 }
 
 async function latency(listening: Child<number[]>, telling: Child<void>): Promise<number[]> {

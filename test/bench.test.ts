@@ -66,6 +66,49 @@ describe('npm run bench', () => {
     }
   });
 
+  it('tells how costs grow, a row for each size', async () => {
+    const json = join(folder, 'results.json');
+    const short = ['--largest', '10000', '--seconds', '0.05', '--dir', folder, '--json', json];
+    const { code, stdout, stderr } = await bench('growth', '--only', 'backlog', '--only', 'sizes', ...short);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(readdirSync(folder)).toEqual(['results.json']);
+    const { tables } = JSON.parse(readFileSync(json, 'utf8')) as {
+      tables: { name: string; columns: string[]; rows: { size: number; values: number[] }[] }[];
+    };
+    expect(tables.map(({ name }) => name)).toEqual(['backlog', 'sizes']);
+    expect(tables[0]?.rows.map(({ size }) => size)).toEqual([1000, 10_000]);
+    for (const { columns, rows } of tables) {
+      for (const column of columns) expect(stdout).toContain(column);
+      for (const { values } of rows) {
+        expect(values).toHaveLength(columns.length);
+        for (const value of values) expect(value).toBeGreaterThan(0);
+      }
+    }
+  });
+
+  it('shows over time what one producer and one worker do to the machine', async () => {
+    const json = join(folder, 'results.json');
+    const short = ['--minutes', '0.05', '--seconds', '0.05', '--dir', folder, '--json', json];
+    const { code, stdout, stderr } = await bench('steady', ...short);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(readdirSync(folder)).toEqual(['results.json']);
+    const results = JSON.parse(readFileSync(json, 'utf8')) as {
+      rate: number;
+      period: number;
+      producer: { count: number; rss: number }[];
+      worker: { count: number; rss: number }[];
+    };
+    const sum = (samples: { count: number }[]): number => samples.reduce((all, { count }) => all + count, 0);
+    expect(results.producer).toHaveLength(results.worker.length);
+    expect(sum(results.producer)).toBeGreaterThan(0);
+    expect(sum(results.worker)).toBeGreaterThan(0);
+    expect(sum(results.worker)).toBeLessThanOrEqual(Math.ceil(results.rate * 3) + results.rate);
+    for (const { rss } of [...results.producer, ...results.worker]) expect(rss).toBeGreaterThan(0);
+    expect(stdout).toContain('p99.9 ms');
+  });
+
   it.each([
     [['--seconds', '0'], '--seconds: expected a number from 0.05 to 60, received "0"'],
     [['--rounds', '1.5'], '--rounds: expected a whole number, received "1.5"'],
@@ -73,7 +116,11 @@ describe('npm run bench', () => {
     [['--only', 'ad', '--only', 'nothing'], '--only: nothing begins with "nothing"'],
     [['--json', ''], '--json: expected a path'],
     [['--fast'], "Unknown option '--fast'"],
-    [['add-os'], 'add-os'],
+    [['add-os'], 'expected growth, steady or nothing, received "add-os"'],
+    [['growth', 'steady'], 'received "growth steady"'],
+    [['growth', '--only', 'add-os'], '--only: nothing begins with "add-os"'],
+    [['--largest', '5'], '--largest: expected a number from 1000'],
+    [['steady', '--minutes', '0'], '--minutes: expected a number'],
   ])('refuses %j as a wrong command line, and says why', async (args, why) => {
     const { code, stdout, stderr } = await bench(...args, '--dir', folder);
     expect(code).toBe(64);
