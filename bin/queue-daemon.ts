@@ -13,6 +13,7 @@ import { runCommand } from './queue-daemon/run.ts';
 import { condrestartCommand, restartCommand, startCommand } from './queue-daemon/start.ts';
 import { statusCommand } from './queue-daemon/status.ts';
 import { stopCommand } from './queue-daemon/stop.ts';
+import { superviseCommand } from './queue-daemon/supervise.ts';
 import { verifyCommand } from './queue-daemon/verify.ts';
 
 const program = commonOptions(new Command('queue-daemon'))
@@ -21,7 +22,15 @@ const program = commonOptions(new Command('queue-daemon'))
   .addHelpText('after', EXIT_HELP);
 /** In the order of help. */
 const VERBS = {
-  'Running:': [runCommand, startCommand, stopCommand, restartCommand, condrestartCommand, reloadCommand],
+  'Running:': [
+    runCommand,
+    superviseCommand,
+    startCommand,
+    stopCommand,
+    restartCommand,
+    condrestartCommand,
+    reloadCommand,
+  ],
   'Looking:': [statusCommand, listCommand, logsCommand, verifyCommand],
   'Services:': [installCommand, uninstallCommand],
 };

@@ -5,6 +5,7 @@
  */
 import { Command, Option } from 'commander';
 import { loadConfig, type Config } from '../src/config.ts';
+import { environmentOf } from '../src/config-environment.ts';
 import { LEVELS } from '../src/config-keys.ts';
 import * as library from '../src/index.ts';
 import { crewLog, memberLog, stderrRelay } from '../src/log/crew-events.ts';
@@ -49,6 +50,9 @@ Examples:
 
 // Before anything else can see the environment.
 const assignment = takeAssignment(process.env);
+/** Of the programs that --exec starts: a member's settings are for itself. */
+const env = { ...process.env };
+Object.assign(process.env, assignment?.settings);
 
 const program = commonOptions(new Command('queue-worker'))
   .description('Process the messages of one type.')
@@ -75,12 +79,15 @@ await flush();
 // A handler that ignored its signal may still be running, and what a worker left open would keep the process alive.
 process.exit();
 
-async function work(type: string, options: Options): Promise<void> {
-  const { config: file, cacheRoot, durability, workers: workersDir, concurrency, lease, logLevel } = options;
+async function work(type: string, given: Options): Promise<void> {
+  const { config: _, ...rest } = given;
+  // A member's settings are all of the configuration, whatever the file says by now.
+  const options: Options = assignment ? rest : given;
+  const { cacheRoot, durability, workers: workersDir, concurrency, lease, logLevel } = options;
   const flags = { cacheRoot, durability, workersDir, concurrency, lease, level: logLevel };
   // Before anything is said of working on it; of a type that is none, the loader has more to say.
   if (options.queue !== undefined || options.exec !== undefined) checkQueueName(options.queue ?? type);
-  const config = await loadConfig({ config: file, flags });
+  const config = await loadConfig({ config: options.config, flags });
   // Not before: completion and help need none.
   const { openLog } = await import('../src/log/open.ts');
   // stdout is for the report.
@@ -147,6 +154,7 @@ async function asParent({ type, queue, options, config, log }: Job): Promise<voi
         args: [...process.execArgv, ...process.argv.slice(1)],
         env: process.env,
       },
+      settings: environmentOf(config),
       ...signals,
       queues: manager,
       queue,
@@ -203,5 +211,5 @@ async function workerOf(
   if (exec === undefined) return loadWorker(type, { workersDir: config.worker.workersDir, library });
   // What it starts must be gone, and told of, before this process is killed.
   const grace = timeout === undefined ? {} : { grace: Math.min(3000, graceOf(timeout) / 2) };
-  return { worker: execWorker(exec, grace) };
+  return { worker: execWorker(exec, { ...grace, env }) };
 }

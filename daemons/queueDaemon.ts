@@ -2,7 +2,6 @@
 import { fileURLToPath } from 'node:url';
 import { Daemon, QueueError, QueueManager, type DaemonStop } from 'coda-queue';
 import type { Config } from '../src/config.ts';
-import { environmentOf } from '../src/config-environment.ts';
 import { Crews } from '../src/daemon/crews.ts';
 import type { DrainedQueue } from '../src/queue-list.ts';
 import type { Command } from '../src/worker/crew/child.ts';
@@ -24,7 +23,7 @@ export default class QueueDaemon extends Daemon {
     this.#crews = new Crews({
       config,
       queues: this.#manager,
-      command: (queue, stopDeadline) => commandOf(queue, stopDeadline, config),
+      command: (queue) => commandOf(queue, config),
       sink: (level, text, fields) => this.log[LOWER[level]](text, fields),
     });
     this.#crews.start();
@@ -74,11 +73,8 @@ async function check({ daemon, worker, file }: Config): Promise<void> {
   }
 }
 
-/**
- * A process of queue-worker: its parent is the daemon, as it would be `queue-worker --processes`. It goes by the configuration
- * in force, whenever it is started: the file may be wrong by then, or not be meant yet.
- */
-function commandOf(queue: DrainedQueue, stopDeadline: number, config: Config): Command {
+/** A process of queue-worker: its parent is the daemon, as it would be `queue-worker --processes`. */
+function commandOf(queue: DrainedQueue, config: Config): Command {
   const args = [
     ...process.execArgv,
     QUEUE_WORKER,
@@ -86,6 +82,5 @@ function commandOf(queue: DrainedQueue, stopDeadline: number, config: Config): C
     `--queue=${queue.queue}`,
     `--concurrency=${queue.concurrency ?? config.worker.concurrency}`,
   ];
-  const env = { ...process.env, ...environmentOf(config), CODA_STOP_DEADLINE: `${stopDeadline}ms` };
-  return { file: process.execPath, args, env };
+  return { file: process.execPath, args, env: process.env };
 }

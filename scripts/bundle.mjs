@@ -65,8 +65,18 @@ function entries() {
           .map((name) => `${folder}/${name.slice(0, -'.ts'.length)}`)
       : [],
   );
+  // What a supervisor starts beside the commands.
+  const started = ['bin/queue-daemon/host', 'bin/queue-daemon/lifeline'];
   // The engine by itself is for the tests that run processes of their own.
-  return [...named, ...loaded, 'bench/run', 'bench/child', 'bench/enqueue-one', 'src/cache/backend'];
+  return [
+    ...named,
+    ...loaded,
+    ...started,
+    'bench/run',
+    'bench/child',
+    'bench/enqueue-one',
+    'src/cache/backend',
+  ];
 }
 
 /** The topmost folder that modules come from: those above import from those below, never the other way. */

@@ -24,9 +24,9 @@ export interface Key<Value> {
   parse(given: string | number, folder: string): Value | undefined;
 }
 
-const DAY = 86_400_000;
+export const DAY = 86_400_000;
 /** Node's timers overflow beyond 2^31 - 1 ms. */
-const LONGEST_TIMER = 24 * DAY;
+export const LONGEST_TIMER = 24 * DAY;
 
 const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
 /** From what is told least often on. */
@@ -34,6 +34,10 @@ export const LEVELS: readonly LogThreshold[] = ['TRACE', 'DEBUG', 'INFO', 'WARN'
 /** Whether an end that nobody asked for counts as a failure. */
 const EXIT_MODES: readonly ('failure' | 'success')[] = ['failure', 'success'];
 const NO_PATHS: readonly string[] = Object.freeze([]);
+const NO_NAMES: readonly string[] = Object.freeze([]);
+/** Without a port. */
+const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+const CALL_SCHEMES: readonly ('tcp' | 'udp')[] = ['tcp', 'udp'];
 const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json', 'syslog'];
 
 export const QUEUE_KEYS = {
@@ -85,12 +89,46 @@ export const LOG_KEYS = {
   redact: fieldPaths(),
 };
 
+/** What holds for children of the supervisor that do not say otherwise. */
+export const SUPERVISOR_KEYS = {
+  restartDelay: duration('1s', 0, DAY, '0 to 1d'),
+  restartDelayMax: duration('1m', 0, DAY, '0 to 1d'),
+  restartReset: duration('10m', 1000, 365 * DAY, '1s to 365d'),
+  restartLimit: count('10', 0, 1000),
+};
+
+/** What the control API of the supervisor acts on. */
+export const API_KEYS = {
+  apiSocket: optionalPath(),
+  apiPort: count('0', 0, 65_535),
+  apiHost: text(
+    '127.0.0.1',
+    'an address of this machine alone: 127.0.0.1, another that begins with 127, or ::1',
+    /^(127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}|::1)$/,
+  ),
+  apiNames: hostNames(),
+  controllersDir: path('./controllers'),
+};
+
+/** What the call server, a daemon that ships, acts on. */
+export const CALL_KEYS = {
+  callScheme: oneOf('tcp', CALL_SCHEMES),
+  callHost: text('127.0.0.1', 'the name or an address of a host', /^[A-Za-z0-9._:%-]{1,255}$/),
+  callPort: count('4401', 0, 65_535),
+  callToken: callToken(),
+  callConnections: count('1000', 1, 100_000),
+  methodsDir: path('./methods'),
+};
+
 export const SECTIONS: Readonly<Record<string, Readonly<Record<string, Key<unknown>>>>> = {
   queue: QUEUE_KEYS,
   worker: WORKER_KEYS,
   http: HTTP_KEYS,
   daemon: DAEMON_KEYS,
   log: LOG_KEYS,
+  supervisor: SUPERVISOR_KEYS,
+  api: API_KEYS,
+  call: CALL_KEYS,
 };
 
 export type ConfigKey =
@@ -98,7 +136,10 @@ export type ConfigKey =
   | keyof typeof WORKER_KEYS
   | keyof typeof HTTP_KEYS
   | keyof typeof DAEMON_KEYS
-  | keyof typeof LOG_KEYS;
+  | keyof typeof LOG_KEYS
+  | keyof typeof SUPERVISOR_KEYS
+  | keyof typeof API_KEYS
+  | keyof typeof CALL_KEYS;
 
 export const ALL_KEYS: readonly string[] = Object.values(SECTIONS).flatMap((keys) => Object.keys(keys));
 
@@ -122,7 +163,7 @@ function oneOf<Word extends string>(fallback: Word, words: readonly Word[]): Key
   };
 }
 
-function path(fallback: string): Key<string> {
+export function path(fallback: string): Key<string> {
   return {
     fallback,
     expected: 'a path',
@@ -130,6 +171,16 @@ function path(fallback: string): Key<string> {
       const usable = typeof given === 'string' && given !== '' && !given.includes('\0');
       return usable ? resolve(folder, given) : undefined;
     },
+  };
+}
+
+/** A path, or nothing. */
+function optionalPath(): Key<string> {
+  const some = path('');
+  return {
+    fallback: '',
+    expected: 'a path, or nothing',
+    parse: (given, folder) => (given === '' ? '' : some.parse(given, folder)),
   };
 }
 
@@ -143,7 +194,13 @@ function destination(fallback: string): Key<string> {
 }
 
 /** @param zero what 0 means, where it means something of its own. */
-function duration(fallback: string, least: number, most: number, range: string, zero?: string): Key<number> {
+export function duration(
+  fallback: string,
+  least: number,
+  most: number,
+  range: string,
+  zero?: string,
+): Key<number> {
   return {
     fallback,
     expected: `${zeroIn(zero)}a duration of ${range}, with its unit (ms, s, m, h, d)`,
@@ -187,16 +244,31 @@ function secret(): Key<string> {
   };
 }
 
+function callToken(): Key<string> {
+  return {
+    fallback: '',
+    expected: 'a text of up to 1024 characters, or nothing',
+    hidden: true,
+    parse: (given) => (String(given).length <= 1024 ? String(given) : undefined),
+  };
+}
+
 function queueList(): Key<readonly DrainedQueue[]> {
   return { fallback: '', expected: LIST_OF_QUEUES, parse: (given) => parseQueueList(String(given)) };
 }
 
-function failureActions(fallback: string): Key<FailureActions> {
+export function failureActions(fallback: string): Key<FailureActions> {
   return { fallback, expected: LIST_OF_ACTIONS, parse: (given) => parseFailureActions(String(given)) };
 }
 
 /** @param zero as of `duration`. */
-function size(fallback: string, least: number, most: number, range: string, zero?: string): Key<number> {
+export function size(
+  fallback: string,
+  least: number,
+  most: number,
+  range: string,
+  zero?: string,
+): Key<number> {
   return {
     fallback,
     expected: `${zeroIn(zero)}a size of ${range}`,
@@ -217,6 +289,20 @@ function orZero(
   return value === 0 && zero !== undefined ? 0 : within(value, least, most);
 }
 
+function hostNames(): Key<readonly string[]> {
+  return {
+    fallback: '',
+    expected: 'names of hosts such as coda.example.org, with commas between',
+    parse: (given) => {
+      const names = String(given)
+        .split(',')
+        .map((name) => name.trim().toLowerCase());
+      if (names.length === 1 && names[0] === '') return NO_NAMES;
+      return names.every((name) => HOST_NAME.test(name)) ? Object.freeze(names) : undefined;
+    },
+  };
+}
+
 function fieldPaths(): Key<readonly string[]> {
   return {
     fallback: '',
@@ -232,7 +318,7 @@ function fieldPaths(): Key<readonly string[]> {
   };
 }
 
-function count(fallback: string, least: number, most: number): Key<number> {
+export function count(fallback: string, least: number, most: number): Key<number> {
   return {
     fallback,
     expected: `a whole number from ${least} to ${most}`,

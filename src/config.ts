@@ -9,11 +9,14 @@ import { dirname, resolve } from 'node:path';
 import type { Durability } from './backend.ts';
 import {
   ALL_KEYS,
+  API_KEYS,
+  CALL_KEYS,
   DAEMON_KEYS,
   HTTP_KEYS,
   LOG_KEYS,
   QUEUE_KEYS,
   SECTIONS,
+  SUPERVISOR_KEYS,
   WORKER_KEYS,
   variableOf,
   type ConfigKey,
@@ -21,6 +24,7 @@ import {
   type LogFormat,
   type LogThreshold,
 } from './config-keys.ts';
+import { takeProcesses, type ProcessSection } from './config-processes.ts';
 import { QueueError, quote } from './errors.ts';
 import type { FailureActions } from './failure-actions.ts';
 import type { DrainedQueue } from './queue-list.ts';
@@ -95,6 +99,42 @@ export interface Config {
     /** Fields whose values are not logged: names, or paths with dots between. */
     readonly redact: readonly string[];
   };
+  /** What holds for children that do not say otherwise; see `supervisor/policy.ts`. */
+  readonly supervisor: {
+    /** Milliseconds, as are the next two. */
+    readonly restartDelay: number;
+    readonly restartDelayMax: number;
+    readonly restartReset: number;
+    /** Failures within `restartReset` after which a child stays down; 0: never. */
+    readonly restartLimit: number;
+  };
+  /** The control API of the supervisor. */
+  readonly api: {
+    /** Absolute; '' when not said: see `api/address.ts`. */
+    readonly apiSocket: string;
+    /** 0: no TCP. */
+    readonly apiPort: number;
+    /** A loopback address. */
+    readonly apiHost: string;
+    /** What a request may call this host besides the names of loopback; in lower case. */
+    readonly apiNames: readonly string[];
+    /** Absolute. */
+    readonly controllersDir: string;
+  };
+  /** The call server. */
+  readonly call: {
+    readonly callScheme: 'tcp' | 'udp';
+    readonly callHost: string;
+    /** 0: any that is free. */
+    readonly callPort: number;
+    /** What clients have to know; '': nothing. */
+    readonly callToken: string;
+    readonly callConnections: number;
+    /** Where methods of the user's are. Absolute. */
+    readonly methodsDir: string;
+  };
+  /** The sections [process:NAME] as they stand in the file, not checked yet. */
+  readonly processes: readonly ProcessSection[];
 }
 
 /** Text as in the file, or a number of milliseconds, bytes, or mode bits. Undefined counts as not given. */
@@ -126,7 +166,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
   const env = input.env ?? process.env;
   const wrong = input.onWrong ?? raise;
   const file = await readConfigFile(input.config ?? nonEmpty(env['CODA_CONFIG']), cwd);
-  const fromFile = file ? await parseFile(file.path, file.text, wrong) : new Map<string, string>();
+  const { values: fromFile, processes } = file ? await parseFile(file.path, file.text, wrong) : NOTHING;
   refuseNearMisses(env, wrong);
   refuseUnknownFlags(input.flags ?? {});
 
@@ -138,6 +178,10 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
     http: readSection('http', HTTP_KEYS, source),
     daemon: readSection('daemon', DAEMON_KEYS, source),
     log: readSection('log', LOG_KEYS, source),
+    supervisor: readSection('supervisor', SUPERVISOR_KEYS, source),
+    api: readSection('api', API_KEYS, source),
+    call: readSection('call', CALL_KEYS, source),
+    processes,
   };
   if (config.worker.backoffMax < config.worker.backoff) {
     wrong(
@@ -254,8 +298,15 @@ async function readConfigFile(
   }
 }
 
-/** The values of the file by key, as text; every section and key known, none given twice. */
-async function parseFile(file: string, text: string, wrong: Wrong): Promise<Map<string, string>> {
+interface Parsed {
+  /** By key, as text; every section and key known, none given twice. */
+  readonly values: ReadonlyMap<string, string>;
+  readonly processes: readonly ProcessSection[];
+}
+
+const NOTHING: Parsed = { values: new Map(), processes: Object.freeze([]) };
+
+async function parseFile(file: string, text: string, wrong: Wrong): Promise<Parsed> {
   const lines = text.split(/\r\n|\r|\n/).filter((line, index) => {
     // The parser drops these silently; a value that does nothing would be a trap.
     // Without a = the parser takes the key to be true.
@@ -270,13 +321,16 @@ async function parseFile(file: string, text: string, wrong: Wrong): Promise<Map<
   });
   const { default: ini } = await import('ini');
   // Without bracketed arrays a key given twice becomes an array, and so can be told.
-  const parsed: Record<string, unknown> = ini.parse(lines.join('\n'), { bracketedArray: false });
+  const parse = (text: string): Record<string, unknown> => ini.parse(text, { bracketedArray: false });
+  const { processes, rest } = takeProcesses(lines, file, parse, wrong);
+  const parsed = parse(rest.join('\n'));
   const values = new Map<string, string>();
   for (const [section, content] of Object.entries(parsed)) {
     const keys = Object.hasOwn(SECTIONS, section) ? SECTIONS[section] : undefined;
     if (content === null || typeof content !== 'object' || Array.isArray(content)) {
       wrong(invalid(file, `expected every key below a [section], received ${quote(section)} outside any`));
-    } else if (!keys) wrong(invalid(file, unknown('section', section, Object.keys(SECTIONS))));
+    } else if (!keys)
+      wrong(invalid(file, unknown('section', section, [...Object.keys(SECTIONS), 'process:NAME'])));
     else {
       for (const [name, value] of Object.entries(content)) {
         const why = whyNot(section, keys, name, value);
@@ -285,7 +339,7 @@ async function parseFile(file: string, text: string, wrong: Wrong): Promise<Map<
       }
     }
   }
-  return values;
+  return { values, processes };
 }
 
 /** What is wrong with a line, apart from what its value says; undefined: nothing. */

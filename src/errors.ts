@@ -19,8 +19,34 @@ export type QueueErrorCode =
   | 'DAEMON_FAILED'
   /** Another process has the place of the daemon. */
   | 'DAEMON_RUNNING'
+  /** The supervisor looks after no process of that name. */
+  | 'UNKNOWN_PROCESS'
+  /** It looks after one already. */
+  | 'PROCESS_EXISTS'
+  /** A child cannot begin: its class cannot be loaded, or its program cannot be started. */
+  | 'PROCESS_FAILED'
+  /** A child does not know that command. */
+  | 'UNKNOWN_COMMAND'
+  /** What a child did for a command threw; see the message. */
+  | 'COMMAND_FAILED'
+  /** A child has not answered in time. It may still do what it was told. */
+  | 'COMMAND_TIMEOUT'
+  /** A child has more to read than it gets read. */
+  | 'CHILD_BUSY'
+  /** A child does not run, or has ended before it answered. */
+  | 'CHILD_GONE'
   /** A service of the operating system cannot be installed or removed. */
   | 'SERVICE_FAILED'
+  /** The control API cannot listen where it is to. */
+  | 'API_FAILED'
+  /** No supervisor answers. */
+  | 'API_UNREACHABLE'
+  /** The supervisor did not do what it was asked for, and has said why. */
+  | 'API_REFUSED'
+  /** The call server cannot listen where it is to. */
+  | 'CALL_FAILED'
+  /** The class of a method that can be called is none, or cannot be loaded. */
+  | 'METHOD_FAILED'
   | 'CONFIG_INVALID'
   /** Too little space on the device; what was already there can still be worked off. */
   | 'STORAGE_FULL'

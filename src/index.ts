@@ -35,3 +35,26 @@ export { Daemon } from './daemon/daemon.ts';
 export type { DaemonContext, DaemonStop } from './daemon/daemon.ts';
 export { QueueProcessor } from './daemon/queue-processor.ts';
 export { addDaemon } from './daemon/registry.ts';
+
+export { ManagedProcess } from './supervisor/managed-process.ts';
+export { Supervisor } from './supervisor/supervisor.ts';
+export type { SupervisorOptions } from './supervisor/supervisor.ts';
+export type { ProcessInput } from './supervisor/spec.ts';
+export type {
+  Answer,
+  ChangeOptions,
+  ChildState,
+  ChildStatus,
+  ProcessSpec,
+  ProcessStatus,
+  SendOptions,
+  SupervisorControl,
+  SupervisorEvent,
+  SupervisorStatus,
+} from './supervisor/shape.ts';
+
+export { CallServer } from './call/server.ts';
+export type { CallServerOptions } from './call/server.ts';
+export { CallMethod } from './call/method.ts';
+export type { CallAddress, CallMethodClass } from './call/method.ts';
+export type { CallLimits } from './call/listener.ts';

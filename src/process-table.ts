@@ -48,8 +48,12 @@ export function isEnded({ state }: ProcessFacts): boolean {
   return state === 'Z' || state === 'X';
 }
 
+const LARGEST_PID = 2 ** 31 - 1;
+
 /** Whether there is no process of that number in this one's namespace. */
 export function isNobody(pid: number): boolean {
+  // Read from a file, perhaps: no system has such numbers, and none can be asked for one.
+  if (pid > LARGEST_PID) return true;
   try {
     process.kill(pid, 0);
     return false;

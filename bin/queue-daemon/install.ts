@@ -75,12 +75,14 @@ async function installIt(name: string, options: InstallOptions): Promise<void> {
   const { plan, root, warnings } = it;
   for (const warning of [...warnings, ...plan.unable]) warn(warning);
   const steps = stepsOf(plan, enable, { root });
-  if (options.dryRun) return tell(steps, options);
+  const tellSteps = (done: boolean): Promise<void> =>
+    options.json ? print(safeJson(filesOf(steps))) : tell(steps, done);
+  if (options.dryRun) return tellSteps(false);
   refuseElsewhere(it);
   const { account } = it.service;
   if (root === undefined && account !== undefined && it.init !== 'windows') checkAccount(account);
   await install(plan, enable, { root });
-  await tell(steps, options, true);
+  await tellSteps(true);
   if (!enable || plan.enabled.length === 0)
     for (const line of plan.next) note(`next: ${escapeControls(line)}`);
 }
@@ -99,7 +101,7 @@ async function uninstallIt(name: string, options: ServiceOptions): Promise<void>
     if (steps.length > 0) refuseElsewhere(it);
     await uninstall(plan, { root });
   }
-  await tell(steps, options, !options.dryRun);
+  await (options.json ? print(safeJson(steps)) : tell(steps, !options.dryRun));
 }
 
 const RUNS: Readonly<Record<Init, () => boolean>> = {
@@ -119,9 +121,29 @@ function refuseElsewhere({ init, root }: Asked): void {
   );
 }
 
+/** A file as `install --json` prints it. */
+interface InstalledFile {
+  path: string;
+  /** Null: what a former installation has left there is removed. */
+  mode: string | null;
+  content: string | null;
+  /** What is run once the file is there, word by word; of the last one only, when all are. */
+  commands: string[][];
+}
+
+/** So that whoever wants the files finds nothing else in the list. */
+function filesOf(steps: readonly Step[]): InstalledFile[] {
+  const files = steps.flatMap((step): InstalledFile[] => {
+    if ('command' in step) return [];
+    if ('remove' in step) return [{ path: step.remove, mode: null, content: null, commands: [] }];
+    return [{ ...step, commands: [] }];
+  });
+  files.at(-1)?.commands.push(...steps.flatMap((step) => ('command' in step ? [step.command] : [])));
+  return files;
+}
+
 /** @param done whether it has been done, and need not be shown in full. */
-async function tell(steps: readonly Step[], { json }: ServiceOptions, done = false): Promise<void> {
-  if (json) return print(safeJson(steps));
+async function tell(steps: readonly Step[], done: boolean): Promise<void> {
   for (const step of steps) {
     if ('command' in step)
       await print(`${done ? 'ran     ' : '$'} ${safe(step.command.map(shown).join(' '))}`);

@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathsOf } from '../../src/daemon/place.ts';
 import { escapeControls, quote } from '../../src/errors.ts';
+import { parseLine, pretty, type Line } from '../../src/log/formats.ts';
 import { whole } from '../cli.ts';
-import { isRead, note, print } from '../output.ts';
+import { isRead, note, print, styled } from '../output.ts';
 import { namedAnyhow, type Named, type Options as Common } from './daemons.ts';
 import { Tail } from './tail.ts';
 
@@ -25,8 +26,8 @@ export function logsCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-First what its process has printed beside its log, such as its last words, if there is anything. Lines are printed as they
-were logged; [log] says how they look.
+First what its process has printed beside its log, such as its last words, if there is anything. On a terminal lines of
+JSON are laid out for people; elsewhere all are printed as they were logged.
 
 Examples:
   queue-daemon logs queue -n 100
@@ -44,15 +45,16 @@ async function show({ name, config, stateDir }: Named, { follow, lines }: Option
   const isStream = destination === 'stdout' || destination === 'stderr';
   const tails = [new Tail(output), new Tail(isStream ? log : destination)];
   try {
+    const look = lookOf();
     const ends = tails.map((tail) => tail.last(lines));
-    for (const end of ends) await printAll(end);
+    for (const end of ends) await printAll(end, look);
     if (!follow) {
       if (ends.every((end) => end.length === 0) && lines > 0)
         note(`nothing was logged yet to ${quote(isStream ? log : destination, 300)}`);
       return;
     }
     while (isRead()) {
-      for (const tail of tails) await printAll(tail.next());
+      for (const tail of tails) await printAll(tail.next(), look);
       await sleep(EVERY);
     }
   } finally {
@@ -60,6 +62,31 @@ async function show({ name, config, stateDir }: Named, { follow, lines }: Option
   }
 }
 
-async function printAll(lines: readonly string[]): Promise<void> {
-  for (const line of lines) if (isRead()) await print(escapeControls(line));
+type Look = (line: string) => string;
+
+async function printAll(lines: readonly string[], look: Look): Promise<void> {
+  for (const line of lines) if (isRead()) await print(look(line));
+}
+
+/** How lines are shown: on a terminal as a log looks there, with the day above those of another day than the one before. */
+function lookOf(): Look {
+  if (!process.stdout.isTTY) return escapeControls;
+  let day = new Date().toDateString();
+  return (written) => {
+    const line = parseLine(written);
+    if (!line) return escapeControls(written);
+    const shown = laidOut(line) ?? escapeControls(written);
+    const before = day;
+    day = new Date(line.time).toDateString();
+    return day === before ? shown : `${styled('dim', day)}\n${shown}`;
+  };
+}
+
+/** Undefined for one that is nested deeper than any of ours. */
+function laidOut(line: Line): string | undefined {
+  try {
+    return pretty(line, styled);
+  } catch {
+    return undefined;
+  }
 }

@@ -23,14 +23,14 @@ import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { counted } from '../output.ts';
 import { heedSignals, type Heeded } from './signals.ts';
 
-type Options = CommonOptions & { daemons?: string; background?: true; service?: string };
+export type RunOptions = CommonOptions & { daemons?: string; background?: true; service?: string };
 
 /** How often the daemon looks whether its place is still its own, in ms. */
 const GUARD_EVERY = 5000;
 
 const HELP = `
 A daemon is a file <name>Daemon.ts, .js or .mjs in the folder of daemons; it default-exports a class that extends Daemon.
-"queue", which ships, drains the queues that [daemon] queues names.
+"queue", which ships, drains the queues that [daemon] queues names; "supervisor" runs what the sections [process:NAME] name.
 
 SIGTERM and SIGINT stop it: its iteration may end up to [worker] stopDeadline, then it is told to give up; exit code 0. A
 second one does that at once and exits 1; a third one exits 1 without waiting for anything. SIGHUP has it stop, read
@@ -49,11 +49,12 @@ export function runCommand(program: Command): void {
     .addOption(new Option('--service <name>', 'this service of the system runs it').hideHelp())
     .addHelpText('after', HELP)
     .action(async (name: string, _: unknown, command: Command) => {
-      await run(name, command.optsWithGlobals<Options>());
+      await runDaemonHere(name, command.optsWithGlobals<RunOptions>());
     });
 }
 
-async function run(name: string, options: Options): Promise<void> {
+/** Resolves when the daemon has ended, and has left its place. Errors: those of finding, loading and running it. */
+export async function runDaemonHere(name: string, options: RunOptions): Promise<void> {
   const target = takeNotifyTarget(process.env);
   const orders = new Orders();
   let sink: LogSink = () => undefined;
@@ -86,7 +87,7 @@ async function run(name: string, options: Options): Promise<void> {
     sink('FATAL', why, fields);
     tellEventLog(name, why);
   });
-  const guard = guardPlace(place, options.background === true, (error) => {
+  const guard = guardPlace(place, (error) => {
     if (error.code !== 'DAEMON_RUNNING') return sink('WARN', error.message, {});
     state.disown();
     sink('FATAL', `has lost its place, for its files were removed: ${error.message}`, {});
@@ -142,7 +143,7 @@ async function run(name: string, options: Options): Promise<void> {
 /** Reads the configuration, each time from the same file and under the same options. */
 function configReader(
   name: string,
-  { config: file, cacheRoot, durability, daemons: daemonsDir, background }: Options,
+  { config: file, cacheRoot, durability, daemons: daemonsDir, background }: RunOptions,
 ): () => Promise<Config> {
   // The daemon may go elsewhere.
   const cwd = process.cwd();
@@ -179,15 +180,12 @@ function refuseMove(before: Config, { daemon: { stateDir }, file }: Config): voi
 }
 
 /** Looks after the place, and what is printed there, now and then; no more once the timer is cleared. `tell` must not throw. */
-function guardPlace(
-  place: Place,
-  background: boolean,
-  tell: (error: NodeJS.ErrnoException) => void,
-): NodeJS.Timeout {
+function guardPlace(place: Place, tell: (error: NodeJS.ErrnoException) => void): NodeJS.Timeout {
   let said = '';
   const keep = async (): Promise<void> => {
     await place.keep();
-    if (background) trimOutput(place.paths.output);
+    // In the foreground too: launchd has it print there.
+    trimOutput(place.paths.output);
   };
   return setInterval(() => {
     keep().then(

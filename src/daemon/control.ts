@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueError } from '../errors.ts';
 import { factsOf, isEnded, isNobody, nodeProcesses } from '../process-table.ts';
+import { countCrash } from './keeper.ts';
 import { tellOrder, type Order } from './life-sign.ts';
 import { HOLDER, holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
 import { makeSmall } from './small-file.ts';
@@ -51,7 +52,7 @@ export async function stopDaemon(
   const { holder } = before;
   if (!holder || !isUp(before)) {
     const orphans = holder ? await endLeftBehind(holder) : 0;
-    if (holder) await clear(stateDir, name);
+    if (holder) await clear(stateDir, name, false);
     if (lasting) markStopped(stateDir, name);
     return { before, forced: false, orphans };
   }
@@ -67,7 +68,7 @@ export async function stopDaemon(
     if (!(await isGone(target, BURIAL))) throw failed(target, 'does not end, although it was killed');
   }
   const orphans = group === undefined ? 0 : await endOrphans(group);
-  await clear(stateDir, name);
+  await clear(stateDir, name, forced);
   if (lasting) markStopped(stateDir, name);
   return { before, forced, orphans };
 }
@@ -278,11 +279,12 @@ function orphansOf(group: number): number[] {
     });
 }
 
-/** Takes the dead out of a place. */
-async function clear(stateDir: string, name: string): Promise<void> {
+/** Takes the dead out of a place. @param killed whether that was meant: else it has crashed. */
+async function clear(stateDir: string, name: string, killed: boolean): Promise<void> {
   if (holderOf(stateDir, name) === undefined) return;
   try {
     const place = await takePlace(stateDir, name);
+    if (!killed) countCrash(place);
     await place.release();
   } catch (error) {
     // Somebody has started it meanwhile, and has cleared it up.

@@ -4,6 +4,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Config } from '../config.ts';
+import { environmentOf } from '../config-environment.ts';
 import { QueueError, escapeControls } from '../errors.ts';
 import { crewLog, stderrRelay } from '../log/crew-events.ts';
 import type { DrainedQueue } from '../queue-list.ts';
@@ -17,8 +18,8 @@ import { messageOf } from './outcome.ts';
 export interface CrewsOptions {
   config: Config;
   queues: CrewQueues & { createQueue(queue: string): Promise<boolean> };
-  /** Makes a member of the crew of this queue, whose handlers have so many ms when they are to stop. */
-  command: (queue: DrainedQueue, stopDeadline: number) => Command;
+  /** Makes a member of the crew of this queue. */
+  command: (queue: DrainedQueue) => Command;
   sink: LogSink;
 }
 
@@ -107,7 +108,8 @@ export class Crews {
     const stopDeadline = handlersDeadline(config.worker.stopDeadline);
     const log = crewLog(sink, queue, { processes, concurrency });
     return runCrew({
-      command: command(crew.drained, stopDeadline),
+      command: command(crew.drained),
+      settings: environmentOf({ ...config, worker: { ...config.worker, stopDeadline } }),
       queues,
       queue,
       processes,
@@ -139,6 +141,6 @@ interface Crew {
 }
 
 /** Of a daemon's deadline, what its handlers have: enough is left to give back what they hold, three quarters at least are theirs. */
-function handlersDeadline(stopDeadline: number): number {
+export function handlersDeadline(stopDeadline: number): number {
   return Math.round(stopDeadline - Math.min(AFTER_DEADLINE, stopDeadline / 4));
 }

@@ -85,9 +85,10 @@ export abstract class Daemon {
 
   /**
    * Called in a reload with the configuration that was read, before anything is stopped, also while an iteration runs.
-   * When it throws, that configuration is refused, and the daemon goes on as it was.
+   * When it throws, that configuration is refused, and the daemon goes on as it was. With true it says that it goes by that
+   * configuration now: nothing is stopped, and `config` is that one.
    */
-  onReload?(next: Config): Promise<void> | void;
+  onReload?(next: Config): Promise<boolean | void> | boolean | void;
 
   /**
    * Called with SIGUSR1, SIGUSR2 and the `signals` that are declared, at once, also while an iteration runs; not twice

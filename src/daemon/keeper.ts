@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
 import { toTryError } from '../try-error.ts';
-import type { Place } from './place.ts';
+import type { Holder, Place } from './place.ts';
 import {
   monotonic,
   readState,
@@ -40,6 +40,28 @@ export function keepState(place: Place, options: KeeperOptions): StateKeeper {
   return new FileKeeper(place, options);
 }
 
+/**
+ * Counts the crash of who died in this place, if it was one, where the place is only cleared up: who begins to keep the state counts
+ * it himself. A count that cannot be written is no reason to leave the dead where they are.
+ */
+export function countCrash({ name, paths, predecessor }: Place): void {
+  try {
+    const before = readState(paths.state);
+    if (!before || !hasCrashed(predecessor, before)) return;
+    const counted = { ...before, crashes: before.crashes + 1, lastCrashAt: iso() };
+    replace(draftOf(paths.state, name), paths.state, counted);
+  } catch {
+    // See above.
+  }
+}
+
+/** Who was killed between its last word and leaving its place has not crashed. */
+function hasCrashed(predecessor: Holder | undefined, before: DaemonState | undefined): boolean {
+  if (!predecessor) return false;
+  const end = before?.token === predecessor.token ? before.end : undefined;
+  return !end || end.why === 'crash';
+}
+
 /** The file is not replaced more often than this for what is no news; ms. */
 const PAUSE = 100;
 /** Likewise for the start of an iteration, which may be the last that is heard of it. */
@@ -69,7 +91,7 @@ class FileKeeper implements StateKeeper {
 
   constructor(place: Place, { limit, background, service, clean, onTrouble }: KeeperOptions) {
     this.#path = place.paths.state;
-    this.#draft = join(dirname(this.#path), `.${place.name}.state`);
+    this.#draft = draftOf(this.#path, place.name);
     this.#clean = clean;
     this.#onTrouble = onTrouble;
     this.#limit = limit;
@@ -217,9 +239,7 @@ class FileKeeper implements StateKeeper {
     { background, service }: Pick<KeeperOptions, 'background' | 'service'>,
     before: DaemonState | undefined,
   ): DaemonState {
-    // Who was killed between its last word and leaving its place has not crashed.
-    const end = before?.token === predecessor?.token ? before?.end : undefined;
-    const crashed = predecessor !== undefined && (!end || end.why === 'crash');
+    const crashed = hasCrashed(predecessor, before);
     const { pid, ...process } = holder.who;
     return {
       version: VERSION,
@@ -276,8 +296,7 @@ class FileKeeper implements StateKeeper {
     this.#state.updatedAt = iso();
     this.#state.memory = process.memoryUsage.rss();
     try {
-      fill(this.#draft, `${JSON.stringify(this.#state)}\n`);
-      fs.renameSync(this.#draft, this.#path);
+      replace(this.#draft, this.#path, this.#state);
       this.#inTrouble = false;
     } catch (cause) {
       if (!this.#inTrouble) this.#onTrouble(unwritable(this.#path, cause));
@@ -290,6 +309,16 @@ class FileKeeper implements StateKeeper {
       // Without the room in advance the next state may still find some.
     }
   }
+}
+
+function draftOf(path: string, name: string): string {
+  return join(dirname(path), `.${name}.state`);
+}
+
+/** In one step: no reader finds half of it. */
+function replace(draft: string, path: string, state: DaemonState): void {
+  fill(draft, `${JSON.stringify(state)}\n`);
+  fs.renameSync(draft, path);
 }
 
 /** Gives a file these contents, in the room that it has already. */

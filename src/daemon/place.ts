@@ -16,48 +16,25 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
-import { factsOf, isEnded, isNobody, nodeProcesses, type Identity } from '../process-table.ts';
-import { LifeSign, knock, removeSignOf, type Order } from './life-sign.ts';
-import { checkDaemonName } from './name.ts';
-import { makeSmall, readSmall, removeSmall } from './small-file.ts';
-import { readState } from './state.ts';
+import { nodeProcesses } from '../process-table.ts';
+import {
+  HIDDEN,
+  hidden,
+  holderOf,
+  lastHeirOf,
+  pathsOf,
+  readHolder,
+  textOf,
+  tryHolder,
+  type Holder,
+  type Paths,
+} from './holder.ts';
+import { LifeSign, removeSignOf, type Order } from './life-sign.ts';
+import { lifeOf, survivorOf, type Life } from './life.ts';
+import { makeSmall, removeSmall } from './small-file.ts';
 
-/** The files of one daemon. */
-export interface Paths {
-  /** The pid in its first line, what tells it from others in the second. There while a process has the place, or when it died there. */
-  pid: string;
-  /** See `state.ts`. */
-  state: string;
-  /** The log of a daemon that was started in the background, unless the configuration names another file. */
-  log: string;
-  /** What its process prints beside its log, its last words among it. */
-  output: string;
-  /** There while the daemon is stopped because somebody wanted it: nobody is to revive it. */
-  stopped: string;
-}
-
-/** Errors: INVALID_ARGUMENT: no daemon can have that name. */
-export function pathsOf(stateDir: string, name: string): Paths {
-  checkDaemonName(name);
-  const path = (suffix: string): string => join(stateDir, name + suffix);
-  return {
-    pid: path('.pid'),
-    state: path('.state.json'),
-    log: path('.log'),
-    output: path('.out'),
-    stopped: path('.stopped'),
-  };
-}
-
-/** Who has a place, as the pid file says. */
-export interface Holder {
-  who: Identity;
-  /** No two holders ever have the same. */
-  token: string;
-}
-
-/** `unknown`: it may live in another container, which left no sign of life; or this system tells too little. */
-export type Life = 'alive' | 'dead' | 'unknown';
+export { holderOf, pathsOf, readHolder, type Holder, type Paths } from './holder.ts';
+export { isHere, lifeOf, survivorOf, type Life } from './life.ts';
 
 /**
  * The variable that tells the processes which a daemon has started: it holds the token of the holder. What they start in their
@@ -69,71 +46,6 @@ export const HOLDER = 'CODA_HOLDER';
 const DRAFTING = 60_000;
 /** Tries against others who take and leave the same place meanwhile. */
 const MOST_TRIES = 1000;
-
-/**
- * The holder that the pid file names, alive or not; undefined when nobody has the place.
- * Errors: STORAGE_FAILED when what stands there is no pid file of ours.
- */
-export function readHolder(path: string): Holder | undefined {
-  const text = readSmall(path);
-  if (text === undefined) return undefined;
-  const holder = parseHolder(text);
-  if (holder) return holder;
-  throw new QueueError(
-    'STORAGE_FAILED',
-    `expected the pid file of a daemon at ${quote(path, 300)}, found ${quote(text)}; ` +
-      'remove it if that daemon does not run',
-    { path },
-  );
-}
-
-/**
- * Who has the place of a daemon, alive or not, be it that its pid file is about to be put up; undefined when nobody has.
- * Errors: STORAGE_FAILED, as of `readHolder`; INVALID_ARGUMENT.
- */
-export function holderOf(stateDir: string, name: string): Holder | undefined {
-  const named = readHolder(pathsOf(stateDir, name).pid);
-  return named && lastHeirOf(stateDir, name, named);
-}
-
-/**
- * Who has a place although somebody has removed his pid file: as the state file says, and only if it is certain that he
- * lives.
- */
-export async function survivorOf(stateDir: string, name: string): Promise<Holder | undefined> {
-  let state: ReturnType<typeof readState>;
-  try {
-    state = readState(pathsOf(stateDir, name).state);
-  } catch {
-    return undefined;
-  }
-  if (!state || state.end) return undefined;
-  const holder = { who: { pid: state.pid, ...state.process }, token: state.token };
-  return (await lifeOf(holder, stateDir)) === 'alive' ? holder : undefined;
-}
-
-/** Whether a holder lives. Costs a look at the process table, and a knock where that does not tell. */
-export async function lifeOf({ who, token }: Holder, stateDir: string): Promise<Life> {
-  const self = nodeProcesses.self();
-  // The state folder belongs to one machine: another boot is an earlier one.
-  if (who.boot !== '' && self.boot !== '' && who.boot !== self.boot) return 'dead';
-  if (nodeProcesses.isKnownDead(who)) return 'dead';
-  if (isHere(who)) return 'alive';
-  // Where the system has no namespaces to hide a process in.
-  if (self.pidNamespace === '' && isNobody(who.pid)) return 'dead';
-  return knock(stateDir, token);
-}
-
-/**
- * Whether a process of this number is the holder, right now: to be asked just before it is sent a signal. False where the
- * system does not tell.
- */
-export function isHere(who: Identity): boolean {
-  const self = nodeProcesses.self();
-  if (who.start === '' || who.boot !== self.boot || who.pidNamespace !== self.pidNamespace) return false;
-  const facts = factsOf(who.pid);
-  return facts !== undefined && facts.start === who.start && !isEnded(facts);
-}
 
 /** The place of this process. */
 export interface Place {
@@ -336,18 +248,6 @@ class Taking {
   }
 }
 
-/** Who stands at the end of the chain: `holder` itself when nobody has succeeded it. */
-function lastHeirOf(stateDir: string, name: string, holder: Holder): Holder {
-  const next = readHolder(hidden(stateDir, name, 'after', holder.token));
-  return next ? lastHeirOf(stateDir, name, next) : holder;
-}
-
-function hidden(stateDir: string, name: string, kind: 'pid' | 'after', token: string): string {
-  return join(stateDir, `.${name}.${kind}-${token}`);
-}
-
-const HIDDEN = /^\.(.+)\.(pid|after)-([0-9a-f]{16})(?:-2)?$/;
-
 function taken(name: string, { who }: Holder, life: Life, path: string): QueueError {
   const text =
     life === 'alive'
@@ -365,33 +265,5 @@ function linked(from: string, to: string): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw error;
-  }
-}
-
-function tryHolder(path: string): Holder | undefined {
-  try {
-    return readHolder(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function textOf({ who, token }: Holder): string {
-  const { pid, ...rest } = who;
-  return `${pid}\n${JSON.stringify({ token, ...rest })}\n`;
-}
-
-function parseHolder(text: string): Holder | undefined {
-  const [first = '', second = ''] = text.split('\n');
-  if (!/^[1-9]\d{0,9}$/.test(first)) return undefined;
-  try {
-    const { token, start, boot, pidNamespace, timeNamespace } = JSON.parse(second) as Record<string, unknown>;
-    const texts = [start, boot, pidNamespace, timeNamespace];
-    if (typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) return undefined;
-    if (!texts.every((each) => typeof each === 'string')) return undefined;
-    const who = { pid: Number(first), start, boot, pidNamespace, timeNamespace } as Identity;
-    return { who, token };
-  } catch {
-    return undefined;
   }
 }

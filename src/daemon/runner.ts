@@ -362,7 +362,13 @@ class Runner implements DaemonRun {
     while (this.#end === undefined && orders.takeReload()) {
       try {
         const next = await reread();
-        await daemon.onReload?.(next);
+        if ((await daemon.onReload?.(next)) === true) {
+          this.#adopt(next);
+          keeper.reloaded();
+          this.log.info('goes on with the configuration read again');
+          this.#rest.tell();
+          continue;
+        }
         this.#next = next;
       } catch (error) {
         this.log.error(`the configuration, read again, is refused: ${messageOf(error)}; the old one stays`);

@@ -7,14 +7,14 @@ const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL } = fs.constants;
 const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 
-/** Bytes; ours have less than one thousand. */
+/** Bytes; most of ours have less than one thousand. */
 const LARGEST = 64 * 1024;
 
 /**
  * The text of a file, or undefined when there is none.
  * Errors: STORAGE_FAILED when something else stands there, or it cannot be read.
  */
-export function readSmall(path: string): string | undefined {
+export function readSmall(path: string, largest = LARGEST): string | undefined {
   let fd: number;
   try {
     fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
@@ -27,7 +27,7 @@ export function readSmall(path: string): string | undefined {
   try {
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) throw refused(path, stat.isDirectory() ? 'a folder' : 'a device or pipe');
-    if (stat.size > LARGEST) throw refused(path, `one of ${stat.size} bytes`);
+    if (stat.size > largest) throw refused(path, `one of ${stat.size} bytes`);
     return fs.readFileSync(fd, 'utf8');
   } catch (cause) {
     if (cause instanceof QueueError) throw cause;

@@ -12,7 +12,7 @@ import { isUp, judge, type Judgement } from './verify.ts';
 const PATIENCE = 5000;
 /** One that has come up is looked at once more after this, for its first iteration may have ended it; ms. */
 const FIRST_BREATH = 100;
-/** A file of what was printed is begun anew when it has more bytes than this. */
+/** A file of what was printed is begun anew when it has more bytes than this; so many are kept of the end of it. */
 const LARGEST = 1024 * 1024;
 /** Bytes shown of the end of what it has printed. */
 const KEPT = 4096;
@@ -97,8 +97,7 @@ function openOutput(stateDir: string, path: string): number {
   try {
     fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
     // What is said here is little, unless a daemon prints where it should log.
-    const size = fs.lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    if (size > LARGEST) fs.renameSync(path, `${path}.old`);
+    trimOutput(path);
     return fs.openSync(path, O_WRONLY | O_CREAT | O_APPEND | (fs.constants.O_NOFOLLOW ?? 0), 0o600);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

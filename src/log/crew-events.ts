@@ -1,9 +1,9 @@
 /** What a parent logs of its processes, and for them: they log to it, so that one process writes for all. */
 import type { Config } from '../config.ts';
-import { LEVELS, type LogLevel } from '../config-keys.ts';
 import { quote } from '../errors.ts';
 import type { CrewEvent } from '../worker/crew/crew.ts';
 import type { LogFields, LogSink } from '../worker/log.ts';
+import { parseLine } from './formats.ts';
 import { logEvent } from './worker-events.ts';
 
 /** @param about what is said of the crew when its first member has begun. */
@@ -58,23 +58,9 @@ export function memberLog(config: Config): Config {
 /** Takes what members write to stderr: their log lines join the parent's, all others are told to `note` as they are. */
 export function stderrRelay(log: LogSink, note: (line: string) => void): (line: string) => void {
   return (line) => {
-    const logged = parsed(line);
-    if (logged) log(logged.level, logged.text, logged.fields);
-    else note(line);
+    const logged = parseLine(line);
+    if (!logged) return note(line);
+    const { time: _, level, text, ...fields } = logged;
+    log(level, text, fields);
   };
-}
-
-function parsed(line: string): { level: LogLevel; text: string; fields: LogFields } | undefined {
-  if (!line.startsWith('{"time":')) return undefined;
-  try {
-    const { time: _, level, text, ...fields } = JSON.parse(line) as LogFields;
-    if (!isLevel(level) || typeof text !== 'string') return undefined;
-    return { level, text, fields };
-  } catch {
-    return undefined;
-  }
-}
-
-function isLevel(value: unknown): value is LogLevel {
-  return value !== 'OFF' && LEVELS.some((level) => level === value);
 }

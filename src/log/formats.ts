@@ -1,5 +1,5 @@
 /** What a line of the log looks like. */
-import type { LogLevel } from '../config-keys.ts';
+import { LEVELS, type LogLevel } from '../config-keys.ts';
 import { escapeControls } from '../errors.ts';
 import type { Json } from '../message.ts';
 
@@ -10,6 +10,23 @@ export interface Line {
   level: LogLevel;
   text: string;
   [field: string]: Json;
+}
+
+/** A line that was written as JSON; undefined when it was not written by a log of ours. */
+export function parseLine(written: string): Line | undefined {
+  if (!written.startsWith('{"time":')) return undefined;
+  try {
+    const line = JSON.parse(written) as Line;
+    const { time, level, text } = line;
+    const isSound = isLevel(level) && typeof text === 'string' && !Number.isNaN(Date.parse(time));
+    return isSound ? line : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isLevel(value: unknown): value is LogLevel {
+  return value !== 'OFF' && LEVELS.some((level) => level === value);
 }
 
 type Style = 'dim' | 'red' | 'yellow';

@@ -15,11 +15,11 @@ type Extension = (typeof EXTENSIONS)[number];
 
 /** What is looked for. */
 export interface Kind {
-  readonly noun: 'worker' | 'daemon';
+  readonly noun: 'worker' | 'daemon' | 'controller' | 'method';
   /** What stands between the noun and its name. */
   readonly called: 'of type' | 'named';
   /** Behind the name in the names of files. */
-  readonly suffix: '' | 'Daemon';
+  readonly suffix: '' | 'Daemon' | 'Controller';
   /** What a name is. */
   readonly pattern: RegExp;
   /** The class to extend, and a method without which an instance is none. */
@@ -88,32 +88,44 @@ export async function find(
  * files that find no coda-queue package, also that of a compiler.
  * @param library what `import … from 'coda-queue'` means in a file that has no such package installed beside it.
  */
-export async function instanceOf(kind: Kind, path: string, library: object): Promise<object> {
-  const { base, method } = kind;
-  let exported: unknown;
-  try {
-    exported = await importDefault(path, library);
-  } catch (cause) {
-    throw refused(kind, path, `cannot be loaded: ${inWords(cause)}`, cause);
-  }
-  if (!isClass(exported)) {
-    const what = exported === undefined ? 'nothing' : `a ${typeof exported}`;
-    throw refused(
-      kind,
-      path,
-      `expected its default export to be a class that extends ${base}, received ${what}`,
-    );
-  }
+export async function instanceOf(
+  kind: Pick<Kind, 'base' | 'method' | 'code'>,
+  path: string,
+  library: object,
+): Promise<object> {
+  const exported = await classOf(kind, path, library);
   let instance: object;
   try {
     instance = new exported();
   } catch (cause) {
     throw refused(kind, path, `its constructor failed: ${inWords(cause)}`, cause);
   }
+  const { method } = kind;
   const name = method.replace(/\(.*/, '');
   if (typeof (instance as Record<string, unknown>)[name] !== 'function')
     throw refused(kind, path, `expected a class with a method ${method}, found no such method`);
   return instance;
+}
+
+/** Resolves with the class itself. Costs the same. */
+export async function classOf(
+  kind: Pick<Kind, 'base' | 'code'>,
+  path: string,
+  library: object,
+): Promise<new () => object> {
+  let exported: unknown;
+  try {
+    exported = await importDefault(path, library);
+  } catch (cause) {
+    throw refused(kind, path, `cannot be loaded: ${inWords(cause)}`, cause);
+  }
+  if (isClass(exported)) return exported;
+  const what = exported === undefined ? 'nothing' : `a ${typeof exported}`;
+  throw refused(
+    kind,
+    path,
+    `expected its default export to be a class that extends ${kind.base}, received ${what}`,
+  );
 }
 
 function isClass(value: unknown): value is new () => object {
@@ -180,7 +192,7 @@ function lacksLibrary(cause: unknown): boolean {
   return code === 'ERR_MODULE_NOT_FOUND' && message.includes("'coda-queue'");
 }
 
-function refused({ code }: Kind, path: string, why: string, cause?: unknown): QueueError {
+function refused({ code }: Pick<Kind, 'code'>, path: string, why: string, cause?: unknown): QueueError {
   return new QueueError(code, `${quote(path, 300)}: ${why}`, { path, cause });
 }
 

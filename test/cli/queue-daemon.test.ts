@@ -7,6 +7,7 @@ import { Yard, yardTest } from '../processes/yard.ts';
 import { commandTree, type CommandFacts } from './command-tree.ts';
 import type { Ended } from './commands.ts';
 import { HOSTILE } from './hostile-queue.ts';
+import { KEYS, Terminal } from './terminal.ts';
 
 /** Calls that are right, of a daemon that is there and does not run; with their exit codes. */
 const RIGHT: Readonly<Record<string, [args: string[], code: number]>> = {
@@ -27,6 +28,7 @@ const RIGHT: Readonly<Record<string, [args: string[], code: number]>> = {
 const VERBS = Object.keys(RIGHT);
 const OF_ONE = VERBS.filter((verb) => verb !== 'list');
 const LONG = 'x'.repeat(100_000);
+const TIME = '2026-03-17T18:57:08.123Z';
 
 let yard: Yard;
 let tree: Map<string, CommandFacts>;
@@ -195,6 +197,54 @@ describe('logs', () => {
       stderr: expect.stringContaining('nothing was logged yet') as string,
     });
   });
+
+  yardTest(
+    'is laid out for people on a terminal, also what is added after a rotation, with nothing that controls it',
+    async ({ yard }) => {
+      yard.daemon('idle', 'executeStart() {}');
+      mkdirSync(yard.stateDir);
+      const log = yard.path('idle', '.log');
+      const line = (fields: object): string =>
+        `${JSON.stringify({ time: TIME, level: 'INFO', ...fields })}\n`;
+      const deep = '['.repeat(10_000) + ']'.repeat(10_000);
+      writeFileSync(yard.path('idle', '.out'), 'printed \u001b[31m\n');
+      writeFileSync(
+        log,
+        line({ text: 'first\nsecond', daemon: 'idle', alias: '\u001b[2J\u009b2J' }) +
+          line({ level: 'WARN', text: 'to do', list: [1, 'two'] }) +
+          line({ level: 'LOUD', text: 'no level of ours' }) +
+          `{"time":"${TIME}","level":"INFO","text":"nested","x":${deep}}\n`,
+      );
+      const terminal = Terminal.command('queue-daemon', ['logs', 'idle', '-f'], {
+        cwd: yard.folder,
+        cols: 160,
+        rows: 300,
+        env: { TZ: 'UTC' },
+      });
+      try {
+        await terminal.shows('"text":"nested"');
+        renameSync(log, `${log}.2026-03-17T18-57-00.123Z-9f31c0de`);
+        writeFileSync(log, line({ level: 'ERROR', text: 'behind it' }));
+        await terminal.shows('behind it');
+        const rows = terminal.everything().filter((row) => !/^[[\]]|"nested"/.test(row));
+        expect(rows.slice(0, 7)).toEqual([
+          'printed \\u001b[31m',
+          'Tue Mar 17 2026',
+          '18:57:08  INFO   first',
+          `${' '.repeat(17)}second  \\u001b[2J\\u009b2J  daemon=idle`,
+          '18:57:08  WARN   to do  list=[1,"two"]',
+          `{"time":"${TIME}","level":"LOUD","text":"no level of ours"}`,
+          '18:57:08  ERROR  behind it',
+        ]);
+        terminal.type(KEYS.ctrlC);
+        await terminal.ended;
+        // What is not ours has no colours.
+        expect(terminal.output.split('\u001b[31m')).toHaveLength(2);
+      } finally {
+        await terminal.close();
+      }
+    },
+  );
 
   yardTest('goes on with what is added, across rotations, without a line lost or twice', async ({ yard }) => {
     yard.daemon('idle', 'executeStart() {}');

@@ -2,6 +2,7 @@
 import { spawn, type IPty } from '@lydell/node-pty';
 import headless from '@xterm/headless';
 import { fileURLToPath } from 'node:url';
+import type { CommandName } from './commands.ts';
 
 const BIN = fileURLToPath(new URL('../../dist/bin/', import.meta.url));
 
@@ -73,11 +74,7 @@ export class Terminal {
   }
 
   /** A compiled command. */
-  static command(
-    command: 'queue' | 'queue-worker',
-    args: readonly string[],
-    options: TerminalOptions,
-  ): Terminal {
+  static command(command: CommandName, args: readonly string[], options: TerminalOptions): Terminal {
     return new Terminal(process.execPath, [`${BIN}${command}.js`, ...args], options);
   }
 

@@ -41,6 +41,24 @@ describe('a reload', () => {
     expect(await report).toMatchObject({ ended: 'stopped', sessions: 2 });
   });
 
+  test('that onReload carries out itself stops nothing', async () => {
+    const seen: string[] = [];
+    const daemon = daemonOf({ getSleepTime: () => 3600, onReload: (next) => next === other });
+    daemon.executeStop = () => void seen.push(`executeStop ${daemon.config.worker.concurrency}`);
+    const { orders, stop, adopted, kept, report } = start(daemon, { reread: () => Promise.resolve(other) });
+    await settle();
+    orders.reload();
+    await settle();
+    expect(daemon.calls).toEqual(['executeStart 0']);
+    expect([seen, adopted, daemon.config]).toEqual([[], [other], other]);
+    expect(kept.slice(-2)).toEqual(['reloaded', 'sleeping 3600000']);
+    orders.reload();
+    await settle();
+    stop();
+    expect(await report).toMatchObject({ ended: 'stopped', sessions: 1 });
+    expect(seen).toEqual(['executeStop 7']);
+  });
+
   test('with a configuration that is wrong changes nothing, and says so', async () => {
     const daemon = daemonOf({ getSleepTime: () => 3600 });
     const reread = (): Promise<Config> => Promise.reject(new QueueError('CONFIG_INVALID', 'line 3'));

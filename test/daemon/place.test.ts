@@ -95,6 +95,23 @@ describe('a place', () => {
     expect(readdirSync(stateDir).filter((name) => name.includes('after'))).toEqual([]);
   });
 
+  test('whose heirs stand in a circle is refused to all who ask: files of ours never do', async () => {
+    stands('mails.pid', A);
+    stands(`.mails.after-${A}`, B);
+    stands(`.mails.after-${B}`, A);
+    const refused = { code: 'STORAGE_FAILED', message: expect.stringContaining('who came before') as string };
+    await expect(take()).rejects.toMatchObject(refused);
+    await expect(judge(stateDir, 'mails')).rejects.toMatchObject(refused);
+  });
+
+  test.each([2 ** 31, 2 ** 32 + 1, 9_999_999_999])(
+    'is taken from a process of number %d, which nobody can have',
+    async (pid) => {
+      const holder = stands('mails.pid', A, { pid });
+      expect((await take()).predecessor).toEqual(holder);
+    },
+  );
+
   test('is not taken by way of a claim that is withdrawn meanwhile', async () => {
     stands('mails.pid', A);
     // B came too late for another place, and has died since.

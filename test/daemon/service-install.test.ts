@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Ended } from '../cli/commands.ts';
 import { until } from '../processes/stage.ts';
@@ -21,12 +21,24 @@ const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
 const DAEMON = Number(spawnSync('id', ['-u', 'daemon'], { encoding: 'utf8' }).stdout);
 const isRoot = process.getuid?.() === 0;
 
-type Step = { path: string; mode: string; content: string } | { remove: string } | { command: string[] };
+interface InstalledFile {
+  path: string;
+  mode: string | null;
+  content: string | null;
+  commands: string[][];
+}
+type StepBack = { remove: string } | { command: string[] };
 
 const rootOf = (yard: Yard): string => join(yard.folder, 'root');
 
-async function steps(yard: Yard, ...args: string[]): Promise<Step[]> {
-  return JSON.parse(await yard.does(...args, '--root', rootOf(yard), '--json')) as Step[];
+async function installed(yard: Yard, ...args: string[]): Promise<InstalledFile[]> {
+  const said = await yard.does('install', 'idle', ...args, '--root', rootOf(yard), '--json');
+  return JSON.parse(said) as InstalledFile[];
+}
+
+async function stepsBack(yard: Yard, ...args: string[]): Promise<StepBack[]> {
+  const said = await yard.does('uninstall', 'idle', ...args, '--root', rootOf(yard), '--json');
+  return JSON.parse(said) as StepBack[];
 }
 
 /** Every file below a folder, with its mode and contents. */
@@ -49,23 +61,21 @@ describe.each(['systemd', 'systemd-user', 'sysv', 'launchd', 'windows'])('%s', (
     yard,
   }) => {
     yard.daemon('idle', IDLE);
-    const planned = await steps(yard, 'install', 'idle', '--init', init, '--dry-run');
+    const planned = await installed(yard, '--init', init, '--dry-run');
     expect(files(rootOf(yard))).toEqual({});
 
-    expect(await steps(yard, 'install', 'idle', '--init', init)).toEqual(planned);
-    const written = planned.flatMap((step) =>
-      'path' in step ? [[step.path, [step.mode, step.content]] as const] : [],
-    );
+    expect(await installed(yard, '--init', init)).toEqual(planned);
+    const written = planned.map(({ path, mode, content }) => [path, [mode, content]] as const);
     expect(written.length).toBeGreaterThan(0);
     expect(files(rootOf(yard))).toEqual(Object.fromEntries(written));
 
     const again = files(rootOf(yard));
-    await steps(yard, 'install', 'idle', '--init', init);
+    await installed(yard, '--init', init);
     expect(files(rootOf(yard))).toEqual(again);
 
     const neighbour = join(dirname(written[0]?.[0] ?? ''), 'another');
     writeFileSync(neighbour, '');
-    const back = await steps(yard, 'uninstall', 'idle', '--init', init, '--dry-run');
+    const back = await stepsBack(yard, '--init', init, '--dry-run');
     expect(back.flatMap((step) => ('remove' in step ? [step.remove] : [])).sort()).toEqual(
       written.map(([path]) => path).sort(),
     );
@@ -96,6 +106,39 @@ test('paths, the configuration in force and the environment are those of the cal
   expect(unit?.content).toContain(`\nWorkingDirectory=${yard.folder}\n`);
   expect(unit?.content).toContain('\nEnvironment=CODA_CONCURRENCY=7\n');
   expect(unit?.content).toContain(process.execPath);
+});
+
+test('who asks for JSON gets files and nothing else in the list, and with the last of them the commands', async ({
+  yard,
+}) => {
+  yard.daemon('idle', IDLE);
+  const args = [
+    'install',
+    'idle',
+    '--init',
+    'systemd',
+    '--user',
+    'daemon',
+    '--enable',
+    '--dry-run',
+    '--json',
+  ];
+  const planned = JSON.parse(await yard.does(...args)) as InstalledFile[];
+  for (const { path, content } of planned)
+    expect([isAbsolute(path), typeof content]).toEqual([true, 'string']);
+  expect(planned.map(({ path }) => basename(path))).toEqual([
+    'coda-idle.service',
+    'coda-idle-verify.service',
+    'coda-idle-verify.timer',
+  ]);
+  expect(planned.map(({ commands }) => commands)).toEqual([
+    [],
+    [],
+    [
+      ['systemctl', 'daemon-reload'],
+      ['systemctl', 'enable', '--now', 'coda-idle.service'],
+    ],
+  ]);
 });
 
 test('what was not written by install is not overwritten, and not removed', async ({ yard }) => {
@@ -130,10 +173,9 @@ test('another policy leaves nothing of the one before', async ({ yard }) => {
   await yard.does('install', 'idle', '--init', 'systemd', '--root', rootOf(yard));
   expect(Object.keys(files(rootOf(yard))).join()).toContain('coda-idle-failure.service');
   yard.bench.file('config.ini', '[daemon]\nonFailure = restart\n');
-  const done = await steps(yard, 'install', 'idle', '--init', 'systemd');
-  expect(done.flatMap((step) => ('remove' in step ? [step.remove] : []))).toEqual([
-    join(rootOf(yard), 'etc/systemd/system/coda-idle-failure.service'),
-  ]);
+  const done = await installed(yard, '--init', 'systemd');
+  const failure = join(rootOf(yard), 'etc/systemd/system/coda-idle-failure.service');
+  expect(done.filter(({ content }) => content === null)).toMatchObject([{ path: failure, mode: null }]);
   expect(Object.keys(files(rootOf(yard))).join()).not.toContain('failure');
 });
 

@@ -1,85 +1,103 @@
-/** Arbitrary words as the command line, in real processes: an exit code that is documented, and never a stack. */
+/** Arbitrary words as the command line, in real processes: an exit code that is documented, an end, and never a stack. */
+import { join } from 'node:path';
 import * as fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Bench } from '../cli/commands.ts';
-import { LIMIT, runs } from './runs.ts';
+import { commandTree, type CommandFacts } from '../cli/command-tree.ts';
+import { Yard } from '../processes/yard.ts';
+import { openManager } from '../support/specimen.ts';
+import { expectOrdinary, word } from './command-lines.ts';
+import { LIMIT, timed } from './runs.ts';
 
-let bench: Bench;
-beforeAll(async () => {
-  bench = new Bench();
-  await bench.json('create', 'jobs');
-  await bench.json('add', 'jobs', '{"n":1}');
-});
-afterAll(() => bench.close());
+const GLOBAL = ['--config', '--cache-root', '--durability', '--version', '--help', '-h', '-V'];
 
-const VERBS =
-  'create add status list get find show wait update enable disable verify repair check retry cancel remove pause resume purge destroy attr completion help'.split(
-    ' ',
-  );
-const OPTIONS =
-  '--json --yes --all --alias --limit --state --data --ndjson --timeout --dry-run --discard --config --cache-root --durability --version --help --user --retries --at --in --interval -h -V -- -'.split(
-    ' ',
-  );
-// No argument of a process can hold a NUL; and what is taken for a path must stay in the folder of the test.
-const word = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.constantFrom(
-      'jobs',
-      'job',
-      '1',
-      '0',
-      '-1',
-      '5s',
-      '{"n":2}',
-      'a=1',
-      '01a00000-0000-7000-8000-000000000001',
-      '',
-    ),
-  },
-  { weight: 3, arbitrary: fc.constantFrom(...OPTIONS) },
-  fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll(/\0|^\/+|\.\./g, '')),
-  fc.constantFrom('\u001b[31m', '\u202e', '__proto__', 'x'.repeat(5000)),
-);
-const argv = fc.tuple(
-  fc.oneof({ weight: 5, arbitrary: fc.constantFrom(...VERBS) }, word),
-  fc.array(word, { maxLength: 5 }),
-);
-
-// oxlint-disable-next-line no-control-regex -- these are the characters it is for
-const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+/** A verb, most often one there is, and some words, among them options that it has. */
+function lineOf(
+  tree: ReadonlyMap<string, CommandFacts>,
+  values: readonly string[] = [],
+): fc.Arbitrary<string[]> {
+  const verbs = [...tree.values()].map(({ name, options }) => {
+    const words = word([...options.keys(), ...GLOBAL], values);
+    // What it works on, most often: else little gets beyond the first check.
+    const rest = fc.tuple(word([], values), fc.array(words, { maxLength: 5 }));
+    return rest.map(([target, more]) => [name, target, ...more]);
+  });
+  const [first, ...others] = verbs as [fc.Arbitrary<string[]>, ...fc.Arbitrary<string[]>[]];
+  const any = fc.array(word([...GLOBAL, 'help'], values), { maxLength: 4 });
+  return fc.oneof({ weight: 8, arbitrary: fc.oneof(first, ...others) }, any);
+}
 
 test('of queue', { timeout: LIMIT }, async () => {
-  await fc.assert(
-    fc.asyncProperty(argv, async ([verb, rest]) => {
-      const started = bench.start('queue', [verb, ...rest]);
-      started.process.stdin.end();
-      // What waits for messages waits for ever.
-      const timer = setTimeout(() => started.process.kill('SIGTERM'), 5000);
-      const { code, signal, stdout, stderr } = await started.ended;
-      clearTimeout(timer);
-      if (signal !== 'SIGTERM') expect([0, 1, 64, 69, 75, 78, 143]).toContain(code);
-      expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
-      expect(stderr).not.toMatch(CONTROLS);
-      expect(stdout).not.toMatch(CONTROLS);
-    }),
-    { ...runs(40), interruptAfterTimeLimit: LIMIT - 20_000, markInterruptAsFailure: false },
-  );
+  const bench = new Bench();
+  try {
+    const tree = await commandTree(bench);
+    tree.delete('queue-worker');
+    const waits = ([verb = '', ...rest]: string[]): boolean =>
+      verb === 'watch' ||
+      verb === 'wait' ||
+      (verb === 'add' && rest.some((each) => each.startsWith('--wait')));
+    await fc.assert(
+      fc.asyncProperty(lineOf(tree), async (words) => {
+        const manager = await openManager(join(bench.folder, 'queues'));
+        await manager.createQueue('jobs');
+        await manager.addMessage('jobs', { data: { n: 1 }, alias: 'job' });
+        await manager.close();
+        await expectOrdinary(bench.start('queue', words), { runsOn: waits(words) });
+      }),
+      timed(40),
+    );
+  } finally {
+    await bench.close();
+  }
 });
 
 test('of queue-worker', { timeout: LIMIT }, async () => {
-  const OF_WORKER = '--queue --workers --drain --concurrency --lease --json --processes'.split(' ');
-  const words = fc.array(fc.oneof(word, fc.constantFrom(...OF_WORKER)), { maxLength: 5 });
-  await fc.assert(
-    fc.asyncProperty(words, async (some) => {
-      const started = bench.start('queue-worker', some);
-      started.process.stdin.end();
-      const timer = setTimeout(() => started.process.kill('SIGTERM'), 3000);
-      const { code, stderr } = await started.ended;
-      clearTimeout(timer);
-      expect([0, 1, 64, 69, 75, 78, 130, 143, null]).toContain(code);
-      expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
-    }),
-    { ...runs(12), interruptAfterTimeLimit: LIMIT - 20_000, markInterruptAsFailure: false },
-  );
+  const bench = new Bench();
+  try {
+    const facts = (await commandTree(bench)).get('queue-worker')!;
+    const words = fc.array(word([...facts.options.keys()], ['log', 'cat', 'false']), { maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(words, async (some) => {
+        await expectOrdinary(bench.start('queue-worker', some), { runsOn: true });
+      }),
+      timed(12),
+    );
+  } finally {
+    await bench.close();
+  }
+});
+
+/** Told to end, a daemon ends; and what it had started in the background is there to be stopped. */
+test('of queue-daemon', { timeout: LIMIT }, async () => {
+  const yard = new Yard();
+  try {
+    yard.daemon('ticks', 'startIteration() {}\nget interval() { return 50; }');
+    yard.daemon('broken', "startIteration() { throw new Error('always'); }");
+    // Whatever is asked for, no system gets a service: what would run one is not found.
+    const env = { PATH: yard.folder };
+    const tree = await commandTree(yard.bench, 'queue-daemon');
+    for (const [name, facts] of tree) {
+      facts.options.delete('--root');
+      tree.set(name, facts);
+    }
+    const values = ['ticks', 'ticks', 'ticks', 'broken', 'queue', 'worker@', 'systemd', 'sysv', '20ms'];
+    await fc.assert(
+      fc.asyncProperty(lineOf(tree, values), async ([verb = '', ...rest]) => {
+        const isService = verb === 'install' || verb === 'uninstall';
+        const words = [verb, ...(isService ? ['--root', 'elsewhere'] : []), ...rest];
+        const follows = verb === 'logs' && rest.some((each) => /^(-[a-z]*f|--follow)/.test(each));
+        const started = yard.bench.start('queue-daemon', words, env);
+        // 3: what `status` says of one that does not run.
+        await expectOrdinary(started, {
+          runsOn: verb === 'run' || follows,
+          also: verb === 'status' ? [3] : [],
+        });
+      }),
+      timed(25),
+    );
+    for (const name of ['ticks', 'broken', 'queue']) await yard.verb('stop', name);
+    expect(yard.running()).toEqual([]);
+  } finally {
+    await yard.close();
+  }
 });

@@ -258,6 +258,61 @@ describe('a member that dies', () => {
   });
 });
 
+/** Says what it goes by, and opens the queues as any worker's author would. */
+const ASKING = `
+  import { QueueManager, Worker } from 'coda-queue';
+  export default class extends Worker {
+    async start({ log, config }) {
+      const manager = await QueueManager.open();
+      log.info('sees ' + (await manager.listQueues()) + ' under ' + config.worker.backoff);
+      await manager.close();
+    }
+    process({ data }) { if (data.exit) process.exit(1); }
+  }`;
+
+describe('a member that is started later goes by the configuration that its parent had', () => {
+  const started = async (crew: Started, times: number): Promise<void> => {
+    await crew.said(new RegExp(`(?:sees obey under 50[^]*){${times}}`));
+  };
+
+  test.each([
+    ['of the folder', [], 'config.ini'],
+    ['that was named', ['--config=other.ini'], 'other.ini'],
+  ])('%s, whatever has become of it since', async (_, args, name) => {
+    bench.file(name, '[queue]\ncacheRoot = q\n[worker]\nbackoff = 50ms\ncrashLimit = 10\n');
+    bench.file('workers/obey.mjs', ASKING);
+    const queue = async (...words: string[]): Promise<void> => {
+      const { code, stderr } = await bench.queue(...words, '--cache-root=q');
+      if (code !== 0) throw new Error(stderr);
+    };
+    await queue('create', 'obey');
+    const crew = start('--processes=1', '--limit=3', ...args);
+    await started(crew, 1);
+    bench.file(name, '[worker]\nbackof = 1s\n');
+    await queue('add', 'obey', '{"exit":true}', '--config=/dev/null');
+    await started(crew, 2);
+    bench.file(name, '[queue]\ncacheRoot = elsewhere\n[worker]\nbackoff = 7s\n');
+    await started(crew, 3);
+    crew.process.kill('SIGTERM');
+    expect((await crew.ended).code).toBe(0);
+  });
+
+  test('which is no affair of the programs that it starts', async () => {
+    bench.file('config.ini', '[http]\nhttpSecret = hush-hush\n');
+    bench.file('say.sh', 'env | grep "^CODA_" | grep -v "^CODA_MESSAGE_" >&2; exit 0');
+    await add({ a: {} });
+    const env = { CODA_LEASE: '40s', CODA_FORMAT: 'json' };
+    const args = ['obey', '--exec', 'sh say.sh', '--drain', '--processes=1'];
+    const { code, stderr } = await bench.run('queue-worker', args, '', env);
+    expect(code).toBe(0);
+    const said = (parsedLines(stderr) as { text: string }[]).map(({ text }) => text);
+    expect(said.filter((text) => text.startsWith('CODA_')).sort()).toEqual([
+      'CODA_FORMAT=json',
+      'CODA_LEASE=40s',
+    ]);
+  });
+});
+
 describe('--timeout', () => {
   test('ends a handler that blocks its process for ever; the try has failed, the others in hand lose none', async () => {
     await add({ blocker: { block: true }, b: {}, c: {} });

@@ -1,16 +1,19 @@
 /** `queue-daemon` and the processes it looks after: started, stopped, reloaded, killed, and never taken for one another. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect } from 'vitest';
+import { describe, expect, vi } from 'vitest';
+import { startDaemon } from '../../src/daemon/start.ts';
 import { factsOf } from '../../src/process-table.ts';
 import { stateOf, until } from './stage.ts';
 import { yardTest as test, type Yard } from './yard.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/bin/queue-daemon.js', import.meta.url));
 const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
+/** For a millisecond, in which nothing else of this process runs. */
+const pauseThread = (): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
 /** Does not end, nor lets anything else run. */
 const BLOCKED = 'executeStart() { for (;;); }';
 
@@ -66,6 +69,40 @@ describe('start', () => {
     const { code, stderr } = await yard.verb('start', 'slow', '--timeout', '700ms');
     expect([code, stderr]).toEqual([69, expect.stringContaining('was not up after 700ms, and was ended')]);
     expect(yard.running()).toEqual([]);
+  });
+
+  test('of one that dies as soon as it was seen to be up looks again', async ({ yard }) => {
+    yard.daemon(
+      'rash',
+      "executeStart() { const id = setInterval(() => { if (existsSync('go')) process.exit(3); }, 5); return new Promise(() => id); }",
+      `import { existsSync } from 'node:fs';\nprocess.chdir(${JSON.stringify(yard.folder)});`,
+    );
+    const { readFileSync: read } = fs;
+    const reading = vi.spyOn(fs, 'readFileSync').mockImplementation(((file: number, encoding: 'utf8') => {
+      const text = read(file, encoding);
+      const [, pid] = /"pid":(\d+).*"upAt":"/.exec(text) ?? [];
+      if (pid !== undefined && !existsSync(join(yard.folder, 'go'))) {
+        yard.bench.file('go', '');
+        for (let looks = 0; stateOf(Number(pid)) !== 'Z' && looks < 20_000; looks++) pauseThread();
+      }
+      return text;
+    }) as typeof fs.readFileSync);
+    const args = [
+      COMMAND,
+      'run',
+      '--background',
+      '--config=/dev/null',
+      `--daemons=${yard.folder}/daemons`,
+      'rash',
+    ];
+    const env = { ...process.env, CODA_STATE_DIR: yard.stateDir };
+    try {
+      const command = { file: process.execPath, args, env };
+      const started = await startDaemon(yard.stateDir, 'rash', { command, timeout: 30_000 });
+      expect(started).toMatchObject({ outcome: 'up', after: { standing: 'dead' } });
+    } finally {
+      reading.mockRestore();
+    }
   });
 
   test('of one that comes to its end at once has succeeded', async ({ yard }) => {

@@ -1,7 +1,18 @@
 /** What befalls daemons, and those who look after them at night: files that go, a configuration that is broken by now, sudden ends. */
 import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -222,15 +233,81 @@ test.runIf(process.getuid?.() === 0)(
   },
 );
 
-test('what a daemon prints without end fills no disk', async ({ yard }) => {
-  yard.daemon(
-    'chatty',
-    `executeStart() { process.stdout.write('x'.repeat(3 << 20)); } getSleepTime() { return 3600; }`,
-  );
-  await yard.does('start', 'chatty');
-  await until(() => existsSync(yard.path('chatty', '.out.old')));
-  expect(statSync(yard.path('chatty', '.out')).size).toBe(0);
-  await until(() => statSync(yard.path('chatty', '.out.old')).size === 1 << 20);
+describe('what a daemon prints without end fills no disk', () => {
+  const CHATTY = `executeStart() { process.stdout.write('x'.repeat(3 << 20)); } getSleepTime() { return 3600; }`;
+
+  test('while it runs in the background', async ({ yard }) => {
+    yard.daemon('chatty', CHATTY);
+    await yard.does('start', 'chatty');
+    await until(() => existsSync(yard.path('chatty', '.out.old')));
+    expect(statSync(yard.path('chatty', '.out')).size).toBe(0);
+    await until(() => statSync(yard.path('chatty', '.out.old')).size === 1 << 20);
+  });
+
+  test('while it prints there as launchd has it', async ({ yard }) => {
+    yard.daemon('chatty', CHATTY);
+    mkdirSync(yard.stateDir);
+    const fd = openSync(yard.path('chatty', '.out'), 'a');
+    const daemon = spawn(process.execPath, [COMMAND, 'run', 'chatty'], {
+      cwd: yard.folder,
+      stdio: ['ignore', fd, fd],
+    });
+    closeSync(fd);
+    const ended = once(daemon, 'exit');
+    await until(() => existsSync(yard.path('chatty', '.out.old')));
+    expect(statSync(yard.path('chatty', '.out')).size).toBe(0);
+    daemon.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+  });
+
+  test('when it starts again, however much is there by then', async ({ yard }) => {
+    yard.daemon('chatty', IDLE);
+    mkdirSync(yard.stateDir);
+    writeFileSync(yard.path('chatty', '.out'), `${'x'.repeat(3 << 20)}the end\n`);
+    await yard.does('start', 'chatty');
+    expect(statSync(yard.path('chatty', '.out')).size).toBe(0);
+    const kept = readFileSync(yard.path('chatty', '.out.old'), 'utf8');
+    expect([kept.length, kept.slice(-8)]).toEqual([1 << 20, 'the end\n']);
+  });
+});
+
+describe('a crash is counted', () => {
+  test.for(['stop', 'restart'] as const)('by %s, once, when nothing else has', async (verb, { yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    const pid = yard.pidOf('idle');
+    process.kill(pid, 'SIGKILL');
+    await yard.gone(pid);
+    await yard.does(verb, 'idle');
+    expect(await yard.status('idle')).toMatchObject({
+      crashes: 1,
+      state: verb === 'stop' ? 'stopped' : 'running',
+    });
+    await yard.does('restart', 'idle');
+    await yard.does('stop', 'idle');
+    expect(await yard.status('idle')).toMatchObject({
+      crashes: 1,
+      lastCrashAt: expect.any(String) as string,
+    });
+  });
+
+  test('not where its end was asked for, and came by force', async ({ yard }) => {
+    yard.daemon('stuck', 'executeStart() { for (;;); }');
+    await yard.does('start', 'stuck');
+    expect(await yard.does('stop', 'stuck', '--timeout', '100ms')).toContain('was killed');
+    expect(await yard.status('stuck')).toMatchObject({ crashes: 0, state: 'stopped' });
+  });
+
+  test('nor is it in the way when that cannot be written', async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    await yard.does('start', 'idle');
+    const pid = yard.pidOf('idle');
+    process.kill(pid, 'SIGKILL');
+    await yard.gone(pid);
+    writeFileSync(yard.path('idle', '.state.json'), 'rubbish');
+    expect(await yard.does('stop', 'idle')).toBe('idle: had died already; its place is cleared up');
+    expect(readFileSync(yard.path('idle', '.state.json'), 'utf8')).toBe('rubbish');
+  });
 });
 
 test('status names the file that the daemon logs to', async ({ yard }) => {

@@ -107,6 +107,7 @@ test('a crew that cannot start a process says why', async () => {
   const crew = runCrew({
     command: { file: '/nonexistent/node', args: [], env: {} },
     queues: { failMessage: unused, releaseMessage: unused, reportDeath: unused },
+    settings: {},
     queue: 'jobs',
     processes: 2,
     stopDeadline: 10,
@@ -134,6 +135,7 @@ test('members that Ctrl-C ends before they have begun are no failure to begin', 
   const report = await runCrew({
     command: { file: process.execPath, args: ['-e', code], env: {} },
     queues: { failMessage: unused, releaseMessage: unused, reportDeath: unused },
+    settings: {},
     queue: 'jobs',
     processes: 1,
     stopDeadline: 10,

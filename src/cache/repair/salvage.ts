@@ -13,10 +13,11 @@ import { readTable } from '../read-table.ts';
 import type { Json } from '../../message.ts';
 import { replay } from '../replay.ts';
 import { QueueState, type Damage, type Header } from '../state.ts';
-import { isInRuns } from '../table.ts';
+import { isInRuns, SegmentTable } from '../table.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
 import { findEnded, Hearsay } from './hearsay.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
+import { findNews, movedFrom, movedMessages, runsBelow, type News } from './moved.ts';
 import { checkNames, checkOwner } from './origins.ts';
 import { advance, complete, readPartialHead, readStart, type Start } from './partial-head.ts';
 
@@ -88,6 +89,8 @@ class Salvor {
   /** Of older segments: offsets of what is not fresh, and how many fresh messages are not there. */
   readonly #runs = new Map<number, readonly number[]>();
   readonly #unfound = new Map<number, number>();
+  /** Of segments in the midst of which bytes are missing: behind which offset. */
+  readonly #moved = new Map<number, number>();
   /** That the head tells of with which all began. */
   #damage: readonly Damage[] = [];
   #doubtful = 0;
@@ -111,7 +114,10 @@ class Salvor {
     const segments = listed.filter((segment) => fs.kind(this.#path(segment)) === 'file');
     for (const segment of segments) {
       await this.#reading(segment, async (fd) => {
-        this.#surveys.set(segment, await surveySegment(this.#ports, fd));
+        const survey = await surveySegment(this.#ports, fd);
+        this.#surveys.set(segment, survey);
+        const moved = await movedFrom(this.#ports, fd, segment, survey);
+        if (moved !== undefined) this.#moved.set(segment, moved);
         const start = readStart(fs, this.#scanner, fd, this.#path(segment));
         if (start) this.#starts.set(segment, start);
       });
@@ -119,6 +125,7 @@ class Salvor {
     checkNames(this.#folder, this.#starts);
     await this.#follow(segments);
     checkOwner(this.#folder, this.#starts, placesOf({ state: this.#state }), this.#state.id);
+    await this.#settleMoved(segments);
     const outdated = await this.#settleContents(segments);
     await this.#tellUnheard(segments);
     this.#state.recount();
@@ -222,19 +229,59 @@ class Salvor {
       if (table.read) continue;
       const { segment } = table;
       const waiting = table.fresh;
-      this.#runs.set(segment, table.runs());
-      if (this.#surveys.has(segment)) {
-        const scanner = this.#scanner;
-        await readTable({ ports: this.#ports, scanner, folder: this.#folder, state, table, writes: false });
-      } else {
+      if (!this.#surveys.has(segment)) {
+        this.#runs.set(segment, table.runs());
         state.tables.delete(segment);
         this.#unfound.set(segment, waiting);
         continue;
       }
-      this.#unfound.set(segment, waiting - table.fresh);
+      const trusted = await this.#trusted(table);
+      this.#runs.set(segment, trusted.runs());
+      state.tables.set(segment, trusted);
+      const scanner = this.#scanner;
+      const source = { ports: this.#ports, scanner, folder: this.#folder, state, table: trusted };
+      await readTable({ ...source, writes: false });
+      this.#unfound.set(segment, waiting - trusted.fresh);
     }
     state.recount();
     return end;
+  }
+
+  /** The unread table of a segment, with as much of what a head says of it as still holds. */
+  async #trusted(table: SegmentTable): Promise<SegmentTable> {
+    const { segment, fresh, special } = table;
+    const runs = table.runs();
+    const survey = this.#surveys.get(segment)!;
+    const from =
+      this.#moved.get(segment) ??
+      (await this.#reading(segment, (fd) => movedFrom(this.#ports, fd, segment, survey, runs)));
+    if (from === undefined) return table;
+    this.#moved.set(segment, from);
+    return SegmentTable.unread(segment, fresh, special, runsBelow(runs, from));
+  }
+
+  /** Of the messages that have moved, those that a record names as ended have; the others may have. */
+  async #settleMoved(segments: readonly number[]): Promise<void> {
+    if (this.#moved.size === 0) return;
+    const state = this.#state;
+    const { found, known } = movedMessages(this.#ports, this.#folder, state, this.#moved);
+    const news: News = { ended: new Set(), updates: new Map() };
+    for (const segment of segments)
+      await this.#reading(segment, (fd) => findNews(this.#ports, fd, segment, found, news));
+    for (const at of known) state.happen(at, { type: 'remove' });
+    for (const [uuid, at] of found) {
+      if (news.ended.has(uuid)) {
+        state.happen(at, { type: 'remove' });
+        continue;
+      }
+      this.#doubtful++;
+      const update = news.updates.get(uuid);
+      if (!update) continue;
+      const { header, place, length, headerLength } = update;
+      const disabled = header.x === undefined ? undefined : header.x === 1;
+      state.happen(at, { type: 'update', due: header.d, disabled });
+      state.carry(at, place, length, headerLength);
+    }
   }
 
   /** Goes on in a segment whose head is damaged. Returns where its own records begin. */

@@ -36,6 +36,8 @@ const WHY = {
 export interface CrewOptions {
   /** Makes a member. */
   command: Command;
+  /** What all members go by, whenever they are started: of `environmentOf`. */
+  settings: Readonly<Record<string, string>>;
   queues: CrewQueues;
   queue: string;
   /** How many members are kept. */
@@ -196,11 +198,11 @@ class Crew {
   }
 
   #start({ left }: Place): Child {
-    const { command, timeout, onStderr } = this.#options;
+    const { command, settings, timeout, onStderr } = this.#options;
     const tellsEach = timeout !== undefined || left !== undefined;
     const child = new Child(
       command,
-      { parent: process.pid, limit: left, tellsEach },
+      { parent: process.pid, limit: left, tellsEach, settings },
       {
         onStderr,
         onReady: (pid) => {

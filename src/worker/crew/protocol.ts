@@ -18,6 +18,11 @@ export interface Assignment {
   limit?: number | undefined;
   /** Whether to tell of each message. It costs a write and a read of some 100 bytes a message. */
   tellsEach: boolean;
+  /**
+   * The parent's configuration, as `environmentOf` makes it: the file may be wrong by the time a member is started, or not be
+   * meant yet. Without, it is in the environment.
+   */
+  settings?: Readonly<Record<string, string>>;
 }
 
 export type Order = { type: 'stop' } | { type: 'force' };

@@ -7,6 +7,7 @@
  */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** How the command itself ended: one of the two is set. */
@@ -28,9 +29,15 @@ export class Group {
   readonly #read: Promise<unknown>;
   #exited = false;
 
-  constructor(words: readonly string[], env: NodeJS.ProcessEnv) {
+  /** @param channel what the command has as its descriptor 3, if anything: a pipe, or Node's own channel. */
+  constructor(words: readonly string[], env: NodeJS.ProcessEnv, channel?: 'pipe' | 'ipc') {
     const [program = '', ...args] = words;
-    this.#child = spawn(program, args, { env, stdio: 'pipe', detached: process.platform !== 'win32' });
+    this.#child = spawn(program, args, {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe', ...(channel ? [channel] : [])],
+      detached: process.platform !== 'win32',
+      windowsHide: true,
+    }) as ChildProcessWithoutNullStreams;
     this.exit = new Promise((resolve, reject) => {
       this.#child.once('exit', (code, signal) => {
         this.#exited = true;
@@ -52,6 +59,21 @@ export class Group {
 
   get stdin(): ChildProcessWithoutNullStreams['stdin'] {
     return this.#child.stdin;
+  }
+
+  /** Its descriptor 3, where that is a pipe. */
+  get pipe(): Duplex | undefined {
+    return (this.#child.stdio[3] ?? undefined) as Duplex | undefined;
+  }
+
+  /** Calls `listener` with what it says over Node's own channel, where it has that. */
+  onMessage(listener: (message: unknown) => void): void {
+    this.#child.on('message', listener);
+  }
+
+  /** Has all of it killed, at once. */
+  kill(): void {
+    this.#signal('SIGKILL');
   }
 
   get stdout(): ChildProcessWithoutNullStreams['stdout'] {

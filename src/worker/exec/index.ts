@@ -14,6 +14,8 @@ import { filled, wordsOf, type Values } from './words.ts';
 export interface ExecOptions {
   /** Milliseconds between SIGTERM and SIGKILL when a try is aborted; default 3 s. */
   grace?: number;
+  /** What commands find in their environment, besides what is known of the message; default: that of this process. */
+  env?: NodeJS.ProcessEnv;
 }
 
 /** Less than the 5 s that a handler may take behind its timeout before its process is killed, stderr and all. */
@@ -35,19 +37,21 @@ const STOP_GRACE = 400;
  * (INVALID_ARGUMENT). Errors: INVALID_ARGUMENT for a command that makes no sense, see `wordsOf`.
  */
 export function execWorker(command: string, options: ExecOptions = {}): Worker {
-  return new ExecWorker(wordsOf(command), options.grace ?? GRACE);
+  return new ExecWorker(wordsOf(command), options.grace ?? GRACE, options.env ?? process.env);
 }
 
 class ExecWorker extends Worker {
   readonly #words: readonly string[];
   readonly #grace: number;
+  readonly #env: NodeJS.ProcessEnv;
   #queue = '';
   #keeper: Keeper | undefined;
 
-  constructor(words: readonly string[], grace: number) {
+  constructor(words: readonly string[], grace: number, env: NodeJS.ProcessEnv) {
     super();
     this.#words = words;
     this.#grace = grace;
+    this.#env = env;
   }
 
   override async start({ queue, log }: StartContext): Promise<void> {
@@ -67,7 +71,10 @@ class ExecWorker extends Worker {
   override async process(message: Message, { signal, log }: WorkerContext): Promise<void> {
     signal.throwIfAborted();
     const values = valuesOf(message, this.#queue);
-    const group = startGroup(filled(this.#words, values), environment(message, values));
+    const group = startGroup(filled(this.#words, values), {
+      ...this.#env,
+      ...variablesOf(message, values),
+    });
     const { pid } = group;
     if (pid === undefined) throw notStarted(await group.exit.catch((error: unknown) => error));
     this.#keeper?.began(pid);
@@ -109,12 +116,11 @@ function valuesOf(message: Message, queue: string): Values {
 }
 
 /**
- * That of this process, and what is known of the message. The names are near to none of Coda's own variables: the command
- * may run `queue` itself, which refuses those that look misspelt.
+ * What is known of the message. The names are near to none of Coda's own variables: the command may run `queue` itself, which
+ * refuses those that look misspelt.
  */
-function environment(message: Message, values: Values): NodeJS.ProcessEnv {
+function variablesOf(message: Message, values: Values): NodeJS.ProcessEnv {
   return {
-    ...process.env,
     CODA_MESSAGE_UUID: values.uuid,
     CODA_MESSAGE_ALIAS: values.alias,
     CODA_MESSAGE_QUEUE: values.queue,

@@ -17,17 +17,23 @@ const PLACEHOLDER = /\{\{([A-Za-z]+)\}\}|\{([A-Za-z]+)\}/g;
 /**
  * Blanks and newlines separate words; 'single' and "double" quotes and backslashes as in sh. Nothing else has a meaning:
  * no variables, patterns, pipes or redirections. At least one word. Errors: INVALID_ARGUMENT: an unfinished quote, a
- * backslash at the end, no word, a NUL, an unknown placeholder, a placeholder in the first word.
+ * backslash at the end, no word, a NUL.
  */
-export function wordsOf(command: string): string[] {
+export function plainWordsOf(command: string): [string, ...string[]] {
   if (typeof command !== 'string' || command.includes('\0')) {
     throw invalid(`expected a command without NUL characters, received ${quote(command)}`);
   }
-  const words = split(command);
-  const [program] = words;
+  const [program, ...args] = split(command);
   if (program === undefined || program === '') {
     throw invalid(`expected a command, received ${quote(command)}`);
   }
+  return [program, ...args];
+}
+
+/** As `plainWordsOf`, with placeholders among them. Errors: also for an unknown placeholder, and for one in the first word. */
+export function wordsOf(command: string): string[] {
+  const words = plainWordsOf(command);
+  const [program] = words;
   if (fill(program, (name) => `{${name}}`) !== program || /\{[A-Za-z]+\}/.test(program)) {
     // What runs is for the operator to say, not for whoever adds messages.
     throw invalid(`expected the name of a program without placeholders, received ${quote(program)}`);

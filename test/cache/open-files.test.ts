@@ -1,0 +1,112 @@
+/** A closed handle holds no file open, whatever was refused to it before, and whatever is still being flushed. */
+import { expect, test } from 'vitest';
+import type { Backend, NewMessage } from '../../src/backend.ts';
+import { openCache } from '../../src/cache/backend.ts';
+import type { FileSystem } from '../../src/cache/ports.ts';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import { Seeded } from '../support/seeded.ts';
+import { errno } from '../support/sim-fs.ts';
+import { SimMachine } from '../support/sim-machine.ts';
+
+const Q = 'jobs';
+const FOLDER = `/srv/${Q}`;
+const NOTHING_ELSE = { alias: '', retries: 1, disabled: false, username: '' };
+
+function message(data: unknown): NewMessage {
+  return { json: JSON.stringify(data), ...NOTHING_ELSE };
+}
+
+/** A machine, and the files that are open on it. */
+function watched(): { machine: SimMachine; files: Map<number, string> } {
+  const machine = new SimMachine(new Seeded(1));
+  const { fs } = machine;
+  const files = new Map<number, string>();
+  const open = fs.open.bind(fs);
+  const close = fs.close.bind(fs);
+  fs.open = (path, how, mode) => {
+    const fd = open(path, how, mode);
+    files.set(fd, path);
+    return fd;
+  };
+  fs.close = (fd) => {
+    close(fd);
+    files.delete(fd);
+  };
+  return { machine, files };
+}
+
+function backendOn(machine: SimMachine, segmentBytes: number, durability: 'always' | 'interval'): Promise<Backend> {
+  return openCache({
+    cacheRoot: '/srv',
+    durability,
+    syncInterval: 5,
+    fileMode: 0o600,
+    keepOutcomes: 10,
+    crashLimit: 3,
+    segmentBytes,
+    ports: machine.process(),
+  });
+}
+
+/** Everything that opens a file, by two processes; what is refused is left, and the next thing done. */
+async function work(machine: SimMachine): Promise<void> {
+  const still = async (call: () => Promise<unknown>): Promise<void> => {
+    try {
+      await call();
+    } catch {
+      // Refused.
+    }
+  };
+  const backends: Backend[] = [];
+  for (let i = 0; i < 2; i++) {
+    await still(async () => void backends.push(await backendOn(machine, 400, 'always')));
+    await still(() => backends.at(-1)!.create(Q, { uniqueAlias: true }));
+  }
+  for (let round = 0; round < 3; round++) {
+    for (const [i, backend] of backends.entries()) {
+      await still(async () => {
+        const queue = await backend.open(Q);
+        const added = queue.add([message(`${round}, ${i}`), { ...message('twin'), alias: 'a' }]);
+        await still(() => added);
+        const uuid = await added.then(([first]) => first!.uuid, () => '');
+        await still(() => queue.update(uuid, { json: '"anew"' }));
+        await still(async () => {
+          const [claim] = await queue.claim(1, 1000);
+          if (claim) await queue.settle(claim, { type: round === 1 ? 'complete' : 'release' });
+        });
+        await still(async () => {
+          for await (const found of queue.find({})) void found;
+        });
+        await still(() => queue.inspect({ uuid }));
+        await still(() => queue.take());
+        if (round === 2) await queue.close();
+      });
+      await still(() => backend.exists(Q));
+    }
+    await still(() => verifyQueue(FOLDER, machine.process()));
+  }
+  if (backends.length > 0) await still(() => backends[0]!.destroy(Q));
+  for (const backend of backends) await backend.close();
+}
+
+test.each(['EIO', 'EMFILE', 'ENOSPC'])(
+  'whichever operation is refused with %s, and the next ones with it, no file stays open',
+  { timeout: 120_000 },
+  async (code) => {
+    const left: string[] = [];
+    let operations = Infinity;
+    for (let first = 0; first < operations; first += 1) {
+      const { machine, files } = watched();
+      let count = 0;
+      const length = 1 + (first % 3);
+      machine.fs.onOperation = (operation: keyof FileSystem, path) => {
+        const at = count++;
+        if (at >= first && at < first + length) throw errno(code, `${operation} ${path}`);
+      };
+      await work(machine);
+      operations = count;
+      if (files.size > 0) left.push(`operation ${first} of ${count}: ${[...files.values()].join(', ')}`);
+    }
+    expect(left).toEqual([]);
+  },
+);
