@@ -9,7 +9,7 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Json } from '../message.ts';
-import type { Operation, Written } from './operations.ts';
+import type { Operation, Where, Written } from './operations.ts';
 
 export const PREFIX = 28;
 /** Six hexadecimal digits. */
@@ -47,6 +47,8 @@ function getHex(buffer: Buffer, at: number, digits: number): number {
 }
 
 const NOT_ASCII = /[^\u0020-\u007e]/g;
+/** A uuid, for one: stands in JSON as it is. */
+const PLAIN = /^[\w-]*$/;
 
 /** JSON text for a header: ASCII only, so that readers may take bytes for characters. */
 export function asciiJson(value: unknown): string {
@@ -56,18 +58,59 @@ export function asciiJson(value: unknown): string {
   );
 }
 
-/** A record's header as JSON text. Adds are most of what is written: theirs is put together by hand. */
+/**
+ * A record's header as JSON text. What every message needs, its add, claim and completion, is put together by hand, in half
+ * the time that JSON.stringify takes.
+ */
 export function encodeHeader(header: Operation & Written): string {
-  if (header.op !== 'add') return asciiJson(header);
-  const { u, a, r, d, x, by, w, n, t, s } = header;
-  let text = `{"op":"add","u":"${u}"`;
-  if (a !== undefined) text += `,"a":${asciiJson(a)}`;
-  if (r !== undefined) text += `,"r":${r}`;
-  if (d !== undefined) text += `,"d":${d}`;
-  if (x !== undefined) text += `,"x":${x}`;
-  if (by !== undefined) text += `,"by":${asciiJson(by)}`;
-  text += `,"w":"${w}","n":${n},"t":${t}`;
+  switch (header.op) {
+    case 'add': {
+      const { u, a, r, d, x, by } = header;
+      let text = `{"op":"add","u":"${u}"`;
+      if (a !== undefined) text += `,"a":${asciiJson(a)}`;
+      if (r !== undefined) text += `,"r":${r}`;
+      if (d !== undefined) text += `,"d":${d}`;
+      if (x !== undefined) text += `,"x":${x}`;
+      if (by !== undefined) text += `,"by":${asciiJson(by)}`;
+      return text + writtenText(header);
+    }
+    case 'claim': {
+      const { k, m, ms, max, c } = header;
+      return `{"op":"claim","k":"${k}","m":${m},"ms":${ms},"max":${max},"c":${whereText(c)}${writtenText(header)}`;
+    }
+    case 'done': {
+      const { k, c, u, a } = header;
+      return `{"op":"done","k":"${k}","c":${whereText(c)},"u":${textsText(u)},"a":${textsText(a)}${writtenText(header)}`;
+    }
+    default:
+      return asciiJson(header);
+  }
+}
+
+/** The end of a header. */
+function writtenText({ w, n, t, s }: Written): string {
+  const text = `,"w":"${w}","n":${n},"t":${t}`;
   return s === undefined ? `${text}}` : `${text},"s":${s}}`;
+}
+
+function whereText(where: readonly Where[]): string {
+  let text = '[';
+  for (const group of where) {
+    text += `${text.length > 1 ? ',' : ''}[${group[0]}`;
+    for (let i = 1; i < group.length; i++) {
+      const entry = group[i]!;
+      text += typeof entry === 'number' ? `,${entry}` : `,[${entry[0]},${entry[1]}]`;
+    }
+    text += ']';
+  }
+  return `${text}]`;
+}
+
+function textsText(texts: readonly string[]): string {
+  let text = '[';
+  for (const one of texts)
+    text += `${text.length > 1 ? ',' : ''}${PLAIN.test(one) ? `"${one}"` : asciiJson(one)}`;
+  return `${text}]`;
 }
 
 /** Records gathered for one write. Reused from write to write. */

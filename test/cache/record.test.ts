@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { Batch, checkLine, payloadText, PREFIX } from '../../src/cache/record.ts';
+import type { Operation, Written } from '../../src/cache/operations.ts';
+import { asciiJson, Batch, checkLine, encodeHeader, payloadText, PREFIX } from '../../src/cache/record.ts';
 import { line, scan, written, type Rec } from '../support/scan.ts';
 import { Seeded } from '../support/seeded.ts';
 
@@ -7,6 +8,9 @@ const plain = (n: number): Rec => ({
   header: { op: 'add', u: `u${n}`, n },
   payload: JSON.stringify({ n, pad: 'x'.repeat(n) }),
 });
+
+const UUID = '01a00000-0000-7000-8000-000000000001';
+const WRITTEN = { w: '00000000000000a1', n: 7, t: 1_790_000_000_000 };
 
 const NEWLINE = 10;
 const newlinesOf = (bytes: Buffer): number[] => [...bytes.keys()].filter((at) => bytes[at] === NEWLINE);
@@ -32,6 +36,37 @@ describe('a record', () => {
     const bytes = Buffer.from(text);
     expect(payloadText(bytes, 0, bytes.length, checkLine(bytes, 0, bytes.length))).toBe('');
   });
+
+  test.each([
+    { op: 'add', u: UUID, a: 'é"\\\n', r: 3, d: 1_790_000_000_000, x: 1, by: '\u{1f600}', ...WRITTEN },
+    { op: 'add', u: UUID, ...WRITTEN, s: 0 },
+    {
+      op: 'claim',
+      k: '1z',
+      m: 12_345.678_9,
+      ms: 30_000,
+      max: 2,
+      c: [[1, 29, [300, 5]], [2], [3, 7]],
+      ...WRITTEN,
+    },
+    { op: 'claim', k: '0', m: -0, ms: 1e21, max: 0, c: [], ...WRITTEN, s: 5 },
+    {
+      op: 'done',
+      k: 'a',
+      c: [[1, 29, 300]],
+      u: [UUID, ''],
+      a: ['', 'plain_1', 'a"b', 'ä\u2028'],
+      ...WRITTEN,
+    },
+    { op: 'done', k: 'a', c: [], u: [], a: [], ...WRITTEN, s: 7 },
+  ] satisfies (Operation & Written)[])(
+    'has the same header whether put together by hand or not: %j',
+    (header) => {
+      const text = encodeHeader(header);
+      expect(text).toBe(asciiJson(header));
+      expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(header)));
+    },
+  );
 
   test('has a header of ASCII only, so that bytes can be taken for characters', () => {
     const bytes = Buffer.from(line({ header: { a: 'ä\u{1f600}\u007f\ud800' } }));
