@@ -1,7 +1,7 @@
 /**
  * What may stand next on a command line that is being typed, for the shells' completion. Everything comes from the
  * program's own tree of commands, so it knows what the program knows: verbs, options, choices. Of a value the name tells
- * what it is: `<queue>` and `--queue` queues, `<type>` types of workers, `<daemon>` daemons, `<file>` and `<dir>` paths, which
+ * what it is: `<queue>` and `--queue` queues, `<type>` types of workers, `<daemon>` daemons, `<process>` processes of the supervisor, `<file>` and `<dir>` paths, which
  * shells know best.
  */
 import { existsSync } from 'node:fs';
@@ -155,6 +155,7 @@ async function valuesOf(value: Option | Argument, at: Position): Promise<Candida
   if (kind === 'queue' || kind === 'queues' || (isOption && value.long === '--queue')) return queues(at);
   if (kind === 'type') return workerTypes(await configOf(at));
   if (kind === 'daemon' || kind === 'daemons') return daemons(await configOf(at));
+  if (kind === 'process') return processes(at);
   if (kind === 'file') return ['files'];
   if (kind === 'dir') return ['folders'];
   // Of commander's own `help [command]`.
@@ -188,6 +189,15 @@ async function daemons({ daemon }: Config): Promise<Candidate[]> {
   const { knownNames } = await import('../src/daemon/verify.ts');
   const names = await namesIn([daemon.daemonsDir, SHIPPED.daemons], DAEMON_FILE);
   return sorted([...names, ...knownNames(daemon.stateDir)]);
+}
+
+/** Those that run; as long as it takes a person to notice, no longer. */
+async function processes(at: Position): Promise<Candidate[]> {
+  const { Client } = await import('./queue-daemon/ctl/client.ts');
+  const { socketPathOf } = await import('../src/api/address.ts');
+  const client = new Client(socketPathOf(await configOf(at)));
+  const { processes } = (await client.get('/api/processes', 500)) as { processes: { name: string }[] };
+  return sorted(processes.map(({ name }) => name));
 }
 
 async function namesIn(folders: readonly string[], file: RegExp): Promise<string[]> {

@@ -23,6 +23,11 @@ export function exitCodeOf(error: unknown): number {
   return error instanceof QueueError ? BY_CODE[error.code] : EXIT.internal;
 }
 
+/** Whether a code that came from elsewhere is one of ours. */
+export function isErrorCode(code: string): code is QueueErrorCode {
+  return Object.hasOwn(BY_CODE, code);
+}
+
 const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   INVALID_QUEUE_NAME: EXIT.usage,
   INVALID_ARGUMENT: EXIT.usage,

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { commonOptions, run } from './cli.ts';
 import { EXIT_HELP } from './exit-codes.ts';
 import { flush } from './output.ts';
+import { ctlCommand } from './queue-daemon/ctl.ts';
 import { DAEMONS } from './queue-daemon/daemons.ts';
 import { installCommand, uninstallCommand } from './queue-daemon/install.ts';
 import { listCommand } from './queue-daemon/list.ts';
@@ -32,6 +33,7 @@ const VERBS = {
     reloadCommand,
   ],
   'Looking:': [statusCommand, listCommand, logsCommand, verifyCommand],
+  'The supervisor:': [ctlCommand],
   'Services:': [installCommand, uninstallCommand],
 };
 for (const [heading, verbs] of Object.entries(VERBS)) {

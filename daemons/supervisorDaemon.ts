@@ -30,6 +30,8 @@ export default class SupervisorDaemon extends Daemon {
   #running: Promise<void> = Promise.resolve();
   /** Resolves when the configuration that was read last has been put in force. Never rejects. */
   #applied: Promise<void> = Promise.resolve();
+  /** Resolves when no reload is under way. Never rejects. */
+  #reloading: Promise<void> = Promise.resolve();
 
   /** Errors: CONFIG_INVALID: a section is wrong; API_FAILED; those of `Supervisor.run`. */
   override async onStart(): Promise<void> {
@@ -42,8 +44,7 @@ export default class SupervisorDaemon extends Daemon {
       onTrouble: (why) => log.warn(why),
     });
     const { promise: up, resolve: onUp } = deferred();
-    const desired = saved.over(configured);
-    const supervisor = new Supervisor({ name, config, stateDir, log }, { desired, saved, onUp });
+    const supervisor = new Supervisor({ name, config, stateDir, log }, { saved, onUp });
     const running = supervisor.run(this.#stop.signal, this.#force.signal);
     await Promise.race([up, running]);
     try {
@@ -57,6 +58,7 @@ export default class SupervisorDaemon extends Daemon {
     this.#running = running;
     this.#saved = saved;
     this.#watch = new DaemonWatch(supervisor, log);
+    this.#apply(supervisor, saved, configured, config);
   }
 
   /**
@@ -64,15 +66,9 @@ export default class SupervisorDaemon extends Daemon {
    * Errors: CONFIG_INVALID: a section is wrong, or has the name of a process that was added meanwhile; API_FAILED. Everything stays as it was.
    */
   override async onReload(next: Config): Promise<boolean> {
-    const supervisor = this.#supervisor;
-    const saved = this.#saved;
-    if (!supervisor || !saved) return false;
-    const configured = configuredProcesses(next);
-    // Only then does what runs go by the configuration before.
-    await this.#applied;
-    refuseAdded(configured, supervisor, next);
-    await this.#renewServices(supervisor, next);
-    this.#apply(supervisor, saved, configured, next);
+    const reloading = this.#reload(next);
+    this.#reloading = reloading.then(noop, noop);
+    await reloading;
     return true;
   }
 
@@ -87,7 +83,7 @@ export default class SupervisorDaemon extends Daemon {
     else signal.addEventListener('abort', force, { once: true });
     await this.#services?.autoscaler.close();
     // Until then it can be asked what is still there.
-    await Promise.all([this.#running, this.#applied]);
+    await Promise.all([this.#running, this.#applied, this.#reloading]);
     if (this.#services) await closeServices(this.#services);
   }
 
@@ -100,6 +96,19 @@ export default class SupervisorDaemon extends Daemon {
   override troubles(): string[] {
     const processes = this.#supervisor?.status().processes ?? [];
     return processes.flatMap(({ children }) => children).flatMap(troubleOf);
+  }
+
+  async #reload(next: Config): Promise<void> {
+    const configured = configuredProcesses(next);
+    // Only then does what runs go by the configuration before.
+    await this.#applied;
+    const supervisor = this.#supervisor;
+    const saved = this.#saved;
+    if (!supervisor || !saved || this.#stop.signal.aborted)
+      throw new QueueError('CLOSED', 'the supervisor is being stopped');
+    refuseAdded(configured, supervisor, next);
+    await this.#renewServices(supervisor, next);
+    this.#apply(supervisor, saved, configured, next);
   }
 
   /** Has the supervisor go by it; what goes wrong with single children is logged. */
@@ -182,6 +191,8 @@ function troubleOf({ id, state, lastEnd, healthy, nextStartAt }: ChildStatus): s
   if (state === 'waiting') return [`${id} starts again at ${nextStartAt?.toISOString() ?? ''}${why}`];
   return healthy === false ? [`${id} is not well`] : [];
 }
+
+function noop(): void {}
 
 function deferred(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => undefined;

@@ -85,6 +85,14 @@ describe('where the configuration comes from', () => {
         restartReset: 600_000,
         restartLimit: 10,
       },
+      call: {
+        callScheme: 'tcp',
+        callHost: '127.0.0.1',
+        callPort: 4401,
+        callToken: '',
+        callConnections: 1000,
+        methodsDir: join(folder, 'methods'),
+      },
       processes: [],
     });
   });

@@ -37,15 +37,20 @@ export function listenerOf(
   });
   for (const route of routes) {
     app.on(route.method.toUpperCase(), honoPath(route.path), async (c) => {
-      const reply = await route.run(context, {
-        params: c.req.param(),
-        query: c.req.query(),
-        body: route.method === 'get' ? undefined : await readJson(c.req.raw.body),
-        headers: c.req.header(),
-        caller: c.var.caller,
-        signal: c.req.raw.signal,
-      });
-      return answer(reply, c.env.outgoing, c.env.incoming.method === 'HEAD');
+      try {
+        const reply = await route.run(context, {
+          params: c.req.param(),
+          query: c.req.query(),
+          body: route.method === 'get' ? undefined : await readJson(c.req.raw.body),
+          headers: c.req.header(),
+          caller: c.var.caller,
+          signal: c.req.raw.signal,
+        });
+        return answer(reply, c.env.outgoing, c.env.incoming.method === 'HEAD');
+      } catch (error) {
+        // Actions may throw anything; below, only an `Error` is one.
+        return refuse(logged(error, `${c.req.method} ${c.req.path}`, context.log));
+      }
     });
   }
   for (const [path, methods] of methodsByPath(routes))
@@ -69,7 +74,7 @@ export function listenerOf(
 }
 
 /** The refusal, once the log knows what the caller is not told. */
-function logged(error: Error, what: string, log: Log): Refusal {
+function logged(error: unknown, what: string, log: Log): Refusal {
   const refusal = refusalOf(error);
   if (refusal.status === 500) {
     const { message, stack } = toTryError(error, 1, Date.now());

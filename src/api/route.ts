@@ -5,7 +5,7 @@
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { Config } from '../config.ts';
-import { quote } from '../errors.ts';
+import { escapeControls, quote } from '../errors.ts';
 import type { QueueManager } from '../queue-manager.ts';
 import type { SupervisorControl } from '../supervisor/shape.ts';
 import type { Log } from '../worker/log.ts';
@@ -103,6 +103,9 @@ export function route<P extends z.ZodType = None, Q extends z.ZodType = None, B 
 
 /** The first of what is wrong, for a person; which is enough to mend it. */
 function check(where: string, schema: z.ZodType, value: unknown): unknown {
+  // Schemas would drop it without a word.
+  if (typeof value === 'object' && value !== null && Object.hasOwn(value, '__proto__'))
+    throw new Refusal(422, 'INVALID_REQUEST', `${where}: unknown key "__proto__"`);
   const { success, data, error } = schema.safeParse(value);
   if (success) return data;
   const [issue] = error.issues;
@@ -110,6 +113,6 @@ function check(where: string, schema: z.ZodType, value: unknown): unknown {
   throw new Refusal(
     422,
     'INVALID_REQUEST',
-    `${where}${at}: ${quote(issue?.message ?? 'invalid', 300).slice(1, -1)}`,
+    `${where}${at}: ${escapeControls(issue?.message ?? 'invalid').slice(0, 300)}`,
   );
 }

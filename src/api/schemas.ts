@@ -185,9 +185,12 @@ export const status = z
 const text = (description: string) => z.string().optional().describe(description);
 const amount = (description: string) => z.union([z.string(), z.number()]).optional().describe(description);
 
-/** The keys of `[process:NAME]`. What they may hold is said in one place, `supervisor/spec.ts`, which every process passes. */
+/**
+ * The keys of `[process:NAME]`. What they may hold, and that there are no others, is said in one place, `supervisor/spec.ts`,
+ * which every process passes.
+ */
 export const newProcess = z
-  .strictObject({
+  .looseObject({
     name: processName,
     class: text('path of a module that default-exports a class that extends ManagedProcess'),
     daemon: text('name of a daemon'),
@@ -196,7 +199,7 @@ export const newProcess = z
       .union([z.string(), z.array(z.string())])
       .optional()
       .describe('a command, or its words'),
-    params: z.record(z.string(), json).optional(),
+    params: json.optional().describe('of a class: an object'),
     instances: amount('how many children; of a worker also least and most: 1-8'),
     scaleBacklog: amount('messages waiting for each child above which one more is started'),
     scaleAge: amount('how long the oldest message may wait, such as 1m'),

@@ -1,5 +1,5 @@
 /** The HTTP server, with a bound to everything that a client can take: headers, time, connections. */
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Listener } from './app.ts';
 import { LARGEST_BODY } from './admission.ts';
@@ -15,6 +15,15 @@ const MOST_CONNECTIONS = 256;
 
 /** A server that does not listen yet. */
 export function makeServer(listener: Listener): Server {
+  /** What is being answered, by connection. */
+  const open = new WeakMap<Duplex, Set<ServerResponse>>();
+  const listen: Listener = (request, response) => {
+    const { socket } = request;
+    const responses = open.get(socket) ?? new Set();
+    open.set(socket, responses.add(response));
+    response.once('close', () => responses.delete(response));
+    listener(request, response);
+  };
   const server = createServer(
     {
       maxHeaderSize: LARGEST_HEADERS,
@@ -23,16 +32,21 @@ export function makeServer(listener: Listener): Server {
       connectionsCheckingInterval: 1000,
       keepAliveTimeout: 5000,
     },
-    listener,
+    listen,
   );
   server.maxConnections = MOST_CONNECTIONS;
   server.maxHeadersCount = MOST_HEADERS;
   // Nobody is told to go on with a body that will be refused.
   server.on('checkContinue', (request, response) => {
     if (Number(request.headers['content-length'] ?? 0) <= LARGEST_BODY) response.writeContinue();
-    listener(request, response);
+    listen(request, response);
   });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const [first, ...others] = open.get(socket) ?? [];
+    // What we said now would be taken for the answer to what came before, unless it is that which has broken off.
+    if (first && (others.length > 0 || first.headersSent || first.req.complete)) socket.destroy();
+    else refuse(error, socket);
+  });
   server.on('upgrade', (_, socket) =>
     end(socket, new Refusal(400, 'INVALID_REQUEST', 'there is nothing to upgrade to')),
   );

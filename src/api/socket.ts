@@ -3,14 +3,14 @@
  * lives never is. The socket is made under a name that nobody knows, closed to all other accounts, and then linked to the
  * name that all know, which only one process can do at a time.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
 import { knockAt, listenNameOf } from './address.ts';
 
-const DRAFT = /^\.api-[0-9a-f]{8}$/;
+const DRAFT = /^\.api-d[0-9a-f]{8}$/;
 /** Tries against others who take and leave the same place meanwhile. */
 const MOST_TRIES = 10;
 
@@ -30,23 +30,24 @@ export async function listenOnSocket(server: Server, path: string): Promise<() =
   const folder = dirname(path);
   prepareFolder(folder);
   await removeDrafts(folder);
-  const draft = join(folder, `.api-${randomBytes(4).toString('hex')}`);
+  const draft = join(folder, `.api-d${randomBytes(4).toString('hex')}`);
+  let own: string | undefined;
   try {
     const up = listening(server, draft, path);
     // The call has bound it already; nobody else knows its name yet.
     fs.chmodSync(draft, 0o600);
     await up;
+    own = idOf(draft);
     await take(path, draft);
   } catch (cause) {
     server.close();
     fs.rmSync(draft, { force: true });
     throw cause instanceof QueueError ? cause : failed(path, (cause as NodeJS.ErrnoException).code, cause);
   }
-  const { ino } = fs.lstatSync(draft);
-  fs.rmSync(draft);
+  fs.rmSync(draft, { force: true });
   return () => {
     // Not what another process has put there since.
-    if (fs.lstatSync(path, { throwIfNoEntry: false })?.ino === ino) fs.rmSync(path, { force: true });
+    if (idOf(path) === own) fs.rmSync(path, { force: true });
   };
 }
 
@@ -60,34 +61,65 @@ function listening(server: Server, name: string, path: string): Promise<void> {
   });
 }
 
-/** Gives the socket at `draft` the name `path` as well. */
+/**
+ * Gives the socket at `draft` the name `path`. To replace a dead socket a process first links its own to a name that the
+ * dead one's inode makes, which one process at a time can: its heir. An heir may have died too, and so has an heir of its own.
+ * While somebody is the last heir, nobody else replaces what stands at `path`, so that it can be looked at and then replaced.
+ */
 async function take(path: string, draft: string): Promise<void> {
   for (let tries = 0; tries < MOST_TRIES; tries++) {
-    try {
-      fs.linkSync(draft, path);
+    if (linked(draft, path)) return;
+    const dead = await deadAt(path);
+    if (dead === undefined) continue;
+    const heirs: string[] = [];
+    for (let last: string | undefined = dead; last !== undefined;) {
+      const heir = heirNameOf(path, last);
+      heirs.push(heir);
+      if (linked(draft, heir)) break;
+      // Gone: somebody has come to the end, and cleared up.
+      last = await deadAt(heir);
+    }
+    const mine = heirs.at(-1) ?? draft;
+    if (idOf(mine) !== idOf(draft)) continue;
+    if (idOf(path) === dead) {
+      fs.renameSync(draft, path);
+      for (const heir of heirs) fs.rmSync(heir, { force: true });
       return;
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
     }
-    await refuseLiving(path);
-    // Whatever stands there by now is moved to where nobody else looks, and only then judged: two who find the same dead
-    // socket cannot take each other's away.
-    const grave = `${draft}-old`;
-    try {
-      fs.renameSync(path, grave);
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      throw cause;
-    }
-    try {
-      await refuseLiving(grave);
-      fs.rmSync(grave);
-    } catch (cause) {
-      fs.renameSync(grave, path);
-      throw cause;
-    }
+    // It has been replaced while the way was free.
+    fs.rmSync(mine);
   }
   throw failed(path, 'others take it again and again');
+}
+
+function linked(draft: string, path: string): boolean {
+  try {
+    fs.linkSync(draft, path);
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw cause;
+  }
+}
+
+/** A name beside `path`, no longer than it may be, for who succeeds the socket of that id. */
+function heirNameOf(path: string, id: string): string {
+  const digest = createHash('sha256').update(`${path}\0${id}`).digest('hex');
+  return join(dirname(path), `.api-h${digest.slice(0, 8)}`);
+}
+
+/** Neither changes as the socket gets and loses names. Undefined: nothing is there. */
+function idOf(path: string): string | undefined {
+  const found = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.ino}-${found.mtimeNs}`;
+}
+
+/** The id of the dead socket there; undefined: nothing is there. Errors: as of `refuseLiving`. */
+async function deadAt(path: string): Promise<string | undefined> {
+  const id = idOf(path);
+  await refuseLiving(path);
+  // What was found dead has been there all the time, or is asked about once more.
+  return idOf(path) === id ? id : undefined;
 }
 
 /** Errors: API_FAILED, unless it is a socket of a process that is dead, or nothing at all. */
@@ -105,8 +137,7 @@ async function refuseLiving(path: string): Promise<void> {
 async function removeDrafts(folder: string): Promise<void> {
   for (const name of fs.readdirSync(folder)) {
     const path = join(folder, name);
-    if (DRAFT.test(name.replace(/-old$/, '')) && (await knockAt(path)) === 'dead')
-      fs.rmSync(path, { force: true });
+    if (DRAFT.test(name) && (await knockAt(path)) === 'dead') fs.rmSync(path, { force: true });
   }
 }
 

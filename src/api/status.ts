@@ -48,7 +48,10 @@ export class StatusReader {
           }),
       ),
     );
-    const told = answers.flat().filter((answer) => answer.ok || answer.error.code !== 'UNKNOWN_COMMAND');
+    const up = new Set(asked.flatMap(({ children }) => children.filter(isUp).map(({ id }) => id)));
+    const told = answers
+      .flat()
+      .filter((answer) => up.has(answer.child) && (answer.ok || answer.error.code !== 'UNKNOWN_COMMAND'));
     return new Map(told.map((answer) => [answer.child, answer]));
   }
 }

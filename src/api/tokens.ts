@@ -22,10 +22,11 @@ export class Tokens {
   }
 
   /**
-   * Reads the tokens in `folder`, and makes those that are not there yet.
+   * Reads the tokens in `folder`, which is made if absent, and makes those that are not there yet.
    * Errors: CONFIG_INVALID: a file of them is open to others, or holds no token; STORAGE_FAILED.
    */
   static open(folder: string): Tokens {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
     const rights = Object.keys(FILES) as Right[];
     return new Tokens(rights.map((right) => [right, digestOf(read(join(folder, FILES[right])))] as const));
   }

@@ -221,12 +221,15 @@ function liveAtEnd(fs: FileSystem, fd: number): boolean {
   const scanner = new FileScanner(fs);
   const { size } = fs.stat(fd);
   const needles = [Buffer.from(CONTROL)];
+  let isTold = false;
   const visitor: Pick<FileVisitor, 'record'> = {
     record(buffer, start, end, headerLength, offset) {
       const decoded = decode(buffer, start, end, headerLength);
       if (!decoded) return;
       const { header, payload } = decoded;
-      if (isOwn(header) || (header.op === 'head' && offset <= 1))
+      const isHead = header.op === 'head' && offset <= 1;
+      isTold ||= isHead;
+      if (isOwn(header) || isHead)
         state.applyControl(header, offset, lineChecksum(buffer, start), () => payload);
     },
   };
@@ -235,5 +238,6 @@ function liveAtEnd(fs: FileSystem, fd: number): boolean {
     if (next === at) break;
     at = next;
   }
-  return state.id !== '' && state.seal?.why !== 'destroy';
+  // Where the head is damaged, opening the queue says what it was.
+  return (state.id !== '' || !isTold) && state.seal?.why !== 'destroy';
 }

@@ -93,7 +93,7 @@ export class Journal {
     } catch (error) {
       // It may have begun to make the next segment.
       journal.#rotation.close();
-      journal.log.close();
+      await journal.log.close();
       throw journal.#typed(error, 'opening the journal');
     }
     return journal;
@@ -191,7 +191,7 @@ export class Journal {
     }
     await log.syncer.idle();
     this.#rotation.close();
-    log.close();
+    await log.close();
   }
 
   // --- The pump -------------------------------------------------------------------------------------------------

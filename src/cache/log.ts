@@ -104,6 +104,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   /** Up to where the file is known to reach. */
   #reach = 0;
   #lookedAt = -Infinity;
+  /** Segments that were left and are still being flushed. */
+  readonly #left = new Set<Promise<void>>();
   /** Damage that was met last, and may turn out to be what a restart of the machine has cost. */
   #untold: Damage | undefined;
 
@@ -123,28 +125,30 @@ export class Log<Tag = unknown> implements FileVisitor {
 
   /** From now on `fd` is the segment that is written to; its head reaches to `headEnd` and is on the device. */
   enter(fd: number, headEnd: number): void {
-    const { fs } = this.options.ports;
     this.headEnd = headEnd;
     this.applied = headEnd;
     this.suspicious = false;
     // The same file, with a whole state instead of a light one: this writer's numbers and flushes go on.
     if (this.fd === fd) return;
     this.contents.close();
-    if (this.fd >= 0) {
-      const old = this.fd;
-      // Flushes of the old segment are under way; its waiters are answered by them.
-      this.syncer
-        .idle()
-        .then(() => fs.close(old))
-        .catch((error: unknown) =>
-          this.options.report(storageError(error, 'closing a segment', this.options.queue, this.path)),
-        );
-    }
+    if (this.fd >= 0) this.#leave(this.fd);
     this.fd = fd;
     this.#records = 0;
     this.#saidSynced = 0;
     this.#reach = headEnd;
     this.syncer = new Syncer({ sync: () => this.#flush(fd) }, fd, headEnd, () => this.#reach);
+  }
+
+  /** Flushes of the old segment are under way; its waiters are answered by them. */
+  #leave(old: number): void {
+    const { ports, queue, report } = this.options;
+    const { path } = this;
+    const left = this.syncer
+      .idle()
+      .then(() => ports.fs.close(old))
+      .catch((error: unknown) => report(storageError(error, 'closing a segment', queue, path)))
+      .finally(() => this.#left.delete(left));
+    this.#left.add(left);
   }
 
   /**
@@ -160,10 +164,12 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.#named = true;
   }
 
-  close(): void {
+  /** Resolves when no file is open any more: not before flushes of segments that were left are done. */
+  async close(): Promise<void> {
     this.contents.end();
     if (this.fd >= 0) this.options.ports.fs.close(this.fd);
     this.fd = -1;
+    await Promise.all(this.#left);
   }
 
   /** Resolves when all that is known to be in the segment is on the device; rejects with what went wrong. */

@@ -144,10 +144,10 @@ class Repair {
       if (!isNewer && fs.kind(newest) === 'file') throw error;
     }
     const salvaged = await salvage({ ports: this.#ports, folder, keepOutcomes: this.#keepOutcomes });
-    const { state, lost, outdated } = salvaged;
-    const saves = lost.length > 0 || outdated.length > 0;
+    const { state, lost, outdated, moved } = salvaged;
+    const saves = lost.length > 0 || outdated.length > 0 || moved.size > 0;
     const heads = verified?.damage.filter(({ kind }) => kind === 'head') ?? [];
-    const disputed = new Set(heads.map(({ file }) => parseSegmentName(file)! - 1));
+    const disputed = new Set([...moved, ...heads.map(({ file }) => parseSegmentName(file)! - 1)]);
     return { verified, salvaged, disputed, needed: !verified?.sound || state.damage.length > 0 || saves };
   }
 

@@ -17,6 +17,7 @@ import {
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { readIndex } from './index-file.ts';
+import { movedFrom } from './moved.ts';
 import { nodePorts } from './node-ports.ts';
 import { takePicture, type Picture } from './picture.ts';
 import type { FileSystem, Ports } from './ports.ts';
@@ -87,6 +88,7 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
 }
 
 const UNSYNCED = 'lost before it was synced: the machine was restarted, or a flush had failed';
+const MOVED = 'bytes are missing behind this place: records name messages where none stand any more';
 const DETAILS: Record<BadRange['what'], string> = {
   changed: 'these bytes are not what was written',
   blank: 'zeros where records were',
@@ -187,6 +189,8 @@ class Verification {
       const { records, bytes, sealed, torn } = survey;
       this.#report.segments.push({ file, records, bytes, sealed, torn });
       this.#judge(file, survey, newest);
+      const moved = await movedFrom(this.#ports, fd, segment, survey);
+      if (moved !== undefined) this.#damage({ file, from: moved, to: moved, kind: 'missing', detail: MOVED });
       const head = loadHead(fs, fd, segment, 0, path);
       // What is missing of the newest head is made from the one before.
       this.#restsOn = newest && segment > 1 ? segment - 1 : undefined;

@@ -4,6 +4,7 @@
  * send keys without quotes, and texts in single ones: what is no JSON is read as JSON5, which is JavaScript's notation.
  */
 import JSON5 from 'json5';
+import { escapeControls } from '../errors.ts';
 import type { Json } from '../message.ts';
 import { DEEPEST, type PacketFormat, type PacketScan, type Scanned } from './packet.ts';
 
@@ -84,7 +85,8 @@ function readLegacy(text: string, length: number, next: 'here' | 'line' | 'nowhe
     return malformed(why, length, rest);
   }
   try {
-    const value: Json = JSON5.parse(text);
+    // It would print a warning where these stand raw in a text.
+    const value: Json = JSON5.parse(text.replace(/[\u2028\u2029]/g, escapeControls));
     if (isPlain(value)) return { type: 'packet', length, value };
     return malformed('a number is not finite', length, rest);
   } catch {

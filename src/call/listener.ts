@@ -18,7 +18,7 @@ export interface CallLimits {
 }
 
 /** What listens. */
-export interface Listener {
+export interface CallListener {
   readonly address: CallAddress;
   /** Resolves when nothing comes in any more, and clients have their answers or the signal has fired. */
   close(signal: AbortSignal | undefined): Promise<void>;

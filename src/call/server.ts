@@ -6,7 +6,7 @@ import { QueueError, escapeControls, quote } from '../errors.ts';
 import type { QueueManager } from '../queue-manager.ts';
 import { logAbout, type Log, type LogSink } from '../worker/log.ts';
 import { Calls } from './calls.ts';
-import type { CallLimits, Listener } from './listener.ts';
+import type { CallLimits, CallListener } from './listener.ts';
 import { isCallMethodClass, type CallAddress, type CallMethodClass, type MethodServer } from './method.ts';
 import { NotFound, Test, Verify, queueMethods } from './shipped.ts';
 
@@ -49,7 +49,7 @@ export class CallServer implements MethodServer {
   readonly #log: Log;
   #calls: Calls | undefined;
   /** While it listens, and from when it is told to. */
-  #listener: Promise<Listener> | undefined;
+  #listener: Promise<CallListener> | undefined;
   #address: CallAddress | undefined;
 
   /** Errors: INVALID_ARGUMENT. */
@@ -136,7 +136,7 @@ export class CallServer implements MethodServer {
     return this.close();
   }
 
-  async #open(): Promise<Listener> {
+  async #open(): Promise<CallListener> {
     const { scheme, host, port, token } = this.#options;
     const { addressOf } = await import('./host.ts');
     const address = { scheme, host: await addressOf(host, scheme, token !== ''), port };

@@ -2,11 +2,11 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { QueueError, quote } from '../errors.ts';
 import { Connection } from './connection.ts';
-import type { Listener, ListenerOptions } from './listener.ts';
+import type { CallListener, ListenerOptions } from './listener.ts';
 import type { CallAddress } from './method.ts';
 
 /** Resolves when it listens. Errors: CALL_FAILED. */
-export async function listenTcp(options: ListenerOptions): Promise<Listener> {
+export async function listenTcp(options: ListenerOptions): Promise<CallListener> {
   const { host, port } = options.address;
   // A client may end its side behind a request, and read the answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true });
@@ -31,7 +31,7 @@ export function cannotListen({ scheme, host, port }: CallAddress, cause: Error):
   });
 }
 
-class TcpListener implements Listener {
+class TcpListener implements CallListener {
   readonly address: CallAddress;
   readonly #server: Server;
   readonly #options: ListenerOptions;

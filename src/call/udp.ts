@@ -5,7 +5,7 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import { refusal, type CallAnswer } from './codes.ts';
-import type { Listener, ListenerOptions } from './listener.ts';
+import type { CallListener, ListenerOptions } from './listener.ts';
 import type { CallAddress } from './method.ts';
 import { Packets } from './packets.ts';
 import type { PacketFormat } from './packet.ts';
@@ -16,7 +16,7 @@ import { isSameToken } from './token.ts';
 const LARGEST_DATAGRAM = 65_507;
 
 /** Resolves when it listens. Errors: CALL_FAILED. */
-export async function listenUdp(options: ListenerOptions): Promise<Listener> {
+export async function listenUdp(options: ListenerOptions): Promise<CallListener> {
   const { host, port } = options.address;
   const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
   await new Promise<void>((resolve, reject) => {
@@ -29,7 +29,7 @@ export async function listenUdp(options: ListenerOptions): Promise<Listener> {
   return new UdpListener(socket, options);
 }
 
-class UdpListener implements Listener {
+class UdpListener implements CallListener {
   readonly address: CallAddress;
   readonly #socket: Socket;
   readonly #options: ListenerOptions;

@@ -9,7 +9,7 @@ import { factsOf, isEnded, isNobody, nodeProcesses } from '../process-table.ts';
 import { countCrash } from './keeper.ts';
 import { tellOrder, type Order } from './life-sign.ts';
 import { HOLDER, holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
-import { makeSmall } from './small-file.ts';
+import { makeFolder, makeSmall } from './small-file.ts';
 import type { Failure } from './state.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
 
@@ -295,7 +295,7 @@ async function clear(stateDir: string, name: string, killed: boolean): Promise<v
 function markStopped(stateDir: string, name: string): void {
   const { stopped } = pathsOf(stateDir, name);
   try {
-    fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
     makeSmall(stopped, '', { synced: false });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

@@ -31,7 +31,7 @@ import {
 } from './holder.ts';
 import { LifeSign, removeSignOf, type Order } from './life-sign.ts';
 import { lifeOf, survivorOf, type Life } from './life.ts';
-import { makeSmall, removeSmall } from './small-file.ts';
+import { makeFolder, makeSmall, removeSmall } from './small-file.ts';
 
 export { holderOf, pathsOf, readHolder, type Holder, type Paths } from './holder.ts';
 export { isHere, lifeOf, survivorOf, type Life } from './life.ts';
@@ -83,7 +83,7 @@ export async function takePlace(stateDir: string, name: string): Promise<Place> 
 /** Makes the folder if need be; what the system says against `use` becomes an error of ours. */
 async function inFolder<Result>(stateDir: string, use: () => Promise<Result>): Promise<Result> {
   try {
-    fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
     return await use();
   } catch (cause) {
     if (cause instanceof QueueError) throw cause;

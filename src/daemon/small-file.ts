@@ -1,5 +1,6 @@
 /** Small files that others may have put there, or damaged: read with care, and replaced in one step. */
 import fs from 'node:fs';
+import { dirname } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL } = fs.constants;
@@ -37,14 +38,34 @@ export function readSmall(path: string, largest = LARGEST): string | undefined {
   }
 }
 
-/** Makes a file with that text, readable by its owner only. Throws the system's error; EEXIST when something is there. */
+/**
+ * Makes a file with that text, readable by its owner only; all of it or none. Throws the system's error; EEXIST when something
+ * is there.
+ */
 export function makeSmall(path: string, text: string, { synced }: { synced: boolean }): void {
   const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     fs.writeFileSync(fd, text);
     if (synced) fs.fsyncSync(fd);
+  } catch (error) {
+    removeSmall(path);
+    throw error;
   } finally {
     fs.closeSync(fd);
+  }
+}
+
+/** Makes a folder for its owner only, with those above it, where there is none. Throws the system's error. */
+export function makeFolder(path: string): void {
+  try {
+    fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    // All that Node says of a disk that is read-only, with `recursive`.
+    let missing = path;
+    while (dirname(missing) !== missing && !fs.existsSync(dirname(missing))) missing = dirname(missing);
+    fs.mkdirSync(missing, { mode: 0o700 });
+    makeFolder(path);
   }
 }
 

@@ -6,6 +6,7 @@ import type { Exit } from '../worker/crew/evidence.ts';
 import { QueueError, quote } from '../errors.ts';
 import { endLeftBehind, looking } from './control.ts';
 import { pathsOf } from './place.ts';
+import { makeFolder, makeSmall, removeSmall } from './small-file.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
 
 /** How long a process that does not come up may take to end; ms. */
@@ -34,8 +35,8 @@ export interface StartOptions {
 
 /**
  * Resolves when daemon `name` has come up, or will not. What it prints is added to its log.
- * Errors: DAEMON_RUNNING: it runs already; DAEMON_FAILED: its process cannot be started; STORAGE_FAILED: its log cannot be
- * written.
+ * Errors: DAEMON_RUNNING: it runs already; DAEMON_FAILED: its process cannot be started; STORAGE_FAILED, STORAGE_FULL: what it
+ * prints cannot be written.
  */
 export async function startDaemon(
   stateDir: string,
@@ -91,23 +92,33 @@ function refuseIfUp(judgement: Judgement): void {
   throw new QueueError('DAEMON_RUNNING', `daemon ${name} runs already, as process ${holder.who.pid}`);
 }
 
-/** Errors: STORAGE_FAILED. */
+/** Errors: STORAGE_FAILED, STORAGE_FULL. */
 function openOutput(stateDir: string, path: string): number {
   const { O_WRONLY, O_CREAT, O_APPEND } = fs.constants;
   try {
-    fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(stateDir);
     // What is said here is little, unless a daemon prints where it should log.
     trimOutput(path);
+    lookForRoom(path);
     return fs.openSync(path, O_WRONLY | O_CREAT | O_APPEND | (fs.constants.O_NOFOLLOW ?? 0), 0o600);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
+    const full = code === 'ENOSPC' || code === 'EDQUOT';
     const found = code === 'ELOOP' ? 'a link' : code;
     throw new QueueError(
-      'STORAGE_FAILED',
+      full ? 'STORAGE_FULL' : 'STORAGE_FAILED',
       `expected a file for what the daemon prints at ${quote(path, 300)}: ${found}`,
       { path, cause },
     );
   }
+}
+
+/** Throws the system's error, where the disk is full: the daemon could not even print why it does not come up. */
+function lookForRoom(path: string): void {
+  const file = `${path}.${process.pid}`;
+  removeSmall(file);
+  makeSmall(file, ' '.repeat(KEPT), { synced: false });
+  removeSmall(file);
 }
 
 /**

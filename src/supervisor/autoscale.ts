@@ -44,8 +44,11 @@ export function noTrend(now: number): Trend {
 
 /** So long a step up has to show an effect before the age of the oldest message asks for the next; ms. */
 const UP_PAUSE = 5000;
-/** So long there must have been little to do before a child is ended; ms. */
-const QUIET = 30_000;
+/**
+ * A child is ended when there was little to do for as long as a message may wait, but not longer than this; ms. Who lets
+ * messages wait for a minute saves little by ending children sooner.
+ */
+const LONGEST_QUIET = 5 * 60_000;
 /** Part of what n - 1 children may have waiting that counts as little. */
 const LITTLE = 0.5;
 
@@ -69,7 +72,7 @@ export function decide(scale: Autoscale, current: number, load: Load, trend: Tre
   }
   const isQuiet = !isLate && load.waiting <= backlog * (current - 1) * LITTLE;
   if (!isQuiet || current === min) return { wanted: current, trend: { ...trend, busyAt: now }, why: '' };
-  if (now - trend.busyAt < QUIET) return { wanted: current, trend, why: '' };
+  if (now - trend.busyAt < Math.min(age, LONGEST_QUIET)) return { wanted: current, trend, why: '' };
   // The next one goes after another quiet time.
   return { wanted: current - 1, trend: { ...trend, busyAt: now }, why: 'little has waited for a while' };
 }
@@ -159,8 +162,7 @@ export class Autoscaler {
       if (step.wanted < current && (await this.#isAtWork(process))) return;
       this.#trends.set(name, step.trend);
       if (step.wanted !== current) {
-        log.info(`${name}: from ${current} to ${step.wanted} children, as ${step.why}`);
-        await control.scale(name, step.wanted, { by: 'autoscale' });
+        await control.scale(name, step.wanted, { by: `autoscale, as ${step.why}` });
       }
       this.#troubles.delete(name);
     } catch (error) {

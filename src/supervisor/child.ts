@@ -101,6 +101,10 @@ export class Child {
     return this.#life.state;
   }
 
+  get #run(): Launched | undefined {
+    return 'run' in this.#life ? this.#life.run : undefined;
+  }
+
   get status(): ChildStatus {
     const life = this.#life;
     const runs = 'run' in life ? life : undefined;
@@ -183,9 +187,11 @@ export class Child {
     await this.#until(() => this.#life.state !== 'starting' && this.#life.state !== 'stopping');
   }
 
-  /** Resolves when nothing of it lives. */
+  /** Resolves when nothing lives of what runs now. */
   async down(): Promise<void> {
-    await this.#until(() => !('run' in this.#life));
+    const run = this.#run;
+    // Somebody may have had it begin anew by then.
+    await this.#until(() => this.#run === undefined || this.#run !== run);
   }
 
   /**
@@ -294,7 +300,7 @@ export class Child {
     if (next.kind === 'stay' && next.why !== undefined) this.#note(next.why, true);
     else
       this.#note(
-        this.#exit?.signal === 'SIGKILL' ? 'was killed, for it did not end in time' : 'was told to',
+        this.#exit?.signal === 'SIGKILL' ? 'was killed, for it did not end in time' : 'was told to end',
         false,
       );
     if (next.kind === 'start') return this.#launch();

@@ -61,6 +61,9 @@ class Host {
   #manager: Promise<QueueManager> | undefined;
   #instance: ManagedProcess | undefined;
   #commands: Commands | undefined;
+  /** To be called when the supervisor is gone. */
+  #orphaned: () => void = () => undefined;
+  #hasEnded = false;
   /** Lines of the log that could not be sent. */
   #unlogged = 0;
 
@@ -75,6 +78,7 @@ class Host {
       onEnd: () => {
         this.#begin(undefined);
         abort();
+        if (!this.#hasEnded) this.#orphaned();
       },
     });
   }
@@ -83,7 +87,7 @@ class Host {
     const begin = await this.#begun;
     if (!begin) return false;
     this.#options.onBegin(begin.id);
-    const unwatch = watchMaster(begin.master, begin.stopDeadline);
+    this.#orphaned = watchMaster(begin.master, begin.stopDeadline);
     try {
       await this.#run(begin);
       return true;
@@ -92,8 +96,8 @@ class Host {
       return false;
     } finally {
       await this.#manager?.then((manager) => manager.close()).catch(() => undefined);
+      this.#hasEnded = true;
       this.#channel.close();
-      unwatch();
     }
   }
 
@@ -107,10 +111,11 @@ class Host {
     this.#bind(loaded, begin);
     this.#commands = new Commands(loaded);
     this.#instance = loaded;
+    // First: it may never let go of the event loop.
+    this.#tell({ type: 'ready', verifies: typeof loaded.verify === 'function' });
     const running = (async () => loaded.run(this.#stop.signal))();
     // An instance that waits for what is no handle would let the process end without a word.
     const alive = setInterval(() => undefined, 60_000);
-    this.#tell({ type: 'ready', verifies: typeof loaded.verify === 'function' });
     try {
       await running;
     } finally {

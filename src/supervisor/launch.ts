@@ -307,6 +307,8 @@ interface Command {
 function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
   const { kind, target, args, stopDeadline } = spec;
   const node = [process.execPath, ...process.execArgv, `--title=coda: ${id}`];
+  const watching = [...node, `--import=${LIFELINE}`];
+  const lifeline = lifelineOf(process.pid, stopDeadline);
   switch (kind) {
     case 'exec':
       return { words: [target, ...args], env: process.env };
@@ -318,8 +320,8 @@ function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
       const settings = environmentOf(memberLog({ ...config, worker }));
       const assignment: Assignment = { parent: process.pid, tellsEach: false, settings };
       return {
-        words: [...node, QUEUE_WORKER, `--queue=${queue}`, `--concurrency=${concurrency}`, '--', target],
-        env: { ...process.env, [ASSIGNMENT]: JSON.stringify(assignment) },
+        words: [...watching, QUEUE_WORKER, `--queue=${queue}`, `--concurrency=${concurrency}`, '--', target],
+        env: { ...process.env, ...lifeline, [ASSIGNMENT]: JSON.stringify(assignment) },
         channel: 'ipc',
       };
     }
@@ -332,7 +334,7 @@ function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
         `--daemons=${config.daemon.daemonsDir}`,
       ];
       return {
-        words: [...node, `--import=${LIFELINE}`, QUEUE_DAEMON, 'run', ...flags, '--', target],
+        words: [...watching, QUEUE_DAEMON, 'run', ...flags, '--', target],
         env: {
           ...process.env,
           // What it has beyond this is for its end, and that of what it has started.
@@ -340,7 +342,7 @@ function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
           // Its log joins that of the supervisor.
           CODA_FORMAT: 'json',
           CODA_DESTINATION: 'stderr',
-          ...lifelineOf(process.pid, stopDeadline),
+          ...lifeline,
         },
       };
     }

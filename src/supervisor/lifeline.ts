@@ -1,6 +1,6 @@
 /**
- * Ends a child whose supervisor has died, however that was: a thread of its own, which sees that even while the event
- * loop is blocked. The child is told to end, with all that it has started, and is killed when it has not.
+ * Ends a child whose supervisor has died, however that was, with all that the child has started. A thread of its own sees
+ * that even while the event loop is blocked.
  */
 import { Worker as Thread } from 'node:worker_threads';
 
@@ -8,11 +8,13 @@ import { Worker as Thread } from 'node:worker_threads';
 const LOOK_EVERY = 500;
 
 /**
- * From now on, until what it returns is called: when `master` is not the parent of this process any more, SIGTERM to its
- * process group, and SIGKILL when `patience` ms have passed. This process must lead its group. (Windows, not tested, keeps
- * the number of a dead parent, and has no groups: there a child notices only that its channel has closed.)
+ * From now on: when `master` is not the parent of this process any more, SIGTERM to its process group, and SIGKILL when
+ * `patience` ms have passed, or this process has ended before. It must lead its group. Returns what tells that the
+ * master is gone, for who knows first. (Windows, not tested, keeps the number of a dead parent, and has no groups: there a child
+ * notices only that its channel has closed.)
  */
 export function watchMaster(master: number, patience: number): () => void {
+  if (process.platform === 'win32') return () => undefined;
   const code = `
     const { master, patience, every } = require('node:worker_threads').workerData;
     const end = (signal) => {
@@ -26,7 +28,6 @@ export function watchMaster(master: number, patience: number): () => void {
       told = true;
       if ((left -= every) < 0) end('SIGKILL');
     }, every);`;
-  if (process.platform === 'win32') return () => undefined;
   const thread = new Thread(code, {
     eval: true,
     execArgv: [],
@@ -35,7 +36,15 @@ export function watchMaster(master: number, patience: number): () => void {
     resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 2 },
   });
   thread.unref();
-  return () => void thread.terminate();
+  let isGone = false;
+  process.on('exit', () => {
+    // Nobody else is left to end what this process leaves behind.
+    if (isGone || process.ppid !== master) process.kill(-process.pid, 'SIGKILL');
+  });
+  return () => {
+    isGone = true;
+    process.kill(-process.pid, 'SIGTERM');
+  };
 }
 
 /** How a child that runs another program is told whom to watch: an environment variable, taken out again before it could pass it on. */

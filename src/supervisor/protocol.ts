@@ -44,7 +44,7 @@ export interface Trouble {
 
 /** From the child. */
 export type Told =
-  /** Its class is loaded, and `run` has been called. `verifies`: it has a health check. */
+  /** Its class is loaded, and `run` is about to be called. `verifies`: it has a health check. */
   | { type: 'ready'; verifies: boolean }
   /** Why it is about to end. */
   | { type: 'failed'; error: Trouble }
@@ -75,9 +75,7 @@ export function toTold(message: unknown): Told | undefined {
     case 'log': {
       const { level, text, fields } = message;
       if (!isLevel(level) || typeof text !== 'string' || !isRecord(fields)) return undefined;
-      return isPlain(fields, LARGEST_MESSAGE)
-        ? { type, level, text, fields }
-        : undefined;
+      return isPlain(fields, LARGEST_MESSAGE) ? { type, level, text, fields } : undefined;
     }
     default:
       return undefined;

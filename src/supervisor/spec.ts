@@ -252,7 +252,7 @@ function wordsOf(exec: unknown, where: Where): [string, ...string[]] {
     try {
       return plainWordsOf(exec);
     } catch (error) {
-      throw where.error(`exec: ${(error as Error).message}`);
+      throw where.error(`exec: ${(error as Error).message}${where.hint}`);
     }
   }
   const words: unknown[] = Array.isArray(exec) ? exec : [];
@@ -328,6 +328,12 @@ class Where {
   constructor(place: string, path?: string) {
     this.#place = place;
     this.#details = path === undefined ? {} : { path };
+  }
+
+  /** What has often gone wrong with a command in a file. */
+  get hint(): string {
+    const isFile = this.#details.path !== undefined;
+    return isFile ? '; a ; or # begins a comment, unless single quotes stand around the whole value' : '';
   }
 
   error(message: string): QueueError {

@@ -83,7 +83,10 @@ test('it is in the index and in the document, which stays sound', async () => {
 
 test('nothing of ours can be hidden', async () => {
   for (const name of ['status', 'queue', 'queues', 'processes', 'events', 'index'])
-    controller(`${name}Controller.js`, 'export default class { actionIndex() { return "mine" } actionStop() { return "mine" } }');
+    controller(
+      `${name}Controller.js`,
+      'export default class { actionIndex() { return "mine" } actionStop() { return "mine" } }',
+    );
   await desk.open();
   expect((await desk.get('/api/status')).json.master).toBeDefined();
   expect((await desk.get('/api/queues')).json.queues).toEqual([]);
@@ -94,7 +97,10 @@ test('nothing of ours can be hidden', async () => {
 test('one that cannot be loaded is left out, and hides no other', async () => {
   controller('brokenController.js', 'export default class {');
   controller('emptyController.js', 'export default class { helper() {} }');
-  controller('throwsController.js', 'export default class { constructor() { throw new Error("no") } actionIndex() {} }');
+  controller(
+    'throwsController.js',
+    'export default class { constructor() { throw new Error("no") } actionIndex() {} }',
+  );
   controller('objectController.js', 'export default { actionIndex() {} }');
   controller('Bad NameController.js', 'export default class { actionIndex() {} }');
   controller('goodController.mjs', 'export default class { actionIndex() { return 1 } }');
@@ -102,7 +108,9 @@ test('one that cannot be loaded is left out, and hides no other', async () => {
   expect((await desk.get('/api/good')).json).toBe(1);
   for (const name of ['broken', 'empty', 'throws', 'object']) {
     expect((await desk.get(`/api/${name}`)).status).toBe(404);
-    expect(desk.log.map(({ text }) => text)).toContainEqual(expect.stringMatching(`controller ${name} is left out`));
+    expect(desk.log.map(({ text }) => text)).toContainEqual(
+      expect.stringMatching(`controller ${name} is left out`),
+    );
   }
 });
 
@@ -110,7 +118,8 @@ test('the read-only token does not reach it, for what it does is not known', asy
   controller('goodController.mjs', 'export default class { actionIndex() { return 1 } }');
   await desk.open({ apiPort: await freePort() });
   const { readFileSync } = await import('node:fs');
-  const token = (name: string): string => readFileSync(join(desk.config.daemon.stateDir, name), 'utf8').trim();
+  const token = (name: string): string =>
+    readFileSync(join(desk.config.daemon.stateDir, name), 'utf8').trim();
   const ask = (name: string) => desk.overTcp('GET', '/api/good', { Authorization: `Bearer ${token(name)}` });
   expect((await ask('api-read.token')).status).toBe(403);
   expect((await ask('api.token')).status).toBe(200);

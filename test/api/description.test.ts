@@ -61,7 +61,10 @@ test('answers look as it says', async () => {
   await desk.queues.createQueue('mails');
   const check = (table: typeof QUEUE_ROUTES, method: string, path: string, status: number): z.ZodType =>
     table.find((route) => route.method === method && route.path === path)!.answers[status]!.schema!;
-  const added = await desk.post('/api/queue/mails', { data: 1, dateTimeDeferredExecution: '2040-01-01T00:00:00Z' });
+  const added = await desk.post('/api/queue/mails', {
+    data: 1,
+    dateTimeDeferredExecution: '2040-01-01T00:00:00Z',
+  });
   const at = `/api/queues/mails/messages/${added.json.uuid}`;
   const claimable = await desk.queues.addMessage('mails', { data: 2 });
   await desk.queues.claimMessages('mails');
@@ -69,7 +72,10 @@ test('answers look as it says', async () => {
   for (const [answer, schema] of [
     [added, check(QUEUE_ROUTES, 'post', '/api/queue/{queue}', 201)],
     [await desk.get(at), check(QUEUE_ROUTES, 'get', '/api/queues/{queue}/messages/{uuid}', 200)],
-    [await desk.get('/api/queues/mails/messages'), check(QUEUE_ROUTES, 'get', '/api/queues/{queue}/messages', 200)],
+    [
+      await desk.get('/api/queues/mails/messages'),
+      check(QUEUE_ROUTES, 'get', '/api/queues/{queue}/messages', 200),
+    ],
     [await desk.get('/api/queues'), check(QUEUE_ROUTES, 'get', '/api/queues', 200)],
     [await desk.get('/api/queues/mails'), check(QUEUE_ROUTES, 'get', '/api/queues/{queue}', 200)],
     [await desk.get('/api/processes'), check(PROCESS_ROUTES, 'get', '/api/processes', 200)],

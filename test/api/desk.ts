@@ -1,6 +1,6 @@
 /** An API in a folder of its own, over a supervisor that is none, and over queues that are. */
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
-import { request, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http';
+import { request, type IncomingHttpHeaders, type OutgoingHttpHeaders, type RequestOptions } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +81,7 @@ export class Desk {
 
   /** Over TCP. */
   overTcp(method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: string): Promise<Heard> {
-    return heard({ host: '127.0.0.1', port: this.api.port, method, path, headers }, body);
+    return heard({ host: '127.0.0.1', port: this.api.port ?? 0, method, path, headers }, body);
   }
 
   /** A connection at which anything can be said. */
@@ -90,9 +90,9 @@ export class Desk {
   }
 }
 
-function heard(options: Parameters<typeof request>[0], body: string | undefined): Promise<Heard> {
+function heard(options: RequestOptions, body: string | undefined): Promise<Heard> {
   return new Promise((resolve, reject) => {
-    const sent = request({ agent: false, timeout: 20_000, ...(options as object) }, (response) => {
+    const sent = request({ agent: false, timeout: 20_000, ...options }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (part: string) => (text += part));
       response.once('error', reject).once('end', () => {
@@ -106,6 +106,7 @@ function heard(options: Parameters<typeof request>[0], body: string | undefined)
       });
     });
     sent.once('error', reject);
+    if (body !== undefined) sent.setHeader('Content-Length', Buffer.byteLength(body));
     sent.end(body);
   });
 }

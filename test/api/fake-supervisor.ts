@@ -184,7 +184,15 @@ export class FakeSupervisor implements SupervisorControl {
     return entry;
   }
 
-  #view({ spec, children, wanted }: { spec: ProcessSpec; children: ChildStatus[]; wanted: number }): ProcessStatus {
+  #view({
+    spec,
+    children,
+    wanted,
+  }: {
+    spec: ProcessSpec;
+    children: ChildStatus[];
+    wanted: number;
+  }): ProcessStatus {
     return { spec, origin: 'configured', wanted, children };
   }
 

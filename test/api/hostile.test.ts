@@ -1,7 +1,7 @@
 /** HTTP as nobody should speak it, on raw sockets. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Desk, said } from './desk.ts';
 
 let desk: Desk;
@@ -39,8 +39,14 @@ describe('two meanings in one request', () => {
   test.for([
     ['two lengths that differ', post(`${JSON_TYPE}Content-Length: 10\r\nContent-Length: 5\r\n`, BODY)],
     ['two lengths that agree', post(`${JSON_TYPE}Content-Length: 10\r\nContent-Length: 10\r\n`, BODY)],
-    ['a length and chunks', post(`${JSON_TYPE}Content-Length: 10\r\nTransfer-Encoding: chunked\r\n`, `a\r\n${BODY}\r\n0\r\n\r\n`)],
-    ['chunks under another name', post(`${JSON_TYPE}Transfer-Encoding: xchunked\r\n`, `a\r\n${BODY}\r\n0\r\n\r\n`)],
+    [
+      'a length and chunks',
+      post(`${JSON_TYPE}Content-Length: 10\r\nTransfer-Encoding: chunked\r\n`, `a\r\n${BODY}\r\n0\r\n\r\n`),
+    ],
+    [
+      'chunks under another name',
+      post(`${JSON_TYPE}Transfer-Encoding: xchunked\r\n`, `a\r\n${BODY}\r\n0\r\n\r\n`),
+    ],
     ['chunks twice', post(`${JSON_TYPE}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n`, BODY)],
     ['a chunk of no number', post(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, 'zz\r\nabc\r\n0\r\n\r\n')],
     ['a length of no number', post(`${JSON_TYPE}Content-Length: 1e1\r\n`, BODY)],
@@ -67,20 +73,25 @@ describe('too much', () => {
   });
 
   test('nobody is asked to go on with a body that is too large', async () => {
-    const answer = await said(desk.connect(), post(`${JSON_TYPE}Content-Length: 2000000\r\nExpect: 100-continue\r\n`, ''));
+    const answer = await said(
+      desk.connect(),
+      post(`${JSON_TYPE}Content-Length: 2000000\r\nExpect: 100-continue\r\n`, ''),
+    );
     expect(answer).toMatch(/^HTTP\/1\.1 413/);
   });
 
   test('chunks are counted', async () => {
     const chunk = `10000\r\n${'x'.repeat(65_536)}\r\n`;
-    expect(await answerTo(post(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `${chunk.repeat(20)}0\r\n\r\n`))).toEqual([
-      413,
-      'TOO_LARGE',
-    ]);
+    expect(
+      await answerTo(post(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `${chunk.repeat(20)}0\r\n\r\n`)),
+    ).toEqual([413, 'TOO_LARGE']);
   });
 
   test('headers of more than 16 KiB are 431', async () => {
-    expect(await answerTo(`GET /healthz HTTP/1.1\r\n${HOST}X: ${'x'.repeat(20_000)}\r\n\r\n`)).toEqual([431, 'TOO_LARGE']);
+    expect(await answerTo(`GET /healthz HTTP/1.1\r\n${HOST}X: ${'x'.repeat(20_000)}\r\n\r\n`)).toEqual([
+      431,
+      'TOO_LARGE',
+    ]);
   });
 
   test('a path of more than 16 KiB is 431', async () => {
@@ -153,8 +164,12 @@ describe('no JSON', () => {
   });
 
   test('nothing is changed without the content type, not even where nothing is sent', async () => {
-    expect((await desk.ask('DELETE', '/api/processes/cam', undefined, { 'Content-Type': '' })).status).toBe(415);
-    expect((await desk.post('/api/processes/cam/stop', '', { 'Content-Type': 'text/plain' })).status).toBe(415);
+    expect((await desk.ask('DELETE', '/api/processes/cam', undefined, { 'Content-Type': '' })).status).toBe(
+      415,
+    );
+    expect((await desk.post('/api/processes/cam/stop', '', { 'Content-Type': 'text/plain' })).status).toBe(
+      415,
+    );
   });
 });
 
@@ -195,7 +210,9 @@ describe('from elsewhere', () => {
     '%s is this host',
     async (Host) => {
       expect((await desk.get('/healthz', { Host })).status).toBe(200);
-      expect((await desk.get('/healthz', { Host, Origin: `http://${Host}` })).status).toBe(Host.startsWith('L') ? 403 : 200);
+      expect((await desk.get('/healthz', { Host, Origin: `http://${Host}` })).status).toBe(
+        Host.startsWith('L') ? 403 : 200,
+      );
     },
   );
 
@@ -209,6 +226,17 @@ describe('from elsewhere', () => {
 });
 
 describe('odd requests', () => {
+  test('noise behind a request is never answered in its place, nor in the middle of a stream', async () => {
+    for (const path of ['/api/status', '/api/events']) {
+      const socket = desk.connect();
+      const answer = said(socket, `GET ${path} HTTP/1.1\r\n${HOST}\r\n`);
+      if (path === '/api/events') await vi.waitUntil(() => desk.supervisor.listeners === 1, 10_000);
+      socket.write('noise\r\n\r\n');
+      expect(await answer).not.toContain('400');
+    }
+    await vi.waitUntil(() => desk.supervisor.listeners === 0, 10_000);
+  });
+
   test('CONNECT and upgrades lead nowhere', async () => {
     expect(await said(desk.connect(), `CONNECT evil:80 HTTP/1.1\r\n${HOST}\r\n`)).not.toContain('200');
     const upgrade = `GET /healthz HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
@@ -220,13 +248,19 @@ describe('odd requests', () => {
     expect((await answerTo(line))[0]).toBe(404);
   });
 
-  test.for(['//evil.example/api/status', '/api//status', '/api/status/', '/API/STATUS', '/api/%73tatus/..%2f', '/\\evil', '*', 'x'])(
-    'the path %s leads nowhere',
-    async (path) => {
-      const [status] = await answerTo(`GET ${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`);
-      expect([400, 404]).toContain(status);
-    },
-  );
+  test.for([
+    '//evil.example/api/status',
+    '/api//status',
+    '/api/status/',
+    '/API/STATUS',
+    '/api/%73tatus/..%2f',
+    '/\\evil',
+    '*',
+    'x',
+  ])('the path %s leads nowhere', async (path) => {
+    const [status] = await answerTo(`GET ${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`);
+    expect([400, 404]).toContain(status);
+  });
 
   test('noise is answered or cut off, and the next is served', async () => {
     for (let n = 0; n < 100; n++) {

@@ -18,12 +18,18 @@ describe('queues', () => {
     expect(added.status).toBe(201);
     expect(added.headers.location).toBe(`/api/queues/mails/messages/${added.json.uuid}`);
     const found = await desk.get(added.headers.location!);
-    expect(found).toMatchObject({ status: 200, json: { data: { to: 'a' }, alias: 'x', retries: 2, state: 'ready' } });
+    expect(found).toMatchObject({
+      status: 200,
+      json: { data: { to: 'a' }, alias: 'x', retries: 2, state: 'ready' },
+    });
   });
 
   test('a message can be put off', async () => {
     const due = '2040-01-02T03:04:05+01:00';
-    const { json } = await desk.post('/api/queues/mails/messages', { data: 1, dateTimeDeferredExecution: due });
+    const { json } = await desk.post('/api/queues/mails/messages', {
+      data: 1,
+      dateTimeDeferredExecution: due,
+    });
     expect(json).toMatchObject({ state: 'deferred', dateTimeDeferredExecution: '2040-01-02T02:04:05.000Z' });
   });
 
@@ -41,8 +47,11 @@ describe('queues', () => {
   });
 
   test('messages are listed in order, as many as are asked for, those that match', async () => {
-    for (let n = 0; n < 5; n++) await desk.post('/api/queue/mails', { data: n, alias: n % 2 ? 'odd' : 'even' });
-    const { json } = await desk.get('/api/queues/mails/messages?limit=2&alias=even&state=ready&disabled=false');
+    for (let n = 0; n < 5; n++)
+      await desk.post('/api/queue/mails', { data: n, alias: n % 2 ? 'odd' : 'even' });
+    const { json } = await desk.get(
+      '/api/queues/mails/messages?limit=2&alias=even&state=ready&disabled=false',
+    );
     expect(json.messages.map((each: { data: number }) => each.data)).toEqual([0, 2]);
     expect(json.more).toBe(true);
     expect((await desk.get('/api/queues/mails/messages')).json).toMatchObject({ more: false });
@@ -79,7 +88,10 @@ describe('queues', () => {
     const { json } = await desk.post('/api/queue/mails', { data: 1 });
     const at = `/api/queues/mails/messages/${json.uuid}`;
     expect(await desk.ask('DELETE', at)).toMatchObject({ status: 204, text: '' });
-    expect(await desk.ask('DELETE', at)).toMatchObject({ status: 404, json: { error: { code: 'MESSAGE_NOT_FOUND' } } });
+    expect(await desk.ask('DELETE', at)).toMatchObject({
+      status: 404,
+      json: { error: { code: 'MESSAGE_NOT_FOUND' } },
+    });
     expect((await desk.get(at)).status).toBe(404);
   });
 
@@ -100,7 +112,10 @@ describe('queues', () => {
     };
     expect(await codes('/api/queue/none', { data: 1 })).toEqual([404, 'QUEUE_NOT_FOUND']);
     expect(await codes('/api/queue/full', { data: 2 })).toEqual([507, 'QUEUE_FULL']);
-    expect(await codes('/api/queue/mails', { data: 1, alias: 'x'.repeat(1025) })).toEqual([422, 'INVALID_MESSAGE']);
+    expect(await codes('/api/queue/mails', { data: 1, alias: 'x'.repeat(1025) })).toEqual([
+      422,
+      'INVALID_MESSAGE',
+    ]);
     expect(await codes('/api/queue/mails', { data: 1, colour: 'red' })).toEqual([422, 'INVALID_REQUEST']);
     expect(await codes('/api/queue/mails', { alias: 'a' })).toEqual([422, 'INVALID_REQUEST']);
   });
@@ -109,7 +124,11 @@ describe('queues', () => {
 describe('processes', () => {
   test('all is shown but for paths and parameters', async () => {
     desk.supervisor.setChild('cam#1', {
-      lastEnd: { at: new Date(), why: 'Error: ENOENT, open "/srv/app/secrets.txt" at file:///srv/app/cam.ts:3', failed: true },
+      lastEnd: {
+        at: new Date(),
+        why: 'Error: ENOENT, open "/srv/app/secrets.txt" at file:///srv/app/cam.ts:3',
+        failed: true,
+      },
     });
     const { json, text } = await desk.get('/api/processes/cam');
     expect(json).toMatchObject({ name: 'cam', kind: 'class', target: 'cam.ts', wanted: 1 });
@@ -142,15 +161,18 @@ describe('processes', () => {
     expect(json.error.message).toContain('worker and exec');
   });
 
-  test.for(['start', 'stop', 'restart', 'reset'])('%s is done to a process, or to one child', async (verb) => {
-    expect((await desk.post(`/api/processes/cam/${verb}`)).json.name).toBe('cam');
-    expect((await desk.post(`/api/processes/cam%231/${verb}`, { save: false })).status).toBe(200);
-    expect(desk.supervisor.asked).toEqual([
-      { verb, target: 'cam', options: { by: 'socket' } },
-      { verb, target: 'cam#1', options: { by: 'socket', save: false } },
-    ]);
-    expect((await desk.post(`/api/processes/cam%239/${verb}`)).json.error.code).toBe('UNKNOWN_PROCESS');
-  });
+  test.for(['start', 'stop', 'restart', 'reset'])(
+    '%s is done to a process, or to one child',
+    async (verb) => {
+      expect((await desk.post(`/api/processes/cam/${verb}`)).json.name).toBe('cam');
+      expect((await desk.post(`/api/processes/cam%231/${verb}`, { save: false })).status).toBe(200);
+      expect(desk.supervisor.asked).toEqual([
+        { verb, target: 'cam', options: { by: 'socket' } },
+        { verb, target: 'cam#1', options: { by: 'socket', save: false } },
+      ]);
+      expect((await desk.post(`/api/processes/cam%239/${verb}`)).json.error.code).toBe('UNKNOWN_PROCESS');
+    },
+  );
 
   test('a process is scaled', async () => {
     const { json } = await desk.post('/api/processes/cam/scale', { instances: 3 });
@@ -165,10 +187,18 @@ describe('processes', () => {
       if (child === 'cam#2') return new Promise(() => undefined);
       return { child, command, args };
     };
-    const { json } = await desk.post('/api/processes/cam/command', { command: 'zoom', args: [2], deadline: 50 });
+    const { json } = await desk.post('/api/processes/cam/command', {
+      command: 'zoom',
+      args: [2],
+      deadline: 50,
+    });
     expect(json.answers).toEqual([
       { child: 'cam#1', ok: true, result: { child: 'cam#1', command: 'zoom', args: [2] } },
-      { child: 'cam#2', ok: false, error: { code: 'COMMAND_TIMEOUT', message: expect.stringContaining('50 ms') } },
+      {
+        child: 'cam#2',
+        ok: false,
+        error: { code: 'COMMAND_TIMEOUT', message: expect.stringContaining('50 ms') },
+      },
       { child: 'cam#3', ok: true, result: { child: 'cam#3', command: 'zoom', args: [2] } },
     ]);
   });
@@ -285,7 +315,10 @@ describe('refusals', () => {
     };
     const { status, json } = await desk.get('/api/processes');
     expect(status).toBe(500);
-    expect(json.error).toEqual({ code: 'INTERNAL', message: 'this could not be done; the log of the supervisor says why' });
+    expect(json.error).toEqual({
+      code: 'INTERNAL',
+      message: 'this could not be done; the log of the supervisor says why',
+    });
     expect(desk.log).toContainEqual(
       expect.objectContaining({ level: 'ERROR', text: 'GET /api/processes: cannot read /srv/app/secret.ts' }),
     );

@@ -1,7 +1,17 @@
 /** The socket: one process has it, others are kept out, and the dead are replaced. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -40,7 +50,7 @@ test('it is open to its owner alone, in a folder of its owner, and gone with the
 
 test('one that a dead process has left is replaced, and so is what died on its way there', async () => {
   await leaveDead(path);
-  await leaveDead(join(desk.folder, 'var/.api-0123abcd'));
+  await leaveDead(join(desk.folder, 'var/.api-d0123abcd'));
   await desk.open();
   expect((await desk.get('/healthz')).status).toBe(200);
   expect(readdirSync(join(desk.folder, 'var'))).toEqual(['supervisor.sock']);
@@ -80,7 +90,10 @@ test('what is no socket is left alone', async () => {
     () => symlinkSync(join(desk.folder, 'nowhere'), path),
   ]) {
     put();
-    await expect(desk.open()).rejects.toMatchObject({ code: 'API_FAILED', message: expect.stringContaining('no socket') });
+    await expect(desk.open()).rejects.toMatchObject({
+      code: 'API_FAILED',
+      message: expect.stringContaining('no socket'),
+    });
     expect(lstatSync(path)).toBeDefined();
     rmSync(path, { recursive: true });
     await desk.queues.close();

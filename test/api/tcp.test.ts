@@ -1,5 +1,14 @@
 /** Over TCP nobody is let in without a token, and one of them only looks. */
-import { chmodSync, existsSync, readFileSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -97,14 +106,18 @@ describe('with a port', () => {
   test('another host or origin is refused, token or not', async () => {
     const own = { ...bearer(token()) };
     expect((await desk.overTcp('GET', '/healthz', { ...own, Host: 'evil.example' })).status).toBe(403);
-    expect((await desk.overTcp('GET', '/healthz', { ...own, Origin: 'http://evil.example' })).status).toBe(403);
+    expect((await desk.overTcp('GET', '/healthz', { ...own, Origin: 'http://evil.example' })).status).toBe(
+      403,
+    );
   });
 
   test('the port is open to this machine alone', () => {
     // Of /proc/net/tcp, which has addresses in hexadecimal.
     if (!existsSync('/proc/net/tcp')) return;
     const port = desk.api.port!.toString(16).toUpperCase().padStart(4, '0');
-    const listening = readFileSync('/proc/net/tcp', 'utf8').match(new RegExp(`[0-9A-F]{8}:${port} 00000000:0000 0A`, 'g'));
+    const listening = readFileSync('/proc/net/tcp', 'utf8').match(
+      new RegExp(`[0-9A-F]{8}:${port} 00000000:0000 0A`, 'g'),
+    );
     expect(listening).toEqual([`0100007F:${port} 00000000:0000 0A`]);
   });
 
@@ -133,7 +146,9 @@ describe('with a port', () => {
 test('names in apiNames are this host as well', async () => {
   await desk.open({ apiNames: 'coda.example.org, queue.local' });
   expect((await desk.get('/healthz', { Host: 'CODA.example.org' })).status).toBe(200);
-  expect((await desk.get('/healthz', { Host: 'queue.local:8443', Origin: 'https://queue.local:8443' })).status).toBe(200);
+  expect(
+    (await desk.get('/healthz', { Host: 'queue.local:8443', Origin: 'https://queue.local:8443' })).status,
+  ).toBe(200);
   expect((await desk.get('/healthz', { Host: 'other.example.org' })).status).toBe(403);
 });
 

@@ -33,8 +33,7 @@ function broken(suite: Suite, check: Check): (name: string, says: string, ...edi
     name,
     says,
     // Without any: one of the simulation's.
-    edits:
-      edits.length > 0 ? edits.map(([file, find, replace]) => ({ file, find, replace })) : editsOf(name),
+    edits: edits.length > 0 ? edits.map(([file, find, replace]) => ({ file, find, replace })) : editsOf(name),
   });
 }
 
@@ -73,8 +72,16 @@ function fuzz(file: string, times = 1, compiled = false): ReturnType<typeof brok
 export const BROKEN: readonly BrokenEngine[] = [
   rot('checksums are not looked at', 'x'),
   rot('rot is taken for a torn tail', 'x'),
-  rot('a repair does not tell which content is lost', 'x', [SALVAGE, 'this.#lost.push({\n      file: segmentName(segment),\n      count: 1,\n      position: [segmentOf(at), offsetOf(at)],', '[].concat({\n      file: segmentName(segment),\n      count: 1,\n      position: [segmentOf(at), offsetOf(at)],']),
-  rot('a repair takes the oldest content there is', 'x', [SALVAGE, 'const copy = same ?? found.at(-1);', 'const copy = same ?? found[0];']),
+  rot('a repair does not tell which content is lost', 'x', [
+    SALVAGE,
+    'this.#lost.push({\n      file: segmentName(segment),\n      count: 1,\n      position: [segmentOf(at), offsetOf(at)],',
+    '[].concat({\n      file: segmentName(segment),\n      count: 1,\n      position: [segmentOf(at), offsetOf(at)],',
+  ]),
+  rot('a repair takes the oldest content there is', 'x', [
+    SALVAGE,
+    'const copy = same ?? found.at(-1);',
+    'const copy = same ?? found[0];',
+  ]),
   rot('a repair takes what stands behind a lost seal', 'x', [
     SALVAGE,
     'return prev?.segment === segment ? prev.at : Infinity;',
@@ -136,11 +143,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     "return phase.state === 'claimed' ? undefined : 'purged';",
     "return 'purged';",
   ]),
-  memory('a paused queue is claimed from', 'x', [
-    'src/memory/queue.ts',
-    'if (this.#paused) return [];',
-    '',
-  ]),
+  memory('a paused queue is claimed from', 'x', ['src/memory/queue.ts', 'if (this.#paused) return [];', '']),
   files('a release costs a try', 'x', [
     MESSAGE,
     'return { ...life, phase: READY, attempts: life.attempts - 1 };',

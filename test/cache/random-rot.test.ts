@@ -4,8 +4,11 @@
  *
  *     ROT_TRIALS=1000 ROT_SEED=1 npx vitest run test/cache/random-rot.test.ts
  */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { Ports } from '../../src/cache/ports.ts';
 import { truthOf } from '../support/examine.ts';
+import { fixedPorts, LATER, refusal, THEN } from '../support/fixed.ts';
+import { filesOf } from '../support/repairing.ts';
 import { anatomyOf, expectSafe, wound, type Anatomy, type Wound } from '../support/rotting.ts';
 import { Seeded } from '../support/seeded.ts';
 import { everyHeadRecord, everyOperation, openManager, Q, rotate, Specimen } from '../support/specimen.ts';
@@ -16,17 +19,17 @@ const FIRST = Number(process.env['ROT_SEED'] ?? 1);
 const PART = 20;
 
 /** Messages of all sizes, in several segments, some of them claimed, failed or put off. */
-async function manySegments(specimen: Specimen): Promise<void> {
-  const manager = await openManager(specimen.root, { segmentBytes: 6000, durability: 'always' });
+async function manySegments(specimen: Specimen, ports: Ports): Promise<void> {
+  const manager = await openManager(specimen.root, { segmentBytes: 6000, durability: 'always', ports });
   await manager.createQueue(Q, { uniqueAlias: true });
   for (let i = 0; i < 40; i++) {
     const text = 'y'.repeat(i % 10 === 0 ? 3000 : i * 5);
-    const later = i % 7 === 0 ? { dateTimeDeferredExecution: new Date(Date.now() + 3_600_000) } : {};
+    const later = i % 7 === 0 ? { dateTimeDeferredExecution: new Date(LATER) } : {};
     await manager.addMessage(Q, { data: { i, text }, alias: i % 3 ? '' : `alias ${i}`, ...later });
     if (i % 4 !== 3) continue;
     const claims = await manager.claimMessages(Q, { limit: 3 });
     if (claims[0]) await manager.completeMessage(Q, claims[0]);
-    if (claims[1]) await manager.failMessage(Q, claims[1], new Error('no'), { final: true });
+    if (claims[1]) await manager.failMessage(Q, claims[1], refusal('no'), { final: true });
   }
   await rotate(manager, specimen);
   for (let i = 0; i < 5; i++) await manager.addMessage(Q, { data: { last: i } });
@@ -35,15 +38,28 @@ async function manySegments(specimen: Specimen): Promise<void> {
 
 const sound: { specimen: Specimen; anatomy: Anatomy }[] = [];
 
+const MAKERS = [
+  (specimen: Specimen, ports: Ports) => everyOperation(specimen.root, ports),
+  everyHeadRecord,
+  manySegments,
+];
+
+/** The same bytes each time, so that a seed alone says what is damaged. */
+async function build(make: (typeof MAKERS)[number]): Promise<Specimen> {
+  const specimen = new Specimen();
+  // The manager notes by it when a try failed.
+  vi.useFakeTimers({ toFake: ['Date'], now: THEN });
+  try {
+    await make(specimen, fixedPorts());
+  } finally {
+    vi.useRealTimers();
+  }
+  return specimen;
+}
+
 beforeAll(async () => {
-  const makers = [
-    (specimen: Specimen) => everyOperation(specimen.root),
-    (specimen: Specimen) => everyHeadRecord(specimen),
-    manySegments,
-  ];
-  for (const make of makers) {
-    const specimen = new Specimen();
-    await make(specimen);
+  for (const make of MAKERS) {
+    const specimen = await build(make);
     sound.push({ specimen, anatomy: anatomyOf(specimen, await truthOf(specimen)) });
   }
 });
@@ -69,6 +85,14 @@ async function trials(first: number, last: number, kinds?: readonly Wound['kind'
     }
   }
 }
+
+test('what is damaged is the same each time, byte for byte', async () => {
+  for (const [i, make] of MAKERS.entries()) {
+    const again = await build(make);
+    expect(filesOf(again)).toEqual(filesOf(sound[i]!.specimen));
+    again.dispose();
+  }
+});
 
 test.each(parts)('whatever rots, from seed %d on', async (first) => {
   await trials(first, Math.min(first + PART, FIRST + TRIALS));

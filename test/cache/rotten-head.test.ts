@@ -2,7 +2,14 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { damaged, examine, expectRefused, SPOTS, truthOf, type Truth } from '../support/examine.ts';
-import { everyHeadRecord, HEAD_RECORDS, Specimen, type RecordAt } from '../support/specimen.ts';
+import {
+  everyHeadRecord,
+  HEAD_RECORDS,
+  openManager,
+  Q,
+  Specimen,
+  type RecordAt,
+} from '../support/specimen.ts';
 
 let headed: Specimen;
 let headedTruth: Truth;
@@ -46,6 +53,17 @@ describe.each(HEAD_RECORDS)('in the newest head, a changed byte in the record %s
       expect(error.path).toContain(file);
     }));
 });
+
+// Seed 34 of the simulation, since it has janitors.
+test('a queue whose newest head has rotted is listed, and exists', () =>
+  damaged(headed, async (copy) => {
+    const file = copy.segments().at(-1)!;
+    copy.flip(file, first(copy, file, 'head').end - 2);
+    const manager = await openManager(copy.root);
+    expect(await manager.listQueues()).toEqual([Q]);
+    expect(await manager.queueExists(Q)).toBe(true);
+    await manager.close();
+  }));
 
 test.each(['touched', 'segment', 'carry', 'registered'])(
   'a head in which a record %s is not there at all is made again',

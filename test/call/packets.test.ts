@@ -1,6 +1,6 @@
 /** What is a packet, however its bytes are split on their way, and what is none. */
 import { serialize, unserialize } from 'php-serialize';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Json } from '../../src/message.ts';
 import { Packets, type Incoming } from '../../src/call/packets.ts';
 import { PHP_FORMAT } from '../../src/call/php.ts';
@@ -97,6 +97,13 @@ describe('JSON', () => {
     expect(told(of("{nom:'a',args:{b:'it\\'s',c:.5,d:[1,],}}"))).toEqual([
       { name: 'a', args: { b: "it's", c: 0.5, d: [1] }, isLast: true },
     ]);
+  });
+
+  test('that is not quoted prints nothing, whatever is in it', () => {
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    expect(argsOf("{nom:'a',args:{b:'\u2028\u2029'}}")).toEqual({ b: '\u2028\u2029' });
+    expect(warned).not.toHaveBeenCalled();
+    warned.mockRestore();
   });
 
   test('that is not quoted has a bound of its own', () => {
@@ -205,8 +212,8 @@ describe('the format of PHP', () => {
     ['a:0:{N;}', 'expected }'],
     ['a:2:{i:0;N;}', 'expected a key'],
     ['a:0:x}', 'expected {'],
-    [`${'a:1:{i:0;'.repeat(70)}`, 'nested deeper than 66'],
-    [`${'s:1:"'}`, 'too early'],
+    ['a:1:{i:0;'.repeat(70), 'nested deeper than 66'],
+    ['s:1:"', 'too early'],
   ])('does not take %s: %s', ([value, why]) => {
     const found = of(Buffer.from(inside(value), 'latin1'));
     expect(told(found)).toEqual([expect.stringContaining(why)]);

@@ -61,7 +61,8 @@ function expectRefused(ended: Ended, code: number, said: RegExp): void {
 }
 
 test('every verb has a case here, an example, and --json where it prints', () => {
-  const own = [...tree.values()].filter(({ name }) => name !== 'queue-daemon');
+  // ctl has verbs of its own: ctl.test.ts.
+  const own = [...tree.values()].filter(({ name }) => name !== 'queue-daemon' && name !== 'ctl');
   expect(own.map(({ name }) => name).sort()).toEqual([...VERBS].sort());
   for (const { name, help, options } of own) {
     expect(help, name).toMatch(/^Examples?(, .*)?:$/m);
@@ -288,5 +289,10 @@ test('TAB completes verbs, daemons and options', async () => {
   expect(await offered('status', 'idle')).toEqual(['idle', 'idle-too']);
   expect(await offered('verify', 'idle', 'on')).toEqual(['once']);
   expect(await offered('start', '--time')).toEqual(['--timeout']);
-  expect(await offered('status', '--daemons', 'nowhere', '')).toEqual(['once', 'queue']);
+  expect(await offered('status', '--daemons', 'nowhere', '')).toEqual([
+    'callServer',
+    'once',
+    'queue',
+    'supervisor',
+  ]);
 });

@@ -398,10 +398,24 @@ describe('Windows', () => {
     const file = contentOf(windowsPlan(windows({}, 'restart, run C:\\page.exe "a b", none')), '-shawl.cmd');
     const lines = file.split('\r\n');
     expect(lines).toContain(
-      'sc failure coda-reports reset= 86400 actions= restart/60000/run/60000/""/60000 command= "C:\\page.exe \\"a b\\"" || exit /b 1',
+      'sc failure coda-reports reset= 86400 actions= restart/60000/run/60000/""/60000 command= ^"C:\\page.exe \\^"a b\\^"^" || exit /b 1',
     );
     expect(lines).toContain('sc failureflag coda-reports 1 || exit /b 1');
     expect(lines.find((line) => line.startsWith('shawl add'))).toContain('--cwd "C:\\my app & co\\\\" ');
+  });
+
+  test('nothing in a program that is to be run ends the command it stands in', () => {
+    const program = 'C:\\a & b\\page.exe';
+    const policy = `run "${program}" "x | y > z" "^(a)!" c&d`;
+    const file = contentOf(windowsPlan(windows({}, policy)), '-shawl.cmd');
+    const line = file.split('\r\n').find((each) => each.startsWith('sc failure '));
+    const given = /command= (.*) \|\| exit \/b 1$/.exec(line ?? '')?.[1] ?? '';
+    // As cmd reads it: what has a caret before it is itself; no quote, nor anything else that means something, has none.
+    expect(given.replace(/\^./g, '')).not.toMatch(/["&|<>()^!]/);
+    const handed = given.replace(/\^(.)/g, '$1');
+    // As sc reads it: one word.
+    const [, command = ''] = /^"(.*)"$/.exec(handed) ?? [];
+    expect(command.replaceAll('\\"', '"')).toBe(`"${program}" "x | y > z" "^(a)!" "c&d"`);
   });
 
   test('what neither can hold is refused', () => {

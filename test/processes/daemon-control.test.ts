@@ -306,6 +306,25 @@ describe('reload', () => {
     const { code, stdout } = await yard.verb('reload', 'stuck', '--timeout', '200ms');
     expect([code, stdout]).toEqual([75, 'stuck: has been told, and has not answered within 200ms\n']);
   });
+
+  test('of one that is coming up waits for that, and does not tell it before', async ({ yard }) => {
+    yard.daemon(
+      'slow',
+      `async onStart() { while (!existsSync('go')) await new Promise((next) => setTimeout(next, 10)); } ${IDLE}`,
+      `import { existsSync } from 'node:fs';`,
+    );
+    const { process: daemon } = yard.foreground('slow');
+    await until(async () => (await yard.status('slow')).phase === 'starting');
+    const early = await yard.verb('reload', 'slow', '--timeout', '200ms');
+    expect([early.code, early.stdout]).toEqual([
+      75,
+      'slow: has not come up within 200ms, and was not told\n',
+    ]);
+    const reload = yard.does('reload', 'slow');
+    yard.bench.file('go', '');
+    expect(await reload).toBe('slow: has taken the new configuration');
+    expect(await yard.status('slow')).toMatchObject({ pid: daemon.pid, reloads: { count: 1 } });
+  });
 });
 
 describe('what stands where its files should be', () => {

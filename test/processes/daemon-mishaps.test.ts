@@ -7,12 +7,16 @@ import {
   closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   rmSync,
+  rmdirSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -232,6 +236,50 @@ test.runIf(process.getuid?.() === 0)(
     expect(await yard.verb('restart', 'idle')).toMatchObject({ code: 0, stderr: '' });
   },
 );
+
+describe.runIf(canMount())('a disk', () => {
+  test('that is read-only, or full, is named as what it is, and nothing is left half done', async ({
+    yard,
+  }) => {
+    yard.daemon('idle', IDLE);
+    mkdirSync(yard.stateDir);
+    mount('-t', 'tmpfs', '-o', 'size=64k,ro', 'tmpfs', yard.stateDir);
+    try {
+      const env = { CODA_STATE_DIR: join(yard.stateDir, 'deep/var') };
+      for (const verb of ['start', 'run']) {
+        const { code, stderr } = await yard.bench.run('queue-daemon', [verb, 'idle'], '', env);
+        expect([code, stderr]).toEqual([69, expect.stringMatching(/EROFS.*STORAGE_FAILED/) as string]);
+      }
+      mount('-o', 'remount,rw', yard.stateDir);
+      const filler = join(yard.stateDir, 'filler');
+      expect(() => writeFileSync(filler, Buffer.alloc(1 << 20))).toThrow(/ENOSPC/);
+      for (const verb of ['start', 'run']) {
+        const { code, stderr } = await yard.verb(verb, 'idle');
+        expect([code, stderr]).toEqual([75, expect.stringMatching(/ENOSPC.*STORAGE_FULL/) as string]);
+      }
+      expect(readdirSync(yard.stateDir).filter((name) => !/^(filler|idle\.out)$/.test(name))).toEqual([]);
+      rmSync(filler);
+      await yard.does('start', 'idle');
+      await yard.does('stop', 'idle');
+    } finally {
+      spawnSync('umount', ['-l', yard.stateDir]);
+    }
+  });
+});
+
+function canMount(): boolean {
+  if (process.getuid?.() !== 0) return false;
+  const folder = mkdtempSync(join(tmpdir(), 'coda-mount-'));
+  const can = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]).status === 0;
+  if (can) spawnSync('umount', ['-l', folder]);
+  rmdirSync(folder);
+  return can;
+}
+
+function mount(...args: string[]): void {
+  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+}
 
 describe('what a daemon prints without end fills no disk', () => {
   const CHATTY = `executeStart() { process.stdout.write('x'.repeat(3 << 20)); } getSleepTime() { return 3600; }`;

@@ -13,7 +13,7 @@ import type {
   SupervisorStatus,
 } from '../../src/supervisor/shape.ts';
 
-const SCALE: Autoscale = { min: 1, max: 8, backlog: 100, age: 60_000 };
+const SCALE: Autoscale = { min: 1, max: 8, backlog: 100, age: 30_000 };
 
 /** A process over time: what each look, two seconds after the last, makes of its load. */
 class Course {
@@ -53,17 +53,22 @@ describe('up:', () => {
   });
 
   test('one more when a message has waited for too long, and then time for that to help', () => {
-    expect(new Course(1).looks(6, 5, 60_001)).toEqual([2, 2, 2, 3, 3, 3]);
-    expect(new Course(1).looks(6, 5, 60_000)).toEqual([1, 1, 1, 1, 1, 1]);
-    expect(new Course(8).looks(2, 5, 60_001)).toEqual([8, 8]);
+    expect(new Course(1).looks(6, 5, 30_001)).toEqual([2, 2, 2, 3, 3, 3]);
+    expect(new Course(1).looks(6, 5, 30_000)).toEqual([1, 1, 1, 1, 1, 1]);
+    expect(new Course(8).looks(2, 5, 30_001)).toEqual([8, 8]);
   });
 });
 
 describe('down:', () => {
-  test('one at a time, after half a minute with little to do for each', () => {
+  test('one at a time, after as long a time with little to do as a message may wait', () => {
     const counts = new Course(3).looks(32, 0);
     expect(counts.slice(0, 14)).toEqual(Array.from({ length: 14 }, () => 3));
     expect([counts[14], counts[29], counts[31]]).toEqual([2, 1, 1]);
+  });
+
+  test('after five minutes at the latest', () => {
+    const counts = new Course(2, { ...SCALE, age: 86_400_000 }).looks(150, 0);
+    expect([counts[148], counts[149]]).toEqual([2, 1]);
   });
 
   test('never below the least', () => {
@@ -73,7 +78,7 @@ describe('down:', () => {
 
   test('not while there is more to do than one less would do easily, nor after one busy look', () => {
     expect(new Course(3).looks(100, 101).at(-1)).toBe(3);
-    expect(new Course(3).looks(100, 5, 61_000).at(-1)).toBe(8);
+    expect(new Course(3).looks(100, 5, 31_000).at(-1)).toBe(8);
     const course = new Course(3);
     course.looks(14, 0);
     course.looks(1, 150);
@@ -150,8 +155,9 @@ class Stage implements Clock {
       log: { trace: note, debug: note, info: note, warn: note, error: note, fatal: note },
       control: {
         status: () => this.#status(),
-        scale: async (name, instances) => {
+        scale: async (name, instances, { by = '' } = {}) => {
           this.scaled.push(`${name} ${instances}`);
+          this.logged.push(by);
           this.wanted = instances;
           this.states = Array.from({ length: instances }, () => 'running' as const);
           return this.#status().processes[0]!;
@@ -224,11 +230,11 @@ describe('the loop', () => {
       await queues.addMessages('q', messages(3));
       await stage.look();
       expect(stage.scaled).toEqual([]);
-      stage.ahead = 61_000;
+      stage.ahead = 31_000;
       await stage.look();
     });
     expect(scaled).toEqual(['p 2']);
-    expect(logged.at(-1)).toMatch(/p: from 1 to 2 children, as a message has waited for 6\d s/);
+    expect(logged.at(-1)).toMatch(/^autoscale, as a message has waited for 3\d s$/);
   });
 
   test('leaves alone what is paused, what a person has stopped, and what does not come up', async () => {
@@ -281,7 +287,7 @@ describe('the loop', () => {
     });
     expect(logged).toEqual([
       'p: its queue cannot be asked how many children are needed: no\\u001b[31m',
-      'p: from 1 to 2 children, as 101 messages wait',
+      'autoscale, as 101 messages wait',
     ]);
   });
 });

@@ -8,6 +8,7 @@ import type { Ports } from '../../src/cache/ports.ts';
 import { headerText, scanLines } from '../../src/cache/record.ts';
 import { QueueManager } from '../../src/index.ts';
 import type { Durability, Json, Message } from '../../src/index.ts';
+import { LATER, refusal } from './fixed.ts';
 
 export const Q = 'jobs';
 
@@ -15,15 +16,17 @@ export interface OpenHow {
   segmentBytes?: number;
   durability?: Durability;
   ports?: Ports;
+  /** Ms. */
+  syncInterval?: number;
 }
 
 /** A manager on the queues in `root`. */
 export async function openManager(root: string, how: OpenHow = {}): Promise<QueueManager> {
-  const { segmentBytes = 1_000_000, durability = 'os', ports = nodePorts } = how;
+  const { segmentBytes = 1_000_000, durability = 'os', ports = nodePorts, syncInterval = 50 } = how;
   const backend = await openCache({
     cacheRoot: root,
     durability,
-    syncInterval: 50,
+    syncInterval,
     fileMode: 0o600,
     keepOutcomes: 50,
     crashLimit: 3,
@@ -34,9 +37,9 @@ export async function openManager(root: string, how: OpenHow = {}): Promise<Queu
 }
 
 /** Ports of a process that thinks itself on a machine that was started at another time. */
-export function otherBoot(): Ports {
-  const self = { ...nodePorts.processes.self(), boot: 'another-boot' };
-  return { ...nodePorts, processes: { self: () => self, isKnownDead: () => false } };
+export function otherBoot(ports: Ports = nodePorts): Ports {
+  const self = { ...ports.processes.self(), boot: 'another-boot' };
+  return { ...ports, processes: { self: () => self, isKnownDead: () => false } };
 }
 
 export class Specimen {
@@ -112,13 +115,15 @@ export async function rotate(manager: QueueManager, specimen: Specimen): Promise
 }
 
 /** Every operation there is, in one segment; what is alive afterwards differs in every respect. */
-export async function everyOperation(root: string): Promise<void> {
-  const manager = await openManager(root, { durability: 'always' });
+export async function everyOperation(root: string, ports = nodePorts): Promise<void> {
+  const manager = await openManager(root, { durability: 'always', ports });
   // So that the segment begins with the record of its creation.
   await manager.createQueue(Q);
   await manager.destroyQueue(Q);
   await manager.createQueue(Q);
-  const other = await openManager(root, { durability: 'interval', ports: otherBoot() });
+  // What it has written is on the device when it closes, and not before.
+  const interval = { durability: 'interval', syncInterval: 3_600_000 } as const;
+  const other = await openManager(root, { ...interval, ports: otherBoot(ports) });
   await other.addMessage(Q, { data: { n: 103 } });
   await other.close();
   await manager.addMessages(Q, [{ data: 'to be purged' }, { data: 'this too' }]);
@@ -133,7 +138,7 @@ export async function everyOperation(root: string): Promise<void> {
   );
   await manager.addMessage(Q, {
     data: { n: 100 },
-    dateTimeDeferredExecution: new Date(Date.now() + 3_600_000),
+    dateTimeDeferredExecution: new Date(LATER),
     username: 'me',
   });
   await manager.addMessage(Q, { data: { n: 101 }, disabled: true });
@@ -143,9 +148,9 @@ export async function everyOperation(root: string): Promise<void> {
   const claims = await manager.claimMessages(Q, { limit: 12, lease: 600_000 });
   await manager.completeMessage(Q, claims[0]!);
   await manager.completeMessage(Q, claims[1]!);
-  await manager.failMessage(Q, claims[2]!, new Error('again'), { retryAt: new Date(Date.now() + 3_600_000) });
-  await manager.failMessage(Q, claims[3]!, new Error('never'), { final: true });
-  await manager.failMessage(Q, claims[4]!, new Error('once'), { final: true });
+  await manager.failMessage(Q, claims[2]!, refusal('again'), { retryAt: new Date(LATER) });
+  await manager.failMessage(Q, claims[3]!, refusal('never'), { final: true });
+  await manager.failMessage(Q, claims[4]!, refusal('once'), { final: true });
   await manager.releaseMessage(Q, claims[5]!);
   await manager.renewMessage(Q, claims[6]!, 600_000);
   await manager.reportProgress(Q, claims[7]!, { percent: 30, text: 'a third', lease: 600_000 });
@@ -154,7 +159,7 @@ export async function everyOperation(root: string): Promise<void> {
   const [one, two, three] = added.slice(-3) as Message[];
   await manager.updateMessage(Q, one!.uuid, { data: { n: 'updated' } });
   await manager.updateMessage(Q, two!.uuid, {
-    dateTimeDeferredExecution: new Date(Date.now() + 7_200_000),
+    dateTimeDeferredExecution: new Date(LATER + 3_600_000),
     disabled: true,
   });
   await manager.removeMessage(Q, three!.uuid);
@@ -192,14 +197,14 @@ export const HEAD_RECORDS = [
 ];
 
 /** Every kind of record that a head has, in the newest head. Something in an older segment has rotted: heads say that, too. */
-export async function everyHeadRecord(specimen: Specimen): Promise<void> {
+export async function everyHeadRecord(specimen: Specimen, ports = nodePorts): Promise<void> {
   const { root } = specimen;
-  await everyOperation(root);
-  let manager = await openManager(root, { segmentBytes: 1000 });
+  await everyOperation(root, ports);
+  let manager = await openManager(root, { segmentBytes: 1000, ports });
   await rotate(manager, specimen);
   await manager.close();
   const numbers = specimen.segments().at(-1)!;
-  manager = await openManager(root);
+  manager = await openManager(root, { ports });
   // So many runs of ended messages that one record is not enough for them.
   const many = await manager.addMessages(
     Q,
@@ -210,7 +215,7 @@ export async function everyHeadRecord(specimen: Specimen): Promise<void> {
   const victim = specimen.records(numbers).find(({ header }) => header['u'] === many[0]!.uuid);
   specimen.flip(numbers, victim!.end - 2);
   // Large segments: one with few messages is worth emptying into the next head.
-  manager = await openManager(root);
+  manager = await openManager(root, { ports });
   await rotate(manager, specimen);
   await manager.addMessage(Q, { data: { n: 105 } });
   await manager.close();

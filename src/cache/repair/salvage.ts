@@ -8,6 +8,7 @@ import { loadHead, type LoadedHead } from '../head.ts';
 import { endOfDamagedHead } from '../loading.ts';
 import type { HeadPayload } from '../operations.ts';
 import type { Ports } from '../ports.ts';
+import { findNews, movedFrom, movedMessages, runsBelow, type News } from '../moved.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
 import type { Json } from '../../message.ts';
@@ -17,7 +18,6 @@ import { isInRuns, SegmentTable } from '../table.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
 import { findEnded, Hearsay } from './hearsay.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
-import { findNews, movedFrom, movedMessages, runsBelow, type News } from './moved.ts';
 import { checkNames, checkOwner } from './origins.ts';
 import { advance, complete, readPartialHead, readStart, type Start } from './partial-head.ts';
 
@@ -43,6 +43,8 @@ export interface Salvage {
   unnamed: number;
   /** Messages that are kept although they may have ended: nothing sound tells. */
   doubtful: number;
+  /** Segments in the midst of which bytes are missing: what stands behind them is not where others say. */
+  moved: ReadonlySet<number>;
   /** Messages of which only an earlier content is left; they stand as failed. */
   outdated: [segment: number, offset: number][];
   /** Whether the queue's options and attributes are. */
@@ -136,6 +138,7 @@ class Salvor {
       lost: this.#lost,
       unnamed: this.#unnamed,
       doubtful: this.#doubtful,
+      moved: new Set(this.#moved.keys()),
       outdated,
       optionsKnown: this.#optionsKnown,
     };

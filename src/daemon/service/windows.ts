@@ -124,6 +124,8 @@ function batch(service: Service, id: string): string {
   ];
   return [
     '@echo off',
+    'rem The words below are UTF-8.',
+    'chcp 65001 >nul',
     `rem ${markOf(service)}`,
     'rem For shawl: with shawl.exe in the PATH, run this as an administrator.',
     ...commands.map((words) => `${words.join(' ').replaceAll('%', '%%')} || exit /b 1`),
@@ -160,8 +162,12 @@ function argument(text: string): string {
   return `"${text.replace(/\\+$/, '$&$&')}"`;
 }
 
+/**
+ * A command line as one word of another. To cmd a quote behind a backslash is a quote like any other, so behind it `&` would
+ * begin another command: with a caret before each, none of them means anything.
+ */
 function inQuotes(commandLine: string): string {
-  return `"${commandLine.replaceAll('"', '\\"')}"`;
+  return `"${commandLine.replaceAll('"', '\\"')}"`.replace(/["&|<>()^!]/g, '^$&');
 }
 
 /** WinSW puts variables in the place of `%NAME%`, and nothing keeps it from that; paths of Windows hold no quotes. */

@@ -3,14 +3,14 @@
  * records name messages lead to others, or nowhere. What is sound there waits, then, unless a record names it by its uuid as
  * ended; and it holds what the last record that names it so says.
  */
-import { Contents } from '../contents.ts';
-import { scanFile, type FileVisitor } from '../files.ts';
-import { decode } from '../header.ts';
-import type { Ports } from '../ports.ts';
-import { offsetOf, position, segmentOf } from '../position.ts';
-import type { Header, QueueState } from '../state.ts';
-import type { Survey } from '../survey.ts';
-import { eachMessage } from '../where.ts';
+import { Contents } from './contents.ts';
+import { scanFile, type FileVisitor } from './files.ts';
+import { decode } from './header.ts';
+import type { Ports } from './ports.ts';
+import { offsetOf, position, segmentOf } from './position.ts';
+import type { Header, QueueState } from './state.ts';
+import type { Survey } from './survey.ts';
+import { eachMessage } from './where.ts';
 
 /** The end of the last run, of a segment that was sealed: see `SegmentTable.runs`. */
 const LAST = 2 ** 32 - 1;
@@ -23,7 +23,7 @@ export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  { bad, gaps, mended = [], end, sealed }: Survey,
+  { bad, gaps, mended, end, sealed }: Survey,
   runs: readonly number[] = [],
 ): Promise<number | undefined> {
   const first = Math.min(...[...bad, ...gaps].map(({ from }) => from));
@@ -35,7 +35,8 @@ export async function movedFrom(
     record(buffer, start, to, headerLength, offset) {
       const header = decode(buffer, start, to, headerLength)?.header;
       if (header?.op === 'add') adds.add(offset);
-      else if (header && 'n' in header)
+      // Of a mended segment nothing but its messages is needed any more.
+      else if (header && 'n' in header && !mended)
         for (const at of namedBy(header)) if (segmentOf(at) === segment) named.add(offsetOf(at));
     },
     bad() {},
@@ -46,9 +47,9 @@ export async function movedFrom(
     adds.has(offset) ||
     // It may have been there: damaged, taken out since, or cut off with the end of the file.
     bad.some(({ from, to }) => from <= offset && offset < to) ||
-    mended.some(([from, to]) => from <= offset && offset < to) ||
+    mended?.some(([from, to]) => from <= offset && offset < to) ||
     (offset >= end && !sealed);
-  return [...named].every(isExplained) ? undefined : first;
+  return [...named].every((offset) => isExplained(offset)) ? undefined : first;
 }
 
 /** Positions of the messages that a record is about. */
@@ -84,7 +85,8 @@ export function movedMessages(
   try {
     for (const [segment, from] of moved) {
       const table = state.tables.get(segment);
-      for (let i = 0; table && i < table.count; i++) {
+      if (!table) continue;
+      for (let i = 0; i < table.count; i++) {
         if (table.offsetAt(i) < from || !table.isFreshAt(i)) continue;
         const at = position(segment, table.offsetAt(i));
         const uuid = uuidOf(at);

@@ -1,0 +1,19 @@
+/** Actions of our own beside those of the control API: /api/park, /api/park/open. */
+import { inside } from '../park.ts';
+
+interface Context {
+  control: { send(target: string, command: string, args: unknown): Promise<unknown> };
+  body: unknown;
+}
+
+export default class ParkController {
+  /** GET /api/park: who is inside. */
+  async actionIndex(): Promise<unknown> {
+    return { inside: await inside() };
+  }
+
+  /** POST /api/park/open, { "plate": … }: lets a car in by hand. */
+  async actionOpen({ control, body }: Context): Promise<unknown> {
+    return control.send('gate-in', 'pass', body);
+  }
+}

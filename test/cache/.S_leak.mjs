@@ -1,2 +1,0 @@
-import { createJiti } from 'jiti';
-await createJiti(import.meta.url).import('./.S_leak.ts');
