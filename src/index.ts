@@ -53,6 +53,8 @@ export type {
   SupervisorStatus,
 } from './supervisor/shape.ts';
 
+export type { ActionContext } from './api/action.ts';
+
 export { CallServer } from './call/server.ts';
 export type { CallServerOptions } from './call/server.ts';
 export { CallMethod } from './call/method.ts';

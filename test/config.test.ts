@@ -93,6 +93,13 @@ describe('where the configuration comes from', () => {
         callConnections: 1000,
         methodsDir: join(folder, 'methods'),
       },
+      api: {
+        apiSocket: '',
+        apiPort: 0,
+        apiHost: '127.0.0.1',
+        apiNames: [],
+        controllersDir: join(folder, 'controllers'),
+      },
       processes: [],
     });
   });
@@ -212,6 +219,11 @@ describe('what is refused', () => {
     ['[worker]\ntoString = x\n', 'unknown key "toString"'],
     ['[worker]\n= 1\n', 'line 2'],
     ['[worker]\nlease\n', 'received "lease"'],
+    ['[api]\napiPort = 65536\n', 'a whole number from 0 to 65535'],
+    ['[api]\napiHost = 0.0.0.0\n', 'an address of this machine alone'],
+    ['[api]\napiHost = localhost\n', 'an address of this machine alone'],
+    ['[api]\napiNames = coda.example.org:80\n', 'names of hosts'],
+    ['[api]\napiNames = *\n', 'names of hosts'],
     ['[worker]\nlease = 30\n', 'with its unit'],
     ['[worker]\nlease = -1s\n', 'expected a duration'],
     ['[worker]\nlease = 2d\n', '100ms to 1d'],

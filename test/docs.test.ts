@@ -33,7 +33,9 @@ describe.for(DOCUMENTS)('$name', ({ name, text, blocks }) => {
       const verb = verbs.length > 0 && /^[a-z]/.test(words[0] ?? '') ? words[0]! : '';
       if (verb !== '' && !verbs.includes(verb)) unknown.push(`${command} ${verb}`);
       const own = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
-      const options = await known(command, ...(verb === '' ? [] : [verb]), '--');
+      // The one verb that has verbs of its own.
+      const below = verb === 'ctl' && /^[a-z]/.test(own[1] ?? '') ? [own[1]!] : [];
+      const options = await known(command, ...(verb === '' ? [] : [verb, ...below]), '--');
       for (const word of own) {
         const [, option] = /^\[?(--[a-z][a-z-]*)/.exec(word) ?? [];
         if (option && !options.includes(option)) unknown.push(`${command} ${verb} ${option}`);

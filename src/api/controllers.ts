@@ -7,26 +7,12 @@ import { z } from 'zod';
 import { QueueError, quote } from '../errors.ts';
 import { unless } from '../daemon/unless.ts';
 import type { Json } from '../message.ts';
-import type { QueueManager } from '../queue-manager.ts';
-import type { SupervisorControl } from '../supervisor/shape.ts';
 import { toTryError } from '../try-error.ts';
 import { findAll, importDefault, type Kind } from '../worker/class-loader.ts';
 import type { Log } from '../worker/log.ts';
+import type { ActionContext } from './action.ts';
 import { Refusal } from './refusal.ts';
 import { route, type Context, type Reply, type Route } from './route.ts';
-
-/** What an action gets. */
-export interface ActionContext {
-  readonly control: SupervisorControl;
-  readonly queues: QueueManager;
-  readonly log: Log;
-  readonly method: 'GET' | 'POST';
-  readonly query: Readonly<Record<string, string>>;
-  /** `{}` where there was none. */
-  readonly body: Json;
-  /** Fires when the client has gone, or has waited for as long as an action may take. */
-  readonly signal: AbortSignal;
-}
 
 /** Milliseconds. */
 const LONGEST_ACTION = 60_000;

@@ -21,7 +21,7 @@ export interface Context {
 }
 
 /** What a request holds, as it came. */
-export interface Given {
+interface Given {
   readonly params: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
   /** Undefined: it has none. */

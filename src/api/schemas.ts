@@ -120,8 +120,8 @@ export const addedMessage = message
 
 // Processes.
 
-export const kind = z.enum(['class', 'daemon', 'worker', 'exec']);
-export const childState = z.enum(['stopped', 'starting', 'running', 'stopping', 'waiting', 'failed']);
+const kind = z.enum(['class', 'daemon', 'worker', 'exec']);
+const childState = z.enum(['stopped', 'starting', 'running', 'stopping', 'waiting', 'failed']);
 
 export const answer = z
   .union([
@@ -130,7 +130,7 @@ export const answer = z
   ])
   .meta({ id: 'Answer', description: 'What one child answered, or why there is no answer.' });
 
-export const childStatus = z
+const childStatus = z
   .strictObject({
     id: z.string(),
     state: childState,
@@ -169,7 +169,7 @@ export const processStatus = z
   })
   .meta({ id: 'ProcessStatus' });
 
-export const masterStatus = z
+const masterStatus = z
   .strictObject({
     name: z.string(),
     pid: whole,
@@ -221,7 +221,7 @@ export const saveOnly = z.strictObject({
   save: z.boolean().optional().describe('keeps the change beyond the end of the supervisor'),
 });
 
-export const COMMAND = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
+const COMMAND = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 export const command = z.strictObject({
   command: z
     .string()

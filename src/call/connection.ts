@@ -23,7 +23,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #options: ListenerOptions;
   readonly #packets: Packets;
-  readonly #onStage: (connection: Connection) => void;
+  readonly #onChange: (connection: Connection) => void;
   #stage: Stage = 'idle';
   #timer: NodeJS.Timeout | undefined;
   #isTrusted: boolean;
@@ -31,17 +31,22 @@ export class Connection {
   /** No packet is answered any more. */
   #isOver = false;
 
-  /** @param onStage is told of each change of stage. */
-  constructor(socket: Socket, options: ListenerOptions, onStage: (connection: Connection) => void) {
+  /** @param onChange is told when its stage has changed, or what it holds. */
+  constructor(socket: Socket, options: ListenerOptions, onChange: (connection: Connection) => void) {
     this.#socket = socket;
     this.#options = options;
-    this.#onStage = onStage;
+    this.#onChange = onChange;
     this.#packets = new Packets(options.limits.packetBytes);
     this.#isTrusted = options.token === '';
   }
 
   get stage(): Stage {
     return this.#stage;
+  }
+
+  /** Bytes that are in memory for it: of a packet that is not complete, and of answers that are not read. */
+  get held(): number {
+    return this.#packets.held + this.#socket.writableLength;
   }
 
   /** Whether a call of it has been answered. */
@@ -89,8 +94,9 @@ export class Connection {
       await this.#answer(next);
     if (this.#isOver) return;
     // The time for a packet counts from its first byte.
-    if (!this.#packets.isPartial) this.#enter('idle');
+    if (this.#packets.held === 0) this.#enter('idle');
     else if (this.#stage !== 'receiving') this.#enter('receiving');
+    else this.#onChange(this);
   }
 
   async #answer(incoming: Incoming): Promise<void> {
@@ -158,7 +164,7 @@ export class Connection {
       const time = stage === 'receiving' ? packetTime : idleTime;
       this.#timer = setTimeout(() => this.#timeIsUp(), time);
     }
-    this.#onStage(this);
+    this.#onChange(this);
   }
 
   #timeIsUp(): void {

@@ -56,9 +56,9 @@ export class Packets {
     this.#hasEnded = true;
   }
 
-  /** Whether a part of a packet is there. */
-  get isPartial(): boolean {
-    return this.#end > this.#start;
+  /** Bytes of a packet of which more has to come. */
+  get held(): number {
+    return this.#end - this.#start;
   }
 
   /** The next that has come whole; undefined: more has to come, or the last has come. */

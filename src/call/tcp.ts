@@ -31,6 +31,11 @@ export function cannotListen({ scheme, host, port }: CallAddress, cause: Error):
   });
 }
 
+/** Bytes that all connections together may hold, of packets to come and answers to be read. */
+const MOST_HELD = 128 * 1024 ** 2;
+/** Bytes that one may hold without being reckoned among those that hold much. */
+const LITTLE = 64 * 1024;
+
 class TcpListener implements CallListener {
   readonly address: CallAddress;
   readonly #server: Server;
@@ -39,6 +44,9 @@ class TcpListener implements CallListener {
   /** Those that may make room, the longest silent first: who has never called, and who has. */
   readonly #strangers = new Set<Connection>();
   readonly #guests = new Set<Connection>();
+  /** What those hold that hold much, the first that did so first. */
+  readonly #holders = new Map<Connection, number>();
+  #held = 0;
   #hasComplained = false;
 
   constructor(server: Server, options: ListenerOptions) {
@@ -68,7 +76,10 @@ class TcpListener implements CallListener {
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, this.#options, (changed) => this.#sort(changed));
+    const connection = new Connection(socket, this.#options, (changed) => {
+      this.#weigh(changed);
+      this.#sort(changed);
+    });
     const gone = connection.run().then(() => this.#forget(connection));
     this.#all.set(connection, gone);
   }
@@ -98,7 +109,24 @@ class TcpListener implements CallListener {
     if (stage !== 'working') (hasCalled ? this.#guests : this.#strangers).add(connection);
   }
 
+  /** Who sends or reads quickly does not hold much for long: so it is the first of those that do that is cut. */
+  #weigh(connection: Connection): void {
+    const before = this.#holders.get(connection) ?? 0;
+    const now = connection.held > LITTLE ? connection.held : 0;
+    this.#held += now - before;
+    if (now > 0) this.#holders.set(connection, now);
+    else this.#holders.delete(connection);
+    for (const [first] of this.#holders) {
+      if (this.#held <= MOST_HELD || this.#holders.size === 1) return;
+      this.#options.log.warn('cut a connection that held much for long', { bytes: this.#holders.get(first) });
+      this.#forget(first);
+      first.cut();
+    }
+  }
+
   #forget(connection: Connection): void {
+    this.#held -= this.#holders.get(connection) ?? 0;
+    this.#holders.delete(connection);
     this.#all.delete(connection);
     this.#strangers.delete(connection);
     this.#guests.delete(connection);

@@ -27,6 +27,8 @@ import type { ChildStatus, ProcessSpec, SupervisorEvent } from './shape.ts';
 const START_DEADLINE = 60_000;
 /** A program that cannot say so is up when it has run for so long; ms. */
 const SETTLED = 1000;
+/** How long a child must run until the next one of a rolling restart is ended; ms. */
+const STEADY = 500;
 /** How long the rest of a group may take to end when its first process has; ms. */
 const REST = 5000;
 /** How often a child is asked whether it is well, how long it may take to answer, and how often in a row it may not be; ms. */
@@ -185,6 +187,21 @@ export class Child {
   /** Resolves when it has come to rest: it is up, or down, or waits for its next start. */
   async rest(): Promise<void> {
     await this.#until(() => this.#life.state !== 'starting' && this.#life.state !== 'stopping');
+  }
+
+  /** Resolves when it has run for a moment, or does not any more: many that cannot do their work end at once. */
+  async steady(): Promise<void> {
+    const life = this.#life;
+    // A program has shown that already.
+    if (life.state !== 'running' || this.#spec.kind === 'exec') return;
+    let isOver = false;
+    const cancel = this.#options.clock.timer(STEADY, () => {
+      isOver = true;
+      this.#wake();
+    });
+    await this.#until(() => isOver || this.#life.state !== 'running');
+    cancel();
+    await this.rest();
   }
 
   /** Resolves when nothing lives of what runs now. */
@@ -373,6 +390,10 @@ export class Child {
     this.#cancel();
     this.#cancel = () => undefined;
     this.#life = life;
+    this.#wake();
+  }
+
+  #wake(): void {
     for (const look of this.#waiters) look();
   }
 

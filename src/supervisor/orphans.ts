@@ -12,6 +12,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isHere } from '../daemon/place.ts';
+import { makeSmall, readSmall, removeSmall } from '../daemon/small-file.ts';
 import { QueueError, quote } from '../errors.ts';
 import { factsOf, isEnded, nodeProcesses, type Identity } from '../process-table.ts';
 
@@ -64,7 +65,7 @@ export class Register {
   ): Promise<{ register: Register; ended: number }> {
     const path = join(stateDir, `${name}.children.json`);
     const left = readLeft(path);
-    if (left && left.master.pid !== process.pid && isHere(left.master)) {
+    if (left && isHere(left.master)) {
       const message = `a supervisor named ${name} runs already in ${quote(stateDir, 300)}, as process ${left.master.pid}`;
       throw new QueueError('DAEMON_RUNNING', message, { path });
     }
@@ -101,7 +102,7 @@ export class Register {
 
   /** To be called when no child is left. */
   close(): void {
-    fs.rmSync(this.#path, { force: true });
+    removeSmall(this.#path);
   }
 
   #keep(): void {
@@ -118,7 +119,8 @@ export class Register {
   #write(): void {
     const draft = `${this.#path}.new`;
     const left = { version: VERSION, master: nodeProcesses.self(), children: [...this.#children.values()] };
-    fs.writeFileSync(draft, JSON.stringify(left), { mode: 0o600 });
+    removeSmall(draft);
+    makeSmall(draft, JSON.stringify(left), { synced: false });
     fs.renameSync(draft, this.#path);
   }
 }
@@ -194,19 +196,8 @@ function signal(pids: readonly number[], name: NodeJS.Signals): void {
 
 /** Undefined when there is no such file, or a damaged one: what that named cannot be told any more. Errors: STORAGE_FAILED. */
 function readLeft(path: string): Left | undefined {
-  let text: string;
-  try {
-    const { size } = fs.statSync(path);
-    if (size > LARGEST) return undefined;
-    text = fs.readFileSync(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new QueueError(
-      'STORAGE_FAILED',
-      `expected a readable file at ${quote(path, 300)}: ${(cause as NodeJS.ErrnoException).code}`,
-      { path, cause },
-    );
-  }
+  const text = readSmall(path, LARGEST);
+  if (text === undefined) return undefined;
   try {
     const { version, master, children } = JSON.parse(text) as Record<string, unknown>;
     if (version !== VERSION || !isIdentity(master) || !Array.isArray(children)) return undefined;

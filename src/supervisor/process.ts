@@ -141,6 +141,7 @@ export class Process {
       if (cut.aborted) return;
       child.restart();
       await child.rest();
+      await child.steady();
       const { state, lastEnd } = child.status;
       if (state === 'running' || cut.aborted || lastEnd?.failed !== true) continue;
       throw new QueueError(

@@ -221,6 +221,28 @@ describe('limits', () => {
     expect(await busy.answers(1)).toMatchObject([{ message: 'slow' }]);
   });
 
+  test('packets that are begun and left take up no more than is set aside for all; the first of them goes', async ({
+    house,
+  }) => {
+    const mebibyte = 1024 ** 2;
+    const server = await house.server({ limits: { packetBytes: 16 * mebibyte } });
+    const part = Buffer.concat([Buffer.from('{"name":"'), Buffer.alloc(12 * mebibyte, 'x')]);
+    const clients: Client[] = [];
+    for (let n = 0; n < 10; n++) {
+      const client = await house.client(server);
+      await client.send(part);
+      clients.push(client);
+    }
+    const last = await house.client(server);
+    await last.send(part);
+    expect(await clients[0]!.closed()).toBe('');
+    expect(clients.slice(2).filter(({ socket }) => socket.closed)).toEqual([]);
+    // The last is a packet like any other.
+    await last.send('"}\n');
+    expect(await last.answers(1)).toMatchObject([{ code: 2 }]);
+    expect(await last.call('verify')).toMatchObject({ code: 0 });
+  });
+
   test('calls beyond those that may be under way wait, and are told so when they have waited too long', async ({
     house,
   }) => {

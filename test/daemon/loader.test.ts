@@ -7,6 +7,9 @@ import { findDaemon, listDaemons } from '../../src/daemon/loader.ts';
 import { addDaemon, registered } from '../../src/daemon/registry.ts';
 import * as library from '../../src/index.ts';
 
+/** In order. */
+const SHIPPED = ['callServer', 'queue', 'supervisor'];
+
 let daemonsDir = '';
 
 beforeEach(() => {
@@ -141,9 +144,6 @@ test.each([
     message: expect.stringContaining(why),
   });
 });
-
-/** In order. */
-const SHIPPED = ['callServer', 'queue', 'supervisor'];
 
 test('an index that cannot be loaded is told of, whatever is looked for', async () => {
   const path = file('index.mjs', 'throw new Error("oops")');

@@ -217,6 +217,21 @@ describe('changes at run time', () => {
   });
 });
 
+test('a rolling restart halts also at one that ends as soon as it is up', async ({ court }) => {
+  const brief = court.class(
+    'brief',
+    "async run(signal) { if (fs.existsSync('broken')) throw new Error('no port'); await new Promise((resolve) => { signal.addEventListener('abort', resolve); setInterval(() => {}, 1e6); }); }",
+    "import fs from 'node:fs';",
+  );
+  const master = court.supervise([{ name: 'brief', class: brief, instances: 2, restartLimit: 1 }]);
+  await master.up('brief#1', 'brief#2');
+  court.file('broken', '');
+  await expect(master.call('restart', 'brief')).rejects.toThrow(
+    'brief#1 did not come up again: ended with exit code 1: no port',
+  );
+  expect(court.running()).toEqual([await master.pidOf('brief#2')]);
+});
+
 describe('a child is started anew', () => {
   test('when it is killed by somebody, with all it has started', async ({ court }) => {
     const master = court.supervise([

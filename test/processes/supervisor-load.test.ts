@@ -31,11 +31,11 @@ test('rolling restarts, scaling and kills under load lose no message', async ({ 
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as [number, number, number]);
   let added = 0;
-  let isOver = false;
+  const over = new AbortController();
   const producing = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       // Always some, and never more than can be done.
-      await until(() => isOver || added - done().length < 100);
+      await until(() => over.signal.aborted || added - done().length < 100);
       const next = Array.from({ length: 5 }, (_, index) => ({ data: added + index }));
       await manager.addMessages('count', next);
       added += next.length;
@@ -52,7 +52,7 @@ test('rolling restarts, scaling and kills under load lose no message', async ({ 
   await Promise.all([master.call('restart', 'count'), master.event('waiting', 'count#2')]);
   await master.call('scale', 'count', 1);
   await master.call('scale', 'count', 4);
-  isOver = true;
+  over.abort();
   await producing;
   await until(() => new Set(done().map(([data]) => data)).size === added);
   expect(new Set(done().map(([, pid]) => pid)).size).toBeGreaterThan(8);

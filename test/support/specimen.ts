@@ -144,7 +144,7 @@ export async function everyOperation(root: string, ports = nodePorts): Promise<v
   await manager.addMessage(Q, { data: { n: 101 }, disabled: true });
   // Alone in its record.
   await manager.addMessage(Q, { data: { n: 102 } });
-  await lapse(manager);
+  await lapse(manager, ports);
   const claims = await manager.claimMessages(Q, { limit: 12, lease: 600_000 });
   await manager.completeMessage(Q, claims[0]!);
   await manager.completeMessage(Q, claims[1]!);
@@ -174,11 +174,14 @@ export async function everyOperation(root: string, ports = nodePorts): Promise<v
 }
 
 /** A claim whose lease ends before its holder settles, found out by who waits for messages. */
-async function lapse(manager: QueueManager): Promise<void> {
+async function lapse(manager: QueueManager, { clock }: Ports): Promise<void> {
   const { counts } = await manager.queueStatus(Q);
   const [claim] = await manager.claimMessages(Q, { limit: 1, lease: 1 });
-  while ((await manager.queueStatus(Q)).counts.ready < counts.ready)
+  while ((await manager.queueStatus(Q)).counts.ready < counts.ready) {
+    // Who waits looks at claims a few times a second.
+    await new Promise<void>((resolve) => clock.timer(300, resolve));
     await manager.waitForMessage(Q, { timeout: 50 });
+  }
   // It would be claimed alone from now on.
   await manager.updateMessage(Q, claim!.uuid, { disabled: true });
 }
