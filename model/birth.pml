@@ -1,6 +1,14 @@
 /*
- * A queue's name: create, add, destroy, create again, die, power cut. See README.md for what stands for what.
- * How one segment follows another is rotation.pml's; here it is one step.
+ * A queue's name: create, add, destroy, create again, die, power cut. README.md says which step is which function of the source.
+ * How one segment follows another is rotation.pml's, which shows that it can be one step here. `queueExists` and `listQueues`
+ * look, and promise nothing.
+ *
+ * Broken variants, and what comes of each:
+ *   root-not-synced          a queue is "created" before the root is flushed        what a client was told of is gone
+ *   open-without-root-sync   an add is answered though nobody has flushed the root  what was acknowledged is gone with its queue
+ *   there-unsynced           a queue "was there" before its creation is flushed     what a client was told of is gone
+ *   destroy-unsynced         a queue "is destroyed" before that is flushed          what a client was told is gone is there
+ *   id-unchecked             a handle goes on in a queue of another id              it destroys a queue that is not its own
  */
 #ifndef NP
 #define NP 3 /* processes */
@@ -126,8 +134,78 @@ inline order(p, q) {
   :: else -> skip
   fi
 }
+inline clear(s) {
+  segment[s].head = 0; segment[s].length = 0; segment[s].durable = 0;
+  k = 0;
+  do
+  :: k < R -> segment[s].rec[k] = EMPTY; k++
+  :: else -> break
+  od
+}
+
+/* Removes record number `at` of segment s. */
+inline strike(s, at) {
+  k = at;
+  do
+  :: k + 1 < segment[s].length -> segment[s].rec[k] = segment[s].rec[k + 1]; k++
+  :: else -> break
+  od;
+  segment[s].length--;
+  segment[s].rec[segment[s].length] = EMPTY;
+  segment[s].durable = (segment[s].durable & (BIT(at) - 1)) | ((segment[s].durable >> (at + 1)) << at)
+}
+
+/*
+ * States that will always mean the same are made the same. What is on the device before the seal becomes part of the head; what
+ * is behind a seal that is on the device is void. An older segment to which nobody can come is not read again.
+ */
+inline fold(s) {
+  n = (s == last);
+  k = 0;
+  do
+  :: k < NP -> n = n || (proc[k].at != 0 && proc[k].at <= s); k++
+  :: else -> break
+  od;
+  if
+  :: !n -> clear(s)
+  :: else ->
+     do
+     :: segment[s].length > 0 && segment[s].rec[0] != SEAL && (segment[s].durable & 1) ->
+        x = segment[s].rec[0];
+        if
+        :: segment[s].head == 0 && x >= CREATE(1) && x <= CREATE(IDS) -> segment[s].head = x - CREATE(0)
+        :: else -> skip
+        fi;
+        strike(s, 0)
+     :: segment[s].length > 1 && segment[s].rec[0] == SEAL && (segment[s].durable & 1) -> strike(s, 1)
+     :: else -> break
+     od
+  fi
+}
+
+inline tidy() {
+  if
+  :: cuts == CUTS -> /* nothing depends on what is on the device any more */
+     onDevice = named;
+     id = 1;
+     do
+     :: id <= NSEG -> sync(id); id++
+     :: else -> break
+     od
+  :: else -> skip
+  fi;
+  id = 1;
+  do
+  :: id <= NSEG -> fold(id); id++
+  :: else -> break
+  od;
+  told = told | ending;
+  acked = acked | ending
+}
+
 inline settle() {
   check();
+  tidy();
   order(0, 1);
 #if NP > 2
   order(1, 2);
@@ -331,13 +409,7 @@ proctype nature() {
          :: ci <= NSEG ->
             segment[ci].durable = BIT(segment[ci].length) - 1;
             if
-            :: !named ->
-               segment[ci].head = 0; segment[ci].length = 0; segment[ci].durable = 0;
-               ck = 0;
-               do
-               :: ck < R -> segment[ci].rec[ck] = EMPTY; ck++
-               :: else -> break
-               od
+            :: !named -> clear(ci)
             :: else -> skip
             fi;
             ci++
@@ -354,7 +426,7 @@ proctype nature() {
          :: else -> break
          od;
          ci = 0;
-         check()
+         settle()
        }
      }
   od

@@ -1,8 +1,41 @@
 /*
- * From segment to segment: append, seal, note, rename, delete, die, power cut. See README.md for what stands for what.
+ * From segment to segment: append, seal, note, flush, rename, delete, die, power cut. README.md says which step is which
+ * function of the source.
  *
- * Processes have no names in the log, so three of them in some order are the same as in any other: their variables
- * are kept sorted, which makes one state of up to six.
+ * What is simpler here than there, and why that loses nothing:
+ * - A record is whole or lost. Replay is a function of the log, so a process's state is not stored but computed from the file
+ *   it holds. Who has read less than there is does what it would have done earlier, which is a run of its own; where the
+ *   code acts on what it has read before, that is two steps here too (FOLLOW, then NOTING).
+ * - Writing and reading back are one step: what becomes of a record is decided when it is appended, by what stands before
+ *   it. So is a record whose last bytes the next write completes: it is the same record, appended then.
+ * - A flush is one step with what follows it, where nobody else can tell; what is appended in between counts as not
+ *   flushed. So are head, folder, log and note: until it is noted nobody looks at a file. For the same reason the file is
+ *   made in one step with the seal; who gives a file its name, and who finds that another has, need no step for having read
+ *   of it: the first note stays the first.
+ * - Sweeping is one step: a segment that two heads in a row do without is named by no later one.
+ * - Death is being replaced by a process that opens the newest segment. Who sleeps just makes no step.
+ * - Processes have no names in the log, so three of them in some order are the same as in any other: their variables
+ *   are kept sorted, which makes one state of up to six. What can have no effect any more is forgotten (`forget`, `fold`,
+ *   `calm`). The variants that break the reason for that run without it (NO_FOLD).
+ * Bounds: see below; 2 seals and 2 notes a segment at a time, 2 temporary files for one number.
+ *
+ * Broken variants, and what comes of each. Lost: what was acknowledged is not there. Missing: the log names a file that is gone.
+ *   link (LINK)                     a link in the folder, not the log, chooses the successor            lost
+ *   link-revives                    the same, without a power cut: who has slept revives a number       lost
+ *   stale-note (STALE_NOTE, ...)    a note counts whichever seal it names; the log is not flushed before it  lost
+ *   segment-not-synced              the sealed segment is flushed neither before note nor before rename  missing
+ *   head-not-synced                 the head is not flushed before the note       a damaged head cannot be made again
+ *   folder-not-synced-before-note   the folder is not                                                   missing
+ *   deletion-without-folder-sync    the folder is flushed neither after the rename nor before a deletion  no segment at all
+ *   one-head                        a deletion rests on the newest head alone     contents that a state names are gone
+ *   temporaries-early               temporary files go although their number does not exist yet         missing
+ *   discard-early                   a file that was noted too late goes before the segment is flushed   missing
+ *   rewrite-after-error             a noted file is written anew, or removed, after an error            missing
+ *   seal-ignored                    what stands behind a seal is answered as if it counted              lost
+ *   answer-before-sync              an add is answered before the flush                                 lost
+ * Of what is done twice over one may be missing (`spare-...`): the flush before the note (the one before the rename does it), the
+ * seal's name in the note (that flush sees to it that no note outlives its seal), the folder's flush after the rename, and
+ * the one before the deletion. Each costs a flush a rotation, and stays.
  */
 #ifndef NP
 #define NP 3 /* processes */
@@ -85,21 +118,18 @@ File file[NI];
 #define OPEN 0
 #define ADDED 1   /* an add is in the log, not answered yet */
 #define ENDED 2   /* likewise an end */
-#define SEALING 3 /* the successor's file exists */
-#define FOLLOW 4  /* the segment is sealed */
-#define NOTING 5  /* it has no note yet, and this process has a file */
-#define RENAME 6  /* it has one */
-#define ENTER 7
-#define RELOAD 8
-#define SWEEP 9
+#define FOLLOW 3  /* the segment is sealed */
+#define NOTING 4  /* no note has been read, and this process has a file */
+#define ENTER 5   /* the successor has its name */
+#define RELOAD 6
+#define SWEEP 7
 
 typedef Process {
   byte pc;
   byte cur;   /* the file it holds */
   byte pend;  /* the message it adds or ends */
   byte prep;  /* its temporary file, or NONE */
-  byte succ;  /* the successor that it has read of */
-  bit made;
+  bit made;   /* the log names that file, or may do so */
 };
 Process proc[NP];
 
@@ -264,7 +294,7 @@ inline check() {
 /* --- Bookkeeping of the model ---------------------------------------------------------------------------------- */
 
 #define KEY(p)                                                                                                      \
-  (proc[p].pc + 32 * (proc[p].cur + 16 * (proc[p].pend + 4 * (proc[p].prep + 16 * (proc[p].succ + 16 * proc[p].made)))))
+  (proc[p].pc + 8 * (proc[p].cur + 16 * (proc[p].pend + 4 * (proc[p].prep + 16 * proc[p].made))))
 #define SWAP(p, q, x)                                                                                               \
   j = proc[p].x;                                                                                                    \
   proc[p].x = proc[q].x;                                                                                            \
@@ -275,7 +305,7 @@ inline order(p, q) {
   key1 = KEY(q);
   if
   :: key0 > key1 ->
-     SWAP(p, q, pc); SWAP(p, q, cur); SWAP(p, q, pend); SWAP(p, q, prep); SWAP(p, q, succ); SWAP(p, q, made);
+     SWAP(p, q, pc); SWAP(p, q, cur); SWAP(p, q, pend); SWAP(p, q, prep); SWAP(p, q, made);
      j = who[p]; who[p] = who[q]; who[q] = j
   :: else -> skip
   fi
@@ -291,35 +321,41 @@ inline wanted(x, result) {
   od
 }
 
-/* What nobody will read again is forgotten: a log whose successor's name is on the device, a file without a name. */
+/*
+ * What nobody will read again is forgotten: a log whose successor's name is on the device; a file that has never had a
+ * number of its own and that no note and no process names, for it bears a random name; a file that is gone for good.
+ */
 inline forget(x) {
   wanted(x, n);
   if
-  :: !n && file[x].length > 0 && (later > NUM(x) || (file[x].name == GONE && file[x].named == GONE)) ->
-     k = 0;
-     do
-     :: k < R -> file[x].rec[k] = EMPTY; k++
-     :: else -> break
-     od;
-     file[x].length = 0;
-     file[x].durable = 0
+  :: !n && file[x].length > 0 && (later > NUM(x) || (file[x].name == GONE && file[x].named == GONE)) -> clear(x)
   :: else -> skip
   fi;
   if
-  :: !n && file[x].name == GONE && file[x].named == GONE ->
-     file[x].head = 0; file[x].base = 0; file[x].whole = 0; file[x].flushed = 0;
-#ifndef NO_REUSE
+  :: file[x].name != FREE && file[x].name != FINAL && file[x].named != FINAL ->
      remembered(x, n);
      if
-     :: !n -> file[x].name = FREE; file[x].named = FREE
+     :: !n ->
+        clear(x);
+        file[x].head = 0; file[x].base = 0; file[x].whole = 0; file[x].flushed = 0;
+        file[x].name = FREE; file[x].named = FREE
      :: else -> skip
      fi
-#endif
   :: else -> skip
   fi
 }
 
-/* Whether a note or a process still names the temporary file x. */
+inline clear(x) {
+  k = 0;
+  do
+  :: k < R -> file[x].rec[k] = EMPTY; k++
+  :: else -> break
+  od;
+  file[x].length = 0;
+  file[x].durable = 0
+}
+
+/* Whether a note still names file x, or a process does, or goes on in it. */
 inline remembered(x, result) {
   result = x == 0;
   i = 0;
@@ -338,7 +374,7 @@ inline remembered(x, result) {
   k = 0;
   do
   :: k < NP && !result ->
-     result = NUM(proc[k].cur) + 1 == NUM(x) && (proc[k].prep == SLOT(x) || proc[k].succ == SLOT(x));
+     result = proc[k].cur == x || (NUM(proc[k].cur) + 1 == NUM(x) && proc[k].prep == SLOT(x));
      k++
   :: else -> break
   od
@@ -462,7 +498,7 @@ inline settle() {
 /* It dies; another opens the newest segment. */
 inline open(p) {
   newest(f);
-  proc[p].pc = OPEN; proc[p].cur = f; proc[p].pend = 0; proc[p].prep = NONE; proc[p].succ = NONE; proc[p].made = 0
+  proc[p].pc = OPEN; proc[p].cur = f; proc[p].pend = 0; proc[p].prep = NONE; proc[p].made = 0
 }
 
 /* --- What a process does to the disk ----------------------------------------------------------------------------- */
@@ -563,34 +599,29 @@ inline note() {
   n = NUM(SELF.cur) + 1;
   lookUp(n, b);
   if
-  :: b == NONE -> file[INO(n, SELF.prep)].name = FINAL; SAY("process %d, segment %d: links the successor\n"); found(SELF.prep)
-  :: else -> found(NONE)
-  fi
+  :: b == NONE -> file[INO(n, SELF.prep)].name = FINAL; SELF.made = 1; SAY("process %d, segment %d: links the successor\n")
+  :: else -> skip
+  fi;
 #else
   SAY("process %d, segment %d: has flushed head, folder and log, and appends a note\n");
   append(SELF.cur, NOTE(SELF.prep, nextAt));
-  replay(SELF.cur);
-  found(next)
+  SELF.made = 1;
 #endif
+#ifdef DISCARD_EARLY
+  replay(SELF.cur);
+  drop();
+#endif
+  SELF.pc = FOLLOW
 }
 
 /* Tried again after an error, the file is written anew and then holds nothing but its head. */
-inline wipe() {
-  f = INO(NUM(SELF.cur) + 1, SELF.prep);
-  k = 0;
-  do
-  :: k < R -> file[f].rec[k] = EMPTY; k++
-  :: else -> break
-  od;
-  file[f].length = 0;
-  file[f].durable = 0
-}
+#define WIPE f = INO(NUM(SELF.cur) + 1, SELF.prep); clear(f)
 /* A head that a note of this process names already is neither changed nor removed: only the note is written again. */
 #if FAULTS
 #define MAKE(carrying)                                                                                              \
   if                                                                                                                \
   :: SELF.made -> replay(SELF.cur); nextAt = seal                                                                   \
-  :: else -> wipe(); writeHead(carrying)                                                                            \
+  :: else -> WIPE; writeHead(carrying)                                                                            \
   fi
 #else
 #define MAKE(carrying) writeHead(carrying)
@@ -638,22 +669,53 @@ inline sweep() {
   od
 }
 
-/* The successor is known. */
-inline found(number) {
-  SELF.succ = number;
-  SELF.made = (SELF.prep == SELF.succ);
-  SELF.pc = RENAME;
-#ifdef DISCARD_EARLY
-  drop()
-#endif
-}
-
 /* Lets the file go that was prepared in vain. */
 inline drop() {
   if
-  :: SELF.prep != NONE && SELF.prep != SELF.succ -> SAY("process %d, segment %d: removes its temporary file\n"); discard()
-  :: else -> SELF.prep = NONE
+  :: SELF.prep != NONE && SELF.prep != next -> SAY("process %d, segment %d: removes its temporary file\n"); discard()
+  :: else -> skip
   fi
+}
+
+/* The folder is flushed, and the successor entered. */
+inline arrive() {
+#ifndef NO_FOLDER_SYNC_AFTER_RENAME
+  syncFolder();
+#endif
+  lookUp(NUM(SELF.cur) + 1, b);
+  if
+  :: b != NONE -> enter(b); SAY("process %d, segment %d: has entered it\n")
+  :: else -> SELF.pc = RELOAD
+  fi
+}
+inline enter(x) {
+  SELF.cur = x;
+  SELF.pc = (SELF.made -> SWEEP : OPEN)
+}
+
+/*
+ * The successor is known: `next`. What is on the device is settled before it gets its name; where it has it already,
+ * nobody can tell the steps of those who follow apart.
+ */
+inline change() {
+#ifndef NO_LOG_SYNC_BEFORE_RENAME
+  sync(SELF.cur);
+#endif
+  drop();
+  SELF.made = (SELF.prep != NONE);
+  SELF.prep = NONE;
+#ifdef LINK
+  SELF.pc = ENTER
+#else
+  f = INO(NUM(SELF.cur) + 1, next);
+  if
+  :: file[f].name == TEMPORARY ->
+     SAY("process %d, segment %d: has flushed the segment, and renames the successor\n");
+     file[f].name = FINAL;
+     SELF.pc = ENTER
+  :: else -> arrive()
+  fi
+#endif
 }
 
 /* One message is like another. */
@@ -722,14 +784,11 @@ proctype participant(byte me) {
 #endif
 
   /* --- Sealing --------------------------------------------------------------------------------------------------- */
+  /* The successor's file is made first, and nobody looks at it before a note names it. */
   :: d_step {
-       SELF.pc == OPEN && SELF.pend == 0 && NUM(SELF.cur) < NSEG && HAS_SLOT(NUM(SELF.cur) + 1) ->
+       SELF.pc == OPEN && SELF.pend == 0 && NUM(SELF.cur) < NSEG && HAS_SLOT(NUM(SELF.cur) + 1) && ROOM &&
+       file[SELF.cur].seals < SEALS ->
        prepare();
-       SELF.pc = SEALING;
-       settle()
-     }
-  :: d_step {
-       SELF.pc == SEALING && ROOM && file[SELF.cur].seals < SEALS ->
        SAY("process %d, segment %d: appends a seal\n");
        append(SELF.cur, SEAL);
        SELF.pc = FOLLOW;
@@ -753,9 +812,11 @@ proctype participant(byte me) {
        newest(b);
        if
 #ifdef LINK
-       :: NUM(b) > NUM(SELF.cur) -> found(NONE)
+       :: NUM(b) > NUM(SELF.cur) ->
+          next = (SELF.made -> SELF.prep : NONE);
+          change()
 #else
-       :: next != NONE -> found(next)
+       :: next != NONE -> change()
        :: next == NONE && NUM(b) > NUM(SELF.cur) ->
           if
           :: SELF.prep != NONE && !SELF.made -> discard()
@@ -807,35 +868,8 @@ proctype participant(byte me) {
      }
 #endif
   :: d_step {
-       SELF.pc == RENAME ->
-#ifndef NO_LOG_SYNC_BEFORE_RENAME
-       sync(SELF.cur);
-#endif
-       drop();
-#ifndef LINK
-       f = INO(NUM(SELF.cur) + 1, SELF.succ);
-       if
-       :: file[f].name == TEMPORARY ->
-          SAY("process %d, segment %d: has flushed the segment, and renames the successor\n");
-          file[f].name = FINAL
-       :: else -> skip
-       fi;
-#endif
-       SELF.succ = NONE;
-       SELF.pc = ENTER;
-       settle();
-       check()
-     }
-  :: d_step {
        SELF.pc == ENTER ->
-#ifndef NO_FOLDER_SYNC_AFTER_RENAME
-       syncFolder();
-#endif
-       lookUp(NUM(SELF.cur) + 1, b);
-       if
-       :: b != NONE -> SELF.cur = b; SELF.pc = (SELF.made -> SWEEP : OPEN); SAY("process %d, segment %d: has entered it\n")
-       :: else -> SELF.pc = RELOAD
-       fi;
+       arrive();
        settle()
      }
   :: d_step {
@@ -843,8 +877,7 @@ proctype participant(byte me) {
        newest(b);
        assert(b != NONE && NUM(b) > NUM(SELF.cur)); /* else: the successor is missing */
        syncFolder();
-       SELF.cur = b;
-       SELF.pc = (SELF.made -> SWEEP : OPEN);
+       enter(b);
        settle()
      }
   :: d_step {
@@ -953,7 +986,7 @@ init {
   d_step {
     n = 0;
     do
-    :: n < NP -> proc[n].prep = NONE; proc[n].succ = NONE; who[n] = n; n++
+    :: n < NP -> proc[n].prep = NONE; who[n] = n; n++
     :: else -> break
     od;
     file[0].name = FINAL; file[0].named = FINAL; file[0].whole = 1; file[0].flushed = 1

@@ -72,6 +72,8 @@ describe.for(DOCUMENTS)('$name', ({ name, text, blocks }) => {
 test.for([
   ['docs/workers.md', 'workers/mails.ts'],
   ['docs/daemons.md', 'daemons/reportsDaemon.ts'],
+  ['docs/call-server.md', 'methods/shop.order.ts'],
+  ['docs/supervisor.md', 'processes/gate.ts'],
 ] as const)('the TypeScript of %s compiles, strictly', async ([document, first]) => {
   const kitchen = new Kitchen();
   try {

@@ -14,10 +14,7 @@ for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.a
 process.on('SIGHUP', () => undefined);
 
 const pipe = new Socket({ fd: CHANNEL, readable: true, writable: true });
-const onBegin = (id: string): void => {
-  process.title = `coda: ${id}`;
-};
-const well = await runHost({ pipe, library, onBegin }, stop.signal);
+const well = await runHost({ pipe, library }, stop.signal);
 await flush();
 // What a process has left open must not keep it.
 process.exit(well ? EXIT.ok : EXIT.failure);

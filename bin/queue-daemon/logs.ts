@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathsOf } from '../../src/daemon/place.ts';
+import { judge, type Judgement } from '../../src/daemon/verify.ts';
 import { escapeControls, quote } from '../../src/errors.ts';
 import { parseLine, pretty, type Line } from '../../src/log/formats.ts';
 import { whole } from '../cli.ts';
 import { isRead, note, print, styled } from '../output.ts';
-import { namedAnyhow, type Named, type Options as Common } from './daemons.ts';
+import { logFileOf, namedAnyhow, type Named, type Options as Common } from './daemons.ts';
 import { Tail } from './tail.ts';
 
 interface Options extends Common {
@@ -39,7 +40,8 @@ Examples:
     });
 }
 
-async function show({ name, config, stateDir }: Named, { follow, lines }: Options): Promise<void> {
+async function show(daemon: Named, { follow, lines }: Options): Promise<void> {
+  const { name, config, stateDir } = daemon;
   const { destination } = config.log;
   const { log, output } = pathsOf(stateDir, name);
   const isStream = destination === 'stdout' || destination === 'stderr';
@@ -48,8 +50,10 @@ async function show({ name, config, stateDir }: Named, { follow, lines }: Option
     const look = lookOf();
     const ends = tails.map((tail) => tail.last(lines));
     for (const end of ends) await printAll(end, look);
+    const elsewhere = await elsewhereOf(daemon);
+    if (elsewhere !== undefined) note(`${name}: its log is elsewhere: ${elsewhere}`);
     if (!follow) {
-      if (ends.every((end) => end.length === 0) && lines > 0)
+      if (elsewhere === undefined && ends.every((end) => end.length === 0) && lines > 0)
         note(`nothing was logged yet to ${quote(isStream ? log : destination, 300)}`);
       return;
     }
@@ -60,6 +64,20 @@ async function show({ name, config, stateDir }: Named, { follow, lines }: Option
   } finally {
     for (const tail of tails) tail.close();
   }
+}
+
+/** Where what it logs goes, when that is no file: what is shown is older then. */
+async function elsewhereOf({ name, config, stateDir }: Named): Promise<string | undefined> {
+  let judgement: Judgement;
+  try {
+    judgement = await judge(stateDir, name);
+  } catch {
+    // A pid file that is none hides no log.
+    return undefined;
+  }
+  if (logFileOf(config, judgement) !== undefined) return undefined;
+  const service = judgement.state?.service;
+  return service?.endsWith('.service') ? `journalctl -u ${escapeControls(service)}` : 'where it was run';
 }
 
 type Look = (line: string) => string;

@@ -57,15 +57,22 @@ function inWords(config: Config, judgement: Judgement): Row[] {
   const lines = words === '' ? [] : words.split('\n').slice(-LAST_LINES);
   return [
     headline(judgement),
-    ...(isWell(judgement)
-      ? []
-      : [[`  queue-daemon ${standing === 'dead' || standing === 'failed' ? 'start' : 'restart'} ${name}`]]),
+    ...(isWell(judgement) ? [] : [[`  ${remedyOf(judgement)}`]]),
     [],
     ...facts(judgement).map(([title, text]): Row => [['dim', title.padEnd(16)], oneLine(text)]),
     [['dim', 'log'.padEnd(16)], escapeControls(logFileOf(config, judgement) ?? 'goes to where it was run')],
     ...(lines.length > 0 ? [[], [['bold', 'what it printed last']] as Row] : []),
     ...lines.map((line): Row => [`  ${escapeControls(line)}`]),
   ];
+}
+
+/** What to type, to have it run again. */
+function remedyOf({ name, standing, state }: Judgement): string {
+  const ended = standing === 'dead' || standing === 'failed';
+  const service = state?.service;
+  // Started here it would run beside its service.
+  if (service?.endsWith('.service')) return `systemctl restart ${escapeControls(service)}`;
+  return `queue-daemon ${ended ? 'start' : 'restart'} ${name}`;
 }
 
 function facts(judgement: Judgement): [string, string][] {

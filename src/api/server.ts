@@ -12,9 +12,18 @@ const LARGEST_HEADERS = 16 * 1024;
 const MOST_HEADERS = 100;
 /** More are closed as they come. */
 const MOST_CONNECTIONS = 256;
+/** Milliseconds that a client may leave an answer unread. */
+const READ_WITHIN = 60_000;
 
-/** A server that does not listen yet. */
-export function makeServer(listener: Listener): Server {
+/**
+ * A server that does not listen yet.
+ * @param onTrouble is told what is wrong with the server as a whole.
+ */
+export function makeServer(
+  listener: Listener,
+  onTrouble: (error: Error) => void,
+  readWithin = READ_WITHIN,
+): Server {
   /** What is being answered, by connection. */
   const open = new WeakMap<Duplex, Set<ServerResponse>>();
   const listen: Listener = (request, response) => {
@@ -34,6 +43,12 @@ export function makeServer(listener: Listener): Server {
     },
     listen,
   );
+  server.on('error', onTrouble);
+  server.setTimeout(readWithin, (socket) => {
+    // What is asked for may take its time; what has been said has to be read.
+    const isWaiting = [...(open.get(socket) ?? [])].some(({ headersSent }) => !headersSent);
+    if (!isWaiting) socket.destroy();
+  });
   server.maxConnections = MOST_CONNECTIONS;
   server.maxHeadersCount = MOST_HEADERS;
   // Nobody is told to go on with a body that will be refused.

@@ -17,8 +17,8 @@ const MOST_TRIES = 10;
 const windows = process.platform === 'win32';
 
 /**
- * Resolves when the server can be reached at `path`, by its own account only, with what takes the name away again, to be
- * called when the server has closed. The folder is made if absent, open to its owner only.
+ * Resolves when the server can be reached at `path`, by its own account only, with what takes the name away again. The
+ * folder is made if absent, open to its owner only.
  * Errors: API_FAILED: a process that lives has it, something else stands there, or the system refuses; CONFIG_INVALID:
  * everybody may change the folder.
  */

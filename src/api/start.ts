@@ -60,7 +60,8 @@ export async function startApi({ control, queues, config, log, library }: ApiOpt
   const routes = await allRoutes(context, events, controllersDir, library);
   const listenerFor = listenerOf(routes, context, new Admission(apiNames));
 
-  const onSocket = makeServer(listenerFor({ kind: 'socket' }));
+  const onTrouble = (error: Error): void => log.warn(`the control API: ${error.message}`);
+  const onSocket = makeServer(listenerFor({ kind: 'socket' }), onTrouble);
   const leave = await listenOnSocket(onSocket, path);
   const close = async (servers: readonly Server[]): Promise<void> => {
     leave();
@@ -71,7 +72,7 @@ export async function startApi({ control, queues, config, log, library }: ApiOpt
     log.info('the control API listens', { socket: path });
     return { socket: path, port: undefined, close: () => close([onSocket]) };
   }
-  const onTcp = makeServer(listenerFor({ kind: 'tcp', tokens }));
+  const onTcp = makeServer(listenerFor({ kind: 'tcp', tokens }), onTrouble);
   try {
     await listenOnTcp(onTcp, apiPort, apiHost);
   } catch (error) {

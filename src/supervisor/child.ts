@@ -32,7 +32,7 @@ const STEADY = 500;
 /** How long the rest of a group may take to end when its first process has; ms. */
 const REST = 5000;
 /** How often a child is asked whether it is well, how long it may take to answer, and how often in a row it may not be; ms. */
-export const VERIFY_EVERY = 10_000;
+const VERIFY_EVERY = 10_000;
 const VERIFY_DEADLINE = 5000;
 const MOST_UNWELL = 3;
 const LONGEST_WHY = 500;

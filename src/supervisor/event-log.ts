@@ -1,4 +1,5 @@
 /** What happens to children, numbered, the last of it kept, and told to who listens; and its wording in the log. */
+import { messageOf } from '../daemon/outcome.ts';
 import { escapeControls, quote } from '../errors.ts';
 import type { Json } from '../message.ts';
 import type { LogSink } from '../worker/log.ts';
@@ -36,7 +37,14 @@ export class EventLog {
     // Not one by one: each would move all the others.
     if (this.#kept.length > MOST_KEPT * 2) this.#kept = this.#kept.slice(-MOST_KEPT);
     logEvent(this.#log, event);
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // Somebody's mistake must cost no child its place in this list.
+        this.#log('ERROR', `who listens to events has thrown: ${escapeControls(messageOf(error))}`, {});
+      }
+    }
   }
 
   listen(listener: (event: SupervisorEvent) => void): () => void {

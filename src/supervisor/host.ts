@@ -40,8 +40,6 @@ export interface HostOptions {
   pipe: Duplex;
   /** What `import … from 'coda-queue'` means in a file that has no such package installed beside it. */
   library: object;
-  /** Called with the child's id, before anything of its file has run. */
-  onBegin: (id: string) => void;
 }
 
 /**
@@ -86,7 +84,6 @@ class Host {
   async run(): Promise<boolean> {
     const begin = await this.#begun;
     if (!begin) return false;
-    this.#options.onBegin(begin.id);
     this.#orphaned = watchMaster(begin.master, begin.stopDeadline);
     try {
       await this.#run(begin);

@@ -17,8 +17,8 @@ const RUN = Symbol.for('coda-queue.ManagedProcess');
  *
  * A method `command<Name>(args)` is a command: `commandStatus` answers "status", `commandReloadCache` answers
  * "reload-cache". Its arguments are whatever JSON the caller has sent, and may be anything; what it returns, or its promise
- * resolves with, is the answer, as JSON; what it throws is told to the caller by its message. Commands may overlap, and
- * are answered until `run` has ended, also while it stops.
+ * resolves with, is the answer, as JSON; what it throws is told to the caller by its message. Commands may overlap. Those
+ * that were asked for before a stop are answered until `run` has ended.
  *
  * @typeParam Params what `params` holds; from config.ini every value is text.
  */

@@ -115,7 +115,10 @@ export class Process {
    */
   use(spec: ProcessSpec, anew: boolean): Promise<void> {
     return this.#inTurn(async (cut) => {
-      if (spec.instances !== this.#spec.instances) this.#wanted = spec.instances;
+      const { autoscale } = spec;
+      // One that scales has found its number.
+      if (autoscale) this.#wanted = Math.min(autoscale.max, Math.max(autoscale.min, this.#wanted));
+      else if (spec.instances !== this.#spec.instances) this.#wanted = spec.instances;
       const turnsOn = spec.autostart && !this.#spec.autostart;
       this.#spec = spec;
       for (const child of this.#children) child.use(spec);

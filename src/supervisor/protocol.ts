@@ -107,11 +107,11 @@ export function isEventName(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= LONGEST_NAME;
 }
 
-export function isLevel(value: unknown): value is LogLevel {
+function isLevel(value: unknown): value is LogLevel {
   return value !== 'OFF' && LEVELS.some((level) => level === value);
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
+function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -305,6 +305,7 @@ export class Supervisor implements SupervisorControl {
   }
 
   async #begin(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     await Promise.all([...this.#processes.values()].map((each) => each.begin()));
     if (!signal.aborted && this.#state === 'starting') this.#state = 'running';
   }
@@ -463,5 +464,11 @@ const METHODS = {
 
 function sinkOf(log: Log | undefined): LogSink {
   if (!log) return () => undefined;
-  return (level, text, fields) => log[METHODS[level]](escapeControls(text), fields);
+  return (level, text, fields) => {
+    try {
+      log[METHODS[level]](escapeControls(text), fields);
+    } catch {
+      // A log that cannot be written is no reason to give up children.
+    }
+  };
 }

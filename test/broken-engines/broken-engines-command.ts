@@ -68,7 +68,8 @@ async function breakThem(chosen: readonly BrokenEngine[], signal: AbortSignal): 
     const { outcome, said } = await runCheck(engine.check, engine.edits, signal);
     if (signal.aborted) break;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    const line = said.split('\n').find((text) => text.includes(engine.says));
+    // What has passed is told as well.
+    const line = said.split('\n').find((text) => !/^\s*[✓↓]/.test(text) && text.includes(engine.says));
     if (outcome === 'failed' && line !== undefined) {
       caught++;
       say(`caught    ${engine.suite}: ${engine.name}: after ${seconds} s: ${line.trim().slice(0, SHOWN)}`);

@@ -63,10 +63,11 @@ function expectRefused(ended: Ended, code: number, said: RegExp): void {
 test('every verb has a case here, an example, and --json where it prints', () => {
   // ctl has verbs of its own: ctl.test.ts.
   const own = [...tree.values()].filter(({ name }) => name !== 'queue-daemon' && name !== 'ctl');
-  expect(own.map(({ name }) => name).sort()).toEqual([...VERBS].sort());
+  // supervise ends only when it is told to: supervise.test.ts.
+  expect(own.map(({ name }) => name).sort()).toEqual([...VERBS, 'supervise'].sort());
   for (const { name, help, options } of own) {
     expect(help, name).toMatch(/^Examples?(, .*)?:$/m);
-    expect(options.has('--json'), name).toBe(name !== 'run' && name !== 'logs');
+    expect(options.has('--json'), name).toBe(!['run', 'supervise', 'logs'].includes(name));
     expect(help).not.toContain('--background');
     for (const line of help.split('\n'))
       expect(line.length, line).toBeLessThan(line.startsWith('  ') ? 110 : 81);

@@ -11,7 +11,7 @@ import { repairQueue } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { all, expectTypedError } from '../support/examine.ts';
 import { openManager, Q } from '../support/specimen.ts';
-import { LIMIT, runs } from './runs.ts';
+import { LIMIT, runs, timed } from './runs.ts';
 
 /** Header values as they should be, or nearly: so that what comes of it gets beyond the first check. */
 const value = fc.oneof(
@@ -199,6 +199,6 @@ test('as a folder, they can be used, verified and repaired', { timeout: LIMIT },
         rmSync(root, { recursive: true });
       }
     }),
-    runs(150),
+    { ...timed(150), endOnFailure: false },
   );
 });

@@ -47,6 +47,20 @@ describe('what looks after daemons leaves that to the service', () => {
   });
 });
 
+test('those who look are sent to the service, and to its journal', async ({ yard }) => {
+  yard.daemon('idle', IDLE);
+  const { process: child, ended } = yard.foreground('idle', ...SERVICE);
+  await until(async () => (await yard.status('idle')).state === 'running');
+  expect(await yard.verb('logs', 'idle')).toMatchObject({
+    code: 0,
+    stdout: '',
+    stderr: 'idle: its log is elsewhere: journalctl -u coda-idle.service\n',
+  });
+  child.kill('SIGKILL');
+  await ended;
+  expect((await yard.verb('status', 'idle')).stdout).toContain('\n  systemctl restart coda-idle.service\n');
+});
+
 test('systemd is told that it is up, and that it stops; what it starts cannot speak for it', async ({
   yard,
 }) => {

@@ -1,11 +1,15 @@
 /** `queue-daemon verify`: which daemons are as they should be, and what it does about the others. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { parsedLines } from '../cli/commands.ts';
 import { until } from './stage.ts';
 import { yardTest as test, type Yard } from './yard.ts';
 
+/** Daemons that are there without anybody's doing, and do not run. */
+const SHIPPED = readdirSync(new URL('../../daemons', import.meta.url)).map((file) =>
+  file.replace('Daemon.ts', ''),
+);
 const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
 const FS = `import { existsSync, writeFileSync } from 'node:fs';`;
 
@@ -143,7 +147,7 @@ test('of those that do not run, it starts what was not meant to end', async ({ y
     signalled: `stopped ${word}`,
   });
   const well = Object.fromEntries(
-    ['ended', 'never', 'queue', 'ran-in-front', 'stopped'].map((name) => [name, 'stopped stopped false']),
+    ['ended', 'never', 'ran-in-front', 'stopped', ...SHIPPED].map((name) => [name, 'stopped stopped false']),
   );
   expect(await verified(yard, '--all')).toEqual({
     code: 1,

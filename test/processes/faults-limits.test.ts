@@ -72,7 +72,7 @@ describe.skipIf(namespaces)('an account that may watch no more folders', () => {
     async (what, { scene }) => {
       const [producer, waiter] = await Promise.all([scene.start(), scene.start({ prefix: watchless(what) })]);
       await producer.manager.createQueue(Q);
-      const waiting = waiter.manager.waitForMessage(Q, { timeout: 30_000 });
+      const waiting = waiter.manager.waitForMessage(Q, { timeout: 600_000 });
       // It has the queue open by now.
       await waiter.manager.queueStatus(Q);
       await producer.manager.addMessage(Q, { data: 1 });

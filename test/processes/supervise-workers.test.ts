@@ -30,12 +30,12 @@ test('rolling restarts under load lose no message, process none twice, and leave
   yard.configure('[process:load]\nworker = load\ninstances = 3\nconcurrency = 4\n');
   const supervisor = await yard.supervise();
   const first = await yard.up('load', 3);
-  const BATCH = 250;
-  const ROUNDS = 6;
-  let isOver = false;
+  const BATCH = 200;
+  const ROUNDS = 4;
+  const over = new AbortController();
   let fewest = 3;
   const watching = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const up = (await yard.children('load')).filter(({ state }) => state === 'running').length;
       fewest = Math.min(fewest, up);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -47,7 +47,7 @@ test('rolling restarts under load lose no message, process none twice, and leave
   for (let round = 0; round < 2; round++) await yard.ask('POST', '/api/processes/load/restart', {});
   await adding;
   await yard.ask('POST', '/api/processes/load/restart', {});
-  isOver = true;
+  over.abort();
   await watching;
   await until(async () => (await status(yard, 'load')).messagesToProcess === 0, 40_000);
   const numbers = yard.noted.map((line) => Number(line.split(' ')[1])).sort((a, b) => a - b);
@@ -62,17 +62,16 @@ test('rolling restarts under load lose no message, process none twice, and leave
 test('a stop of all of it under load loses nothing either', async ({ yard }) => {
   yard.worker('load', 'await new Promise((resolve) => setTimeout(resolve, 5)); note(message.data);');
   yard.configure('[process:load]\nworker = load\ninstances = 2\nconcurrency = 4\n');
-  await add(yard, 'load', 0, 0).catch(() => undefined);
   let supervisor = await yard.supervise();
   await yard.up('load', 2);
-  await add(yard, 'load', 0, 800);
+  await add(yard, 'load', 0, 400);
   await until(() => yard.noted.length > 50);
   expect(await yard.ended(supervisor)).toBe(0);
   const done = yard.noted.length;
-  expect(await status(yard, 'load')).toMatchObject({ processed: done, messagesToProcess: 800 - done });
+  expect(await status(yard, 'load')).toMatchObject({ processed: done, messagesToProcess: 400 - done });
   supervisor = await yard.supervise();
   await until(async () => (await status(yard, 'load')).messagesToProcess === 0, 40_000);
-  expect(yard.noted.map(Number).sort((a, b) => a - b)).toEqual(Array.from({ length: 800 }, (_, i) => i));
+  expect(yard.noted.map(Number).sort((a, b) => a - b)).toEqual(Array.from({ length: 400 }, (_, i) => i));
   expect(await yard.ended(supervisor)).toBe(0);
 }, 120_000);
 
@@ -87,15 +86,22 @@ describe('autoscale', () => {
       while (!existsSync(${JSON.stringify(yard.folder)} + '/open')) await new Promise((resolve) => setTimeout(resolve, 20));
       note(message.data);`,
     );
-    yard.configure('[process:slow]\nworker = slow\ninstances = 1-3\nscaleBacklog = 10\nscaleAge = 3s\n');
+    const text = (instances: string): string =>
+      `[process:slow]\nworker = slow\ninstances = ${instances}\nscaleBacklog = 10\nscaleAge = 3s\n`;
+    yard.configure(text('1-3'));
     const supervisor = await yard.supervise();
     await yard.up('slow');
     await add(yard, 'slow', 0, 40);
     const pids = await yard.up('slow', 3);
     await supervisor.said('messages wait');
+    // Other limits are no reason to begin again with the least.
+    yard.configure(text('2-3'));
+    supervisor.process.kill('SIGHUP');
+    await supervisor.said('goes on with the configuration read again');
+    expect(await yard.up('slow', 3)).toEqual(pids);
     yard.bench.file('open', '');
     await until(() => yard.noted.length === 40);
-    expect(await yard.up('slow')).toEqual(pids.slice(0, 1));
+    expect(await yard.up('slow', 2)).toEqual(pids.slice(0, 2));
     expect(yard.noted.map(Number).sort((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, i) => i));
     expect((await yard.processes())[0]?.children.every(({ lastEnd }) => lastEnd?.failed !== true)).toBe(true);
     expect(await yard.ended(supervisor)).toBe(0);

@@ -55,6 +55,18 @@ describe('the sections of the configuration', () => {
     expect(yard.running()).toEqual([]);
     expect((await yard.bench.queue('create', 'q')).code).toBe(0);
   });
+
+  test('are not looked for on the command line', async ({ yard }) => {
+    for (const [args, code, said] of [
+      [['mails'], 64, 'too many arguments'],
+      [['--cofnig', 'x'], 64, 'Did you mean --config?'],
+      [['--config', 'nowhere.ini'], 78, 'expected a readable configuration file'],
+    ] as const) {
+      const ended = await yard.verb('supervise', ...args);
+      expect([ended.code, ended.stdout]).toEqual([code, '']);
+      expect(ended.stderr).toContain(said);
+    }
+  });
 });
 
 test('start, status, verify and stop hold for it as for any daemon', async ({ yard }) => {
@@ -85,7 +97,10 @@ test('children that do not listen are killed when its time is over, or with the 
     supervisor.process.kill('SIGTERM');
     await supervisor.said('SIGTERM: stopping');
     if (!patience) supervisor.process.kill('SIGTERM');
-    expect((await supervisor.ended).code).toBe(patience ? 0 : 1);
+    const { code, stderr } = await supervisor.ended;
+    expect(code).toBe(patience ? 0 : 1);
+    // By the supervisor, which waits for that; not by what outlives it.
+    expect(stderr).not.toContain('had not ended in time');
     expect(yard.running()).toEqual([]);
   }
 });
@@ -97,7 +112,9 @@ test('a daemon that hangs is killed, and started again as its recovery says', as
     executeStart() { appendFileSync(process.env.NOTES, process.pid + '\\n'); return new Promise(() => undefined); }`,
     "import { appendFileSync } from 'node:fs';",
   );
-  yard.configure('[worker]\nstopDeadline = 1s\n[process:sick]\ndaemon = sick\nrestartDelay = 1ms\nonFailure = restart, none\n');
+  yard.configure(
+    '[worker]\nstopDeadline = 1s\n[process:sick]\ndaemon = sick\nrestartDelay = 1ms\nonFailure = restart, none\n',
+  );
   const supervisor = yard.bench.start('queue-daemon', ['supervise'], { NOTES: yard.notes });
   await supervisor.said('daemon sick is stalled: its iteration does not end; it is killed');
   await until(() => yard.noted.length === 2);

@@ -82,7 +82,7 @@ test('a daemon and a worker are ended as they are told to, and their log is the 
 test('what was left behind is ended by the next one, whether it has its number or only its mark', async ({
   court,
 }) => {
-  const script = "trap '' TERM; sleep 1000 & while :; do sleep 1; done";
+  const script = "trap '' TERM; sleep 1000 & while :; do sleep 1000; done";
   const left = await leftBehind(court, ['sh', '-c', script]);
   // As if the supervisor had been killed between the start of the second and the note of its number.
   const path = join(court.stateDir, 'supervisor.children.json');

@@ -15,7 +15,8 @@ export class Agreement {
     const told = JSON.stringify([id, digest, counts, paused, processed]);
     const known = this.#known.get(key);
     if (known === undefined) this.#known.set(key, told);
-    else if (known !== told) throw new Violation(`two processes differ at ${key}: ${known} and ${told}`);
+    else if (known !== told)
+      throw new Violation('differ', `two processes differ at ${key}: ${known} and ${told}`);
   }
 }
 

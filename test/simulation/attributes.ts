@@ -2,6 +2,8 @@
 interface Known {
   asked: number;
   acked: number;
+  /** Under `interval`: what is on the device of that. */
+  ripe: number;
   /** A call is under way: which of two comes last is for the log to say. */
   busy: boolean;
 }
@@ -9,16 +11,30 @@ interface Known {
 export class Attributes {
   #known = new Map<string, Known>();
 
+  /** The power has gone: what had been answered counts no more, but for what was on the device. */
+  forgetUnripe(): void {
+    this.#keep(({ ripe }) => ripe);
+  }
+
   /** The queue may be another by now: nothing that was answered counts, nor what is still under way. */
   forget(): void {
+    this.#keep(() => 0);
+  }
+
+  #keep(kept: (known: Known) => number): void {
     this.#known = new Map(
-      [...this.#known].map(([key, { asked, busy }]) => [key, { asked, acked: 0, busy }] as const),
+      [...this.#known].map(([key, known]) => {
+        const acked = kept(known);
+        return [key, { ...known, acked, ripe: acked }] as const;
+      }),
     );
   }
 
   /** The value to ask for. Undefined: another is under way. */
-  setting(key: string): { value: number; answered: () => void; over: () => void } | undefined {
-    const known = this.#known.get(key) ?? { asked: 0, acked: 0, busy: false };
+  setting(
+    key: string,
+  ): { value: number; answered: () => void; ripened: () => void; over: () => void } | undefined {
+    const known = this.#known.get(key) ?? { asked: 0, acked: 0, ripe: 0, busy: false };
     if (known.busy) return undefined;
     this.#known.set(key, known);
     known.busy = true;
@@ -26,6 +42,7 @@ export class Attributes {
     return {
       value,
       answered: () => void (known.acked = value),
+      ripened: () => void (known.ripe = Math.max(known.ripe, value)),
       over: () => {
         this.#known.get(key)!.busy = false;
       },

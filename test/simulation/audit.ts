@@ -1,7 +1,9 @@
 /** Whether what is said of the whole queue fits what is known of its messages, and itself. */
 import type { QueueStatus } from '../../src/backend.ts';
+import type { RepairReport } from '../../src/cache/repair/report.ts';
 import type { VerifyReport } from '../../src/cache/verify.ts';
 import type { Message } from '../../src/message.ts';
+import { NEVER } from './entries.ts';
 import { Violation } from './violation.ts';
 import type { Witness } from './witness.ts';
 
@@ -10,8 +12,6 @@ export const MOST_CLAIMED = 3;
 
 export class Audit {
   readonly #witness: Witness;
-  /** A head has been damaged, from which nothing may be lost. */
-  headDamaged = false;
 
   constructor(witness: Witness) {
     this.#witness = witness;
@@ -25,40 +25,60 @@ export class Audit {
     const total = ready + deferred + claimed + disabled + failed;
     if (messagesToProcess !== ready + deferred + claimed || Math.min(...Object.values(counts)) < 0)
       throw new Violation(
+        'counts',
         `counts that do not add up: ${JSON.stringify(counts)}, ${messagesToProcess} to process`,
       );
-    if (witness.rotten || witness.holed) return;
     let least = -witness.maybeTaken;
     let most = 0;
     for (const entry of witness.entries.values()) {
       if (entry.seenAt < since && entry.dooms === 0) least++;
       if (!entry.refused && !(entry.endedAt < since)) most++;
     }
-    if (total < least || total > most)
-      throw new Violation(`${total} messages are counted, and there are ${least} to ${most}`);
+    if ((total < least || total > most) && !witness.excuses.suspends('counts'))
+      throw new Violation(
+        total < least ? 'lost' : 'undone',
+        `${total} messages are counted, and there are ${least} to ${most}`,
+      );
   }
 
   /** Nobody else than who was told of it holds a message. @param changesRefused whether a claim could perhaps not be ended. */
   held({ counts: { claimed } }: QueueStatus, changesRefused: boolean): void {
-    const { rotten, holed, flushFailed, unanswered, maybeTaken, entries } = this.#witness;
-    if (changesRefused || rotten || holed || flushFailed || unanswered.claimsLost) return;
+    const { excuses, unanswered, maybeTaken, entries } = this.#witness;
+    if (changesRefused || unanswered.claimsLost) return;
     // The call that has handed nothing over is one of them.
     let most = maybeTaken + MOST_CLAIMED * (unanswered.count('claim') - 1);
     for (const { claims } of entries.values()) if (claims.some(({ ended }) => !ended)) most++;
-    if (claimed > most) throw new Violation(`${claimed} messages are claimed, and ${most} were handed out`);
+    if (claimed > most && !excuses.suspends('held'))
+      throw new Violation('counts', `${claimed} messages are claimed, and ${most} were handed out`);
   }
 
   /** What a look at every byte has found. @param found how many messages a find has found, when nothing else goes on. */
   verified({ sound, damage, messages }: VerifyReport, found?: number): void {
-    const { rot, rotten, lostToRot, maybeTaken, flushFailed } = this.#witness;
+    const { excuses, lostToRot, maybeTaken } = this.#witness;
     // Of two neighbours in rot one cannot always be told from a torn write.
-    if (sound && rot === 1 && lostToRot.length > maybeTaken && found !== undefined)
-      throw new Violation(`lost to rot, and reported nowhere: ${lostToRot.join(', ')}`);
-    if (rotten || this.headDamaged || flushFailed) return;
+    if (sound && excuses.rot === 1 && lostToRot.length > maybeTaken && found !== undefined)
+      throw new Violation('damage', `lost to rot, and reported nowhere: ${lostToRot.join(', ')}`);
     const told = damage.filter(({ kind }) => kind !== 'torn' && kind !== 'index');
-    if (!sound) throw new Violation(`damage that nobody has done: ${JSON.stringify(told)}`);
-    if (found !== undefined && messages !== found)
-      throw new Violation(`${messages} messages are verified, and ${found} found`);
+    if (!sound && !excuses.suspends('sound'))
+      throw new Violation('damage', `damage that nobody has done: ${JSON.stringify(told)}`);
+    if (found !== undefined && messages !== found && !excuses.suspends('sound'))
+      throw new Violation('counts', `${messages} messages are verified, and ${found} found`);
+  }
+
+  /** What a repair would call lost: what a power cut has taken, but nothing that was to outlast it. */
+  planned({ lost }: RepairReport): void {
+    const { excuses, entries, maybeTaken } = this.#witness;
+    if (maybeTaken > 0) return;
+    const uuids = new Set(lost.map(({ uuid }) => uuid));
+    for (const { id, uuid, ackedAt, dooms } of entries.values())
+      if (
+        uuid !== undefined &&
+        uuids.has(uuid) &&
+        ackedAt !== NEVER &&
+        dooms === 0 &&
+        !excuses.suspends('sound')
+      )
+        throw new Violation('damage', `message ${id} was acknowledged, and a repair would call it lost`);
   }
 
   /** At the end, when nobody else is there. */
@@ -72,24 +92,25 @@ export class Audit {
       expected[isWaiting ? (disabled ? 'disabled' : 'waiting') : state]++;
     }
     if (JSON.stringify(counted) !== JSON.stringify(expected) && !this.#excused)
-      throw new Violation(`counted ${JSON.stringify(counts)}, found ${JSON.stringify(expected)}`);
+      throw new Violation('counts', `counted ${JSON.stringify(counts)}, found ${JSON.stringify(expected)}`);
   }
 
   /** Everything that was found has been worked off, in order. */
   drained(found: readonly Message[], drained: readonly Message[], { counts }: QueueStatus): void {
     if (Object.values(counts).some((count) => count !== 0) && !this.#excused)
-      throw new Violation(`a queue that was drained counts ${JSON.stringify(counts)}`);
+      throw new Violation('counts', `a queue that was drained counts ${JSON.stringify(counts)}`);
     const order = drained.map(({ uuid }) => uuid);
     const first = found.filter(({ state }) => state !== 'claimed').map(({ uuid }) => uuid);
     const drainedFirst = order.filter((uuid) => first.includes(uuid));
     if (drainedFirst.join() !== first.join() && !this.#excused)
-      throw new Violation('messages were not drained in the order in which they stand');
-    if (new Set(order).size !== order.length || (order.length !== found.length && !this.#excused))
-      throw new Violation(`${found.length} messages were found, ${order.length} drained`);
+      throw new Violation('order', 'messages were not drained in the order in which they stand');
+    if (new Set(order).size !== order.length)
+      throw new Violation('twice', `${order.length} messages were drained, some of them twice`);
+    if (order.length !== found.length && !this.#excused)
+      throw new Violation('lost', `${found.length} messages were found, ${order.length} drained`);
   }
 
-  /** A message whose content cannot be read is found by nobody, and set aside when it is claimed. */
   get #excused(): boolean {
-    return this.#witness.rotten || this.#witness.flushFailed;
+    return this.#witness.excuses.suspends('counted is found');
   }
 }

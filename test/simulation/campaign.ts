@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import type { Edit } from './realm.ts';
+import type { Broken } from './violation.ts';
 
 /** What a thread is asked for. It ends a task at the first violation. */
 export interface Task {
@@ -16,7 +17,7 @@ export interface Finding {
   seeds: number;
   operations: number;
   met: [what: string, times: number][];
-  violation: { seed: number; text: string } | undefined;
+  violation: (Broken & { seed: number }) | undefined;
 }
 
 /**
@@ -37,7 +38,7 @@ export class Runner {
       const circles = setTimeout(() => {
         void this.close();
         const text = `a run of seeds ${task.first} to ${task.first + task.count - 1} goes in circles`;
-        resolve({ seeds: 0, operations: 0, met: [], violation: { seed: task.first, text } });
+        resolve({ seeds: 0, operations: 0, met: [], violation: { seed: task.first, kind: 'hang', text } });
       }, SILENCE_MS);
       thread.removeAllListeners();
       thread.once('message', (finding: Finding) => {

@@ -91,5 +91,5 @@ async function settle(
   say(`${how} ${held.entry.id}: ${applied}`);
   claims.settled(held, how, applied, since);
   if (!applied) env.met('stale settles');
-  else if (how === 'complete') ripen(env, [held.entry], 'ended');
+  else if (how === 'complete') ripen(env, queue, () => env.witness.ripened([held.entry], 'ended'));
 }

@@ -29,13 +29,13 @@ export class Claims {
       !this.#witness.unanswered.claimsLost &&
       this.#witness.maybeTaken === 0;
     if (claims.length > 0 && this.#witness.pausedAt < since)
-      throw new Violation('messages of a paused queue were handed out');
+      throw new Violation('unripe', 'messages of a paused queue were handed out');
     const now = this.#witness.options.machineTime();
     const held = claims.map((claim) => {
       const entry = this.#witness.met(claim, since);
       // A process that was stopped may be told of a claim that is over.
       if (now < began + lease) this.#free(entry, now);
-      if (entry.held) throw new Violation(`message ${entry.id} may not run, and was handed out`);
+      if (entry.held) throw new Violation('unripe', `message ${entry.id} may not run, and was handed out`);
       const one: Held = {
         entry,
         claim,
@@ -60,11 +60,10 @@ export class Claims {
 
   /** Nobody holds the message now. */
   #free(entry: Entry, now: number): void {
-    // The record of a claim, or of a renewal, may be what has rotted.
-    if (this.#witness.rotten) return;
     for (const other of entry.claims) {
-      if (other.process.alive && !other.ending && !other.contested && now < other.until)
-        throw new Violation(`message ${entry.id} was handed out while another's claim on it lived`);
+      const lives = other.process.alive && !other.ending && !other.contested && now < other.until;
+      if (lives && !this.#witness.excuses.suspends('lease'))
+        throw new Violation('twice', `message ${entry.id} was handed out while another's claim on it lived`);
     }
   }
 
@@ -76,10 +75,11 @@ export class Claims {
         entry.plain &&
         entry.ackedAt < since &&
         entry.dooms === 0 &&
-        !this.#witness.rotten &&
-        isBefore(entry, last)
+        isBefore(entry, last) &&
+        !this.#witness.excuses.suspends('order')
       )
         throw new Violation(
+          'order',
           `message ${last.id} was handed out before ${entry.id}, which was added before it`,
         );
     }
@@ -97,9 +97,9 @@ export class Claims {
     if (applied) {
       // Answers may come in another order than claims.
       const later = entry.claims.find((other) => other.grantedAt < since && other.calledAt > held.grantedAt);
-      if (later && !this.#witness.rotten)
-        throw new Violation(`a stale settle of message ${entry.id} had an effect`);
-      if (held.ended) throw new Violation(`a claim on message ${entry.id} was ended twice`);
+      if (later && !this.#witness.excuses.suspends('token'))
+        throw new Violation('settle', `a stale settle of message ${entry.id} had an effect`);
+      if (held.ended) throw new Violation('settle', `a claim on message ${entry.id} was ended twice`);
       if (how !== 'renew') held.ended = true;
       if (how === 'complete') this.#witness.over(entry, false);
       return;
@@ -115,9 +115,9 @@ export class Claims {
       this.#witness.options.machineTime() < held.until &&
       !held.contested &&
       !held.ended &&
-      !this.#witness.rotten
+      !this.#witness.excuses.suspends('lease')
     )
-      throw new Violation(`a claim on message ${entry.id} had ended before its time`);
+      throw new Violation('settle', `a claim on message ${entry.id} had ended before its time`);
   }
 
   renewed(held: Held, began: number, lease: number): void {
@@ -132,7 +132,8 @@ export class Claims {
     const { since } = call;
     this.#witness.end(call);
     if (!message) return;
-    if (this.#witness.pausedAt < since) throw new Violation('a message of a paused queue was handed out');
+    if (this.#witness.pausedAt < since)
+      throw new Violation('unripe', 'a message of a paused queue was handed out');
     const entry = this.#witness.met(message, since);
     this.#free(entry, this.#witness.options.machineTime());
     for (const one of entry.claims) one.contested = true;

@@ -3,7 +3,7 @@
  * a process's realm; whatever is called and answered goes to the witness.
  */
 import type { Env, Hands } from './env.ts';
-import { sleep } from './env.ts';
+import { closeQueue, sleep } from './env.ts';
 import { open, openQueue } from './opening.ts';
 import { STEPS } from './steps.ts';
 
@@ -27,7 +27,24 @@ export async function work(env: Env): Promise<void> {
   const backend = await open(env);
   const hands = { backend, queue: await openQueue(env, backend) };
   await Promise.all(Array.from({ length: env.lanes }, () => lane(env, hands)));
+  await closeQueue(env, hands.queue);
   await backend.close();
+}
+
+/** What a janitor does: no message is its own, but it sees that the queue is well and that nothing is left lying. */
+const DUTIES: Env['weights'] = [
+  ['idle', 4],
+  ['status', 2],
+  ['verify', 2],
+  ['plan', 2],
+  ['list', 2],
+  ['find', 1],
+  ['reopen', 1],
+];
+
+/** Opens the queue and looks after it: lets the claims of the dead lapse, seals what is spent, verifies, lists. */
+export function tend(env: Env): Promise<void> {
+  return work({ ...env, lanes: 1, weights: DUTIES });
 }
 
 async function lane(env: Env, hands: Hands): Promise<void> {
@@ -42,10 +59,10 @@ async function lane(env: Env, hands: Hands): Promise<void> {
       env.judge(error, step);
       // Whoever is refused begins anew, as programs do.
       if (hands.queue !== queue) continue;
-      await queue.close();
+      await closeQueue(env, queue);
       const fresh = await openQueue(env, hands.backend);
       if (hands.queue === queue) hands.queue = fresh;
-      else await fresh.close();
+      else await closeQueue(env, fresh);
     }
   }
 }

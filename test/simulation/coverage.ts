@@ -18,15 +18,18 @@ const EXPECTED = [
   'failed flushes',
   'full disks',
   'indexes',
+  'idle seals',
   'indexes read',
   'killed',
   'lapses',
+  'listed',
   'power cuts',
   'purged',
   'refused operations',
   'renewals',
+  'repairs planned',
   'reserve freed',
-  'ripened',
+  'ripe at a power cut',
   'rotations',
   'rotten bytes',
   'rotten heads',
@@ -66,4 +69,5 @@ export function* toldBy(
   const text = Buffer.from(detail.buffer, detail.byteOffset, detail.length);
   if (path.includes('/tmp-') && text.includes('{"op":"carry"')) yield 'carried';
   if (text.includes('{"op":"lapse"')) yield 'lapses';
+  if (text.includes('"op":"seal"') && text.includes('"why":"idle"')) yield 'idle seals';
 }

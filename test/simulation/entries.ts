@@ -95,14 +95,15 @@ export function newEntry(
   };
 }
 
-/** What clients have been told of it counts for nothing any more, but for what is ripe. */
-export function forgetUnripe(entry: Entry): void {
+/** What clients have been told of it counts for nothing any more, but for what is ripe. Whether it must still be there. */
+export function forgetUnripe(entry: Entry): boolean {
   const { ripe } = entry;
   if (!ripe.added) entry.ackedAt = NEVER;
   entry.seenAt = entry.ackedAt;
   if (!ripe.ended) entry.endedAt = NEVER;
   entry.durably = ripe.ended;
   entry.version = ripe.version;
+  return ripe.added && entry.dooms === 0;
 }
 
 /** Whether `first` stands before `second` in line, for all who know no more than clients do. */

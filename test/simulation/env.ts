@@ -5,7 +5,6 @@ import type { Message } from '../../src/message.ts';
 import type { Audit } from './audit.ts';
 import type { Stream } from './choices.ts';
 import type { Claims } from './claims.ts';
-import type { Entry } from './entries.ts';
 import type { Process } from './process.ts';
 import type { Witness } from './witness.ts';
 
@@ -31,11 +30,16 @@ export type Step =
   | 'destroy'
   | 'attribute'
   | 'reopen'
-  | 'verify';
+  | 'verify'
+  | 'list'
+  | 'plan'
+  | 'idle';
 
 export interface Env {
   process: Process;
   ports: Ports;
+  /** The same, for what must change no file: whoever does is found out. */
+  readOnly: Ports;
   witness: Witness;
   claims: Claims;
   audit: Audit;
@@ -105,23 +109,38 @@ export async function unlessLost<T>(
   }
 }
 
+/** What was answered on a handle, and may not be on the device yet. */
+const unripe = new WeakMap<Queue, Set<() => void>>();
+
 /**
- * What was answered just now is on the device, under `interval`, when this process has lived on for the interval, the flush that
- * was under way then, and the next one. Its timers and its flushes come in the order in which they are due.
+ * What was answered just now on the handle is on the device, under `interval`, when the handle has been closed, or this process
+ * has lived on for the interval, the flush that was under way then, and the next one. By the process's own timers: they come
+ * in the order in which they are due, after however long it was stopped, and so do the engine's. @param ripened is told then.
  */
-export function ripen(
-  { durability, ports, flushMs, witness, met }: Env,
-  entries: readonly Entry[],
-  what: Parameters<Witness['ripened']>[1],
-): void {
+export function ripen({ durability, ports, flushMs, met }: Env, queue: Queue, ripened: () => void): void {
   if (durability !== 'interval') return;
-  const { clock } = ports;
-  const flushes = (left: number): void => {
-    if (left > 0) return void clock.timer(flushMs + 1, () => flushes(left - 1));
-    witness.ripened(entries, what);
+  const waiting = unripe.get(queue) ?? new Set();
+  unripe.set(queue, waiting);
+  const done = (): void => {
+    if (!waiting.delete(done)) return;
+    ripened();
     met('ripened');
   };
+  waiting.add(done);
+  const { clock } = ports;
+  const flushes = (left: number): void => {
+    if (left > 0) clock.timer(flushMs + 1, () => flushes(left - 1));
+    else done();
+  };
   clock.timer(SYNC_INTERVAL + 1, () => flushes(2));
+}
+
+/** Closes the handle: what was answered on it is on the device. */
+export async function closeQueue({ process }: Env, queue: Queue): Promise<void> {
+  await queue.close();
+  // Nothing is answered to the dead.
+  if (!process.alive) return;
+  for (const ripe of unripe.get(queue) ?? []) ripe();
 }
 
 export function errorOf({ ports }: Env): { at: string; attempt: number; name: string; message: string } {

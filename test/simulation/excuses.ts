@@ -1,5 +1,90 @@
-/** Which refusals a client has to take, after what has happened in its run. */
-import type { Plan } from './plan.ts';
+/**
+ * What the checker knows beyond what clients were told, all of it: everything else compares what clients asked for with what they
+ * were answered.
+ *
+ * Of the faults: `SUSPENDED` names the checks that say nothing after a fault, and why; `isExcused` the refusals that a client has
+ * to take. Excuses are asked for last, when a check has failed, and a campaign tells how often each was needed: one that never is goes.
+ *
+ * Of the engine, in four places:
+ * - `agreement.ts` compares the states of all handles: that all agree who have read the same bytes is a promise that no client can
+ *   see kept. It leaves out handles that know of damage, and those that have read no more than control records.
+ * - `simulate.ts` looks at the size of the file `reserve`, which no client sees before the disk is full.
+ * - `claiming.ts` tells by the words of an error that a claim was given back because nothing of it could be read: the client is told
+ *   no more than that storage has failed, and what it may expect of the queue then is more than after other failures.
+ * - `faults.ts` and `coverage.ts` read records and names, to let things go wrong when it matters and to count what was met. Nothing
+ *   is judged by that.
+ */
+import type { QueueOptions } from '../../src/backend.ts';
+
+/** `rot`: bytes. `hole`: bytes may be missing in the middle of the log. `flush`: one has failed. `head`: that of the newest segment has rotted. */
+export type Mishap = 'rot' | 'hole' | 'flush' | 'head';
+
+/** Rot takes whatever it hits. */
+const LOST = 'what says so, or contradicts it, may be what has rotted';
+/** Limits and aliases rest on what came before: behind a hole each add counts, for rather one too many than one lost. */
+const TOO_MANY = 'behind a hole each add counts: rather one message too many than one lost';
+
+const SUSPENDED = {
+  'queue is there': { rot: LOST },
+  'add not refused': { rot: LOST, hole: TOO_MANY },
+  'one alias': { rot: LOST, hole: TOO_MANY },
+  'own duplicate': { rot: 'rot took the other one; the head that was made without it knows this one' },
+  limit: { rot: TOO_MANY, hole: TOO_MANY },
+  uuid: { rot: LOST, hole: 'an add during whose write the damage is met may be there twice' },
+  ended: { rot: LOST },
+  version: { rot: LOST },
+  'found once': { rot: LOST, hole: 'an add during whose write the damage is met may be there twice' },
+  'not lost': { rot: 'but see `reported`' },
+  attributes: { rot: LOST },
+  counts: { rot: LOST, hole: TOO_MANY },
+  held: {
+    rot: LOST,
+    hole: LOST,
+    flush: 'what ended a claim may be among the bytes that the flush has dropped',
+  },
+  sound: {
+    rot: 'there is damage',
+    head: 'there is damage',
+    flush: 'where the power goes then, what is missing may stand before what is there',
+  },
+  'counted is found': {
+    rot: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
+    flush: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
+  },
+  lease: { rot: LOST },
+  order: { rot: LOST },
+  token: { rot: LOST },
+  agreement: { rot: 'who has read a byte before it rotted knows more' },
+  'reserve is back': { rot: 'where the rot is a head there may be no next segment' },
+  interval: { flush: 'its promise ends with the first flush that fails' },
+} as const satisfies { [check: string]: { [mishap in Mishap]?: string } };
+
+export type Check = keyof typeof SUSPENDED;
+
+export class Excuses {
+  readonly #happened = new Set<Mishap>();
+  /** How many bytes have rotted. */
+  rot = 0;
+  /** Told of each failure that is excused, and by what. */
+  needed: (what: string) => void = () => undefined;
+
+  happened(mishap: Mishap): void {
+    this.#happened.add(mishap);
+    if (mishap === 'rot') this.rot++;
+  }
+
+  has(mishap: Mishap): boolean {
+    return this.#happened.has(mishap);
+  }
+
+  /** Whether what has happened explains that the check has failed. */
+  suspends(check: Check): boolean {
+    const mishaps = [...this.#happened].filter((mishap) => mishap in SUSPENDED[check]);
+    if (mishaps.length === 0) return false;
+    this.needed(`excused: ${check} (${mishaps.join(', ')})`);
+    return true;
+  }
+}
 
 /** What a full disk may refuse: producers, never consumers. */
 const PRODUCING = new Set([
@@ -15,14 +100,18 @@ const PRODUCING = new Set([
 ]);
 
 export interface Circumstances {
-  plan: Plan;
+  plan: {
+    weights: readonly (readonly [step: string, weight: number])[];
+    lanes: number;
+    options: QueueOptions;
+  };
   /** Whether something has happened. */
   met: (what: string) => boolean;
-  /** Whether bytes of the log may be missing: after rot, and after power cuts that take any sector or follow on a failed flush. */
-  holed: boolean;
+  excuses: Excuses;
 }
 
-export function isExcused(code: string, during: string, { plan, met, holed }: Circumstances): boolean {
+/** Whether a client has to take that refusal. */
+export function isExcused(code: string, during: string, { plan, met, excuses }: Circumstances): boolean {
   const { weights, lanes, options } = plan;
   // Nothing goes wrong any more, but what has rotted stays so.
   if (during === 'finish' && code !== 'JOURNAL_CORRUPT') return false;
@@ -40,7 +129,7 @@ export function isExcused(code: string, during: string, { plan, met, holed }: Ci
       return met('rotten bytes') || (met('rotten heads') && weights.some(([step]) => step === 'destroy'));
     case 'INVALID_MESSAGE':
       // Behind a hole adds count without regard to aliases, so two messages may have one: the update of the one is refused.
-      return options.uniqueAlias === true && holed;
+      return options.uniqueAlias === true && (excuses.has('hole') || excuses.has('rot'));
     case 'CLOSED':
       // The other lane has closed the handle that both work on.
       return lanes > 1;

@@ -40,6 +40,8 @@ const HOUR = 3_600_000;
 /** Longer than the others leave the making of a head to the one who sealed (`rotation.ts`). */
 const HELD_MS = 80;
 const SLOW_MS = 50;
+/** A record that was written just now stands in the last bytes of a file. */
+const NEAR_END = 400;
 
 export class Faults {
   readonly plan: FaultPlan;
@@ -85,7 +87,7 @@ export class Faults {
     if (isNote(path, write)) this.#beforeNote(process);
     if (process.alive && this.#isEve(operation, path, write)) {
       // What hangs on a note is done with the next few operations; who finds a queue that has just been born has many to do.
-      const within = isNote(path, write) ? 16 : this.#faults.pick([100, 400]);
+      const within = operation === 'remove' ? 6 : isNote(path, write) ? 16 : this.#faults.pick([100, 400]);
       this.#cutIn = 1 + this.#faults.below(within);
     }
     this.#rotAtItsTime(operation, path);
@@ -182,7 +184,8 @@ export class Faults {
   #flushOfSeal(operation: Operation, path: string): void {
     if (operation !== 'sync' || !path.endsWith('.journal') || this.#cutIn !== Infinity) return;
     if (!this.#has('seal') || this.machine.disk.kind(path) !== 'file') return;
-    if (!holds(this.machine.disk.contents(path).subarray(-400), 'seal') || !this.#faults.chance(0.3)) return;
+    if (!holds(this.machine.disk.contents(path).subarray(-NEAR_END), 'seal') || !this.#faults.chance(0.3))
+      return;
     this.#met('failed flushes');
     this.#cutIn = 1 + this.#faults.below(150);
     throw errno('EIO', path);
@@ -202,7 +205,7 @@ export class Faults {
   /** Others go on while a flush takes long, and see what is not on the disk yet; then the power goes. */
   #duringFlush(process: Process, operation: Operation, path: string): void {
     if (!process.alive || !this.machine.on) return;
-    const born = operation === 'syncFolder' && path === ROOT && this.#has('birth') && this.#cutIn < Infinity;
+    const born = this.#has('birth') && this.#cutIn < Infinity && this.#makesBirthLast(operation, path);
     const dusk = operation === 'sync' && path.endsWith('.journal') && this.#has('dusk');
     if (!born && !dusk) return;
     if (!this.#faults.chance(born ? 0.9 : 0.03)) return;
@@ -210,6 +213,14 @@ export class Faults {
     if (this.#cutIn === Infinity) this.#cutIn = 1 + this.#faults.below(60);
     this.#others(400, this.machine.now + SLOW_MS, process);
     if (process.alive && this.machine.on && this.#faults.chance(0.5)) this.#cutIn = 1;
+  }
+
+  /** A flush of the name of a queue that was just born, or of the record with which one was created anew. */
+  #makesBirthLast(operation: Operation, path: string): boolean {
+    if (operation === 'syncFolder') return path === ROOT;
+    if (operation !== 'sync' || !path.endsWith('.journal')) return false;
+    const { disk } = this.machine;
+    return disk.kind(path) === 'file' && holds(disk.contents(path).subarray(-NEAR_END), 'create');
   }
 
   /** Whether the power goes soon, so that of two things that hang together one may be lost. */
@@ -222,6 +233,9 @@ export class Faults {
       this.#met('births before a cut');
       return this.#faults.chance(0.5);
     }
+    // A head that another has overtaken goes: that may last when what it rests on does not.
+    if (operation === 'remove' && path.includes('/tmp-'))
+      return this.#has('note') && this.#notes > 1 && this.#faults.chance(0.5);
     if (!this.#has('note') || !isNote(path, write)) return false;
     const { disk } = this.machine;
     if (disk.kind(path) !== 'file' || !holds(disk.contents(path), 'next')) return this.#faults.chance(0.1);
@@ -263,7 +277,7 @@ export class Faults {
   /** An index, as it is read; the newest head, as what may be needed to make it again is deleted. */
   #rotAtItsTime(operation: Operation, path: string): void {
     const { disk } = this.machine;
-    if (operation === 'read' && path.endsWith('.index') && this.#has('index') && this.#faults.chance(0.3)) {
+    if (operation === 'read' && path.endsWith('.index') && this.#has('index') && this.#faults.chance(0.5)) {
       const { length } = disk.kind(path) === 'file' ? disk.contents(path) : '';
       if (length === 0) return;
       this.#met('rotten indexes');
@@ -277,7 +291,7 @@ export class Faults {
       .filter((name) => name.endsWith('.journal'))
       .sort()
       .at(-1)!;
-    if (this.#faults.chance(0.3)) this.#rotOfHead(`${folder}/${newest}`);
+    if (this.#faults.chance(0.6)) this.#rotOfHead(`${folder}/${newest}`);
   }
 
   /** One byte of the newest head; once, for with two heads gone nothing is promised. */
@@ -311,9 +325,18 @@ export class Faults {
     const { length } = disk.contents(path);
     if (length === 0) return;
     this.#met('rotten bytes');
-    const at = this.#faults.below(length);
+    const at = this.#faults.chance(0.5) ? this.#inMessage(disk.contents(path)) : this.#faults.below(length);
     this.machine.options.trace?.(`  byte ${at} of ${path} rots`);
     disk.corrupt(path, at, 1 + this.#faults.below(255));
+  }
+
+  /** Where some message's record stands among the bytes; anywhere, when there is none. */
+  #inMessage(bytes: Uint8Array): number {
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const from = text.indexOf('{"op":"add"', this.#faults.below(bytes.length));
+    if (from < 0) return this.#faults.below(bytes.length);
+    const end = text.indexOf(10, from);
+    return from + this.#faults.below((end < 0 ? bytes.length : end) - from);
   }
 }
 

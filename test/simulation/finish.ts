@@ -1,9 +1,10 @@
 /** What the last client does. */
 import type { Backend, Queue } from '../../src/backend.ts';
+import { planRepair } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Claim, Message } from '../../src/message.ts';
 import { all, fillsSegments, numberOf, Q, ROOT, type Env } from './env.ts';
-import { open, openQueue } from './opening.ts';
+import { KEPT_OUTCOMES, open, openQueue } from './opening.ts';
 
 /** More than any segment of a run, and four times any head. */
 const FILLING = 64 * 1024;
@@ -18,8 +19,9 @@ export async function finish(env: Env): Promise<void> {
   env.say(`found ${found.map(numberOf).join(' ')}`);
   witness.found(found, since);
   audit.ended(found, await queue.status());
-  const report = await verifyQueue(`${ROOT}/${Q}`, env.ports);
-  audit.verified(report, found.length);
+  const folder = `${ROOT}/${Q}`;
+  audit.verified(await verifyQueue(folder, env.readOnly), found.length);
+  audit.planned(await planRepair(folder, { keepOutcomes: KEPT_OUTCOMES, ports: env.readOnly }));
   claims.freeing(found);
   await queue.change({ type: 'resume' });
   await queue.change({ type: 'retry', uuids: 'all' });

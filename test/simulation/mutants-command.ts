@@ -1,9 +1,10 @@
 /** `npm run mutants`. */
 import { EXIT } from '../../bin/exit-codes.ts';
 import { escapeControls } from '../../src/errors.ts';
-import { onAllCores } from './campaign.ts';
-import { MUTANTS } from './mutants.ts';
+import { onAllCores, type Runner } from './campaign.ts';
+import { MUTANTS, type Simulated } from './mutants.ts';
 import { checkEdits } from './realm.ts';
+import { inWords, type Kind } from './violation.ts';
 
 /** A mutant that is still alive after so many seeds has survived. */
 const SEEDS = 3000;
@@ -26,26 +27,37 @@ export async function main(names: readonly string[]): Promise<number> {
   // Before anything runs: does each still stand in the sources?
   for (const { edits } of chosen) checkEdits(edits);
   let caught = 0;
-  await onAllCores(chosen, async ({ name, edits }, runner) => {
+  await onAllCores(chosen, async (mutant, runner) => {
     const began = performance.now();
-    for (let first = 1; first <= SEEDS; first += STRIDE) {
-      const { violation } = await runner.run({ first, count: STRIDE, edits });
-      if (!violation) continue;
-      // What the engine itself cannot bear proves nothing.
-      const own = await runner.run({ first: violation.seed, count: 1, edits: [] });
-      if (own.violation) {
-        say(`the engine itself fails by seed ${violation.seed}: ${own.violation.text.split('\n')[0]}`);
-        first = violation.seed + 1 - STRIDE;
-        continue;
-      }
-      caught++;
-      const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const what = violation.text.split('\n')[0]!.slice(0, SHOWN);
-      say(`caught    ${name}: by seed ${violation.seed}, after ${seconds} s: ${what}`);
-      return;
-    }
-    say(`SURVIVED  ${name}: ${SEEDS} seeds`);
+    const found = await hunt(mutant, runner);
+    for (const line of found.beside) say(`beside    ${mutant.name}: ${line}`);
+    if (!found.caught) return say(`SURVIVED  ${mutant.name}: ${SEEDS} seeds`);
+    caught++;
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    say(`caught    ${mutant.name}: after ${seconds} s ${found.caught}`);
   });
   say(`caught ${caught} of ${chosen.length}`);
   return caught === chosen.length ? EXIT.ok : EXIT.failure;
+}
+
+/** Simulates the mutant until it breaks one of the promises that are its own. `beside`: the first of each kind that it broke before. */
+async function hunt(
+  { edits, breaks }: Simulated,
+  runner: Runner,
+): Promise<{ caught: string | undefined; beside: string[] }> {
+  const beside = new Map<Kind, string>();
+  let caught: string | undefined;
+  for (let first = 1; first <= SEEDS && caught === undefined;) {
+    const { violation } = await runner.run({ first, count: STRIDE, edits });
+    first = violation ? violation.seed + 1 : first + STRIDE;
+    if (!violation) continue;
+    const { seed, kind } = violation;
+    const line = `by seed ${seed}: ${inWords(violation).split('\n')[0]!.slice(0, SHOWN)}`;
+    // What the engine itself cannot bear proves nothing.
+    const { violation: own } = await runner.run({ first: seed, count: 1, edits: [] });
+    if (own) say(`the engine itself fails by seed ${seed}: ${inWords(own).split('\n')[0]}`);
+    else if (breaks.includes(kind)) caught = line;
+    else if (!beside.has(kind)) beside.set(kind, line);
+  }
+  return { caught, beside: [...beside.values()] };
 }

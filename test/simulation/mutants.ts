@@ -3,10 +3,16 @@
  * A text that does not stand in its file exactly once is an error: whoever changes the source looks at its mutant.
  */
 import type { Edit } from './realm.ts';
+import type { Kind } from './violation.ts';
 
 export interface Mutant {
   name: string;
   edits: readonly Edit[];
+}
+
+/** With the kinds of promises that it breaks: what else comes of it is no catch. */
+export interface Simulated extends Mutant {
+  breaks: readonly Kind[];
 }
 
 const BACKEND = 'src/cache/backend.ts';
@@ -20,59 +26,119 @@ const STATE = 'src/cache/state.ts';
 const TABLE = 'src/cache/table.ts';
 const MESSAGES = 'src/cache/messages.ts';
 
-function mutant(name: string, ...edits: (readonly [file: string, find: string, replace: string])[]): Mutant {
-  return { name, edits: edits.map(([file, find, replace]) => ({ file, find, replace })) };
+function mutant(
+  name: string,
+  breaks: readonly Kind[],
+  ...edits: (readonly [file: string, find: string, replace: string])[]
+): Simulated {
+  return { name, breaks, edits: edits.map(([file, find, replace]) => ({ file, find, replace })) };
 }
 
-export const MUTANTS: readonly Mutant[] = [
-  mutant('an answer before the flush', [
-    JOURNAL,
-    "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
-    'if (durability === undefined) waiting.push(record);',
-  ]),
-  mutant('a duplicate answered before the flush', [
-    JOURNAL,
-    "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
-    "if (durability === 'always' && record.tag?.synced && record.effect?.kind !== 'duplicate') waiting.push(record);",
-  ]),
-  mutant('a settle without a look at the token', [
-    MESSAGE,
-    "return phase.state === 'claimed' && phase.token === event.token ? 'completed' : undefined;",
-    "return phase.state === 'claimed' ? 'completed' : undefined;",
-  ]),
-  mutant('an expiry that ignores a newer renewal', [
-    MESSAGE,
-    "if (phase.state !== 'claimed' || phase.token !== event.token || phase.renewal !== event.renewal)",
-    "if (phase.state !== 'claimed' || phase.token !== event.token)",
-  ]),
-  mutant('a claim that takes a message out of another claim', [
-    MESSAGE,
-    'if (!mayRun(life, event.due)) return undefined;',
-    "if (!mayRun(life, event.due) && phase.state !== 'claimed') return undefined;",
-  ]),
-  mutant('replay ends at a torn record', [
-    RECORD,
-    'visitor.bad(buffer, start, end, kind);\n  return end;',
-    "visitor.bad(buffer, start, end, kind);\n  return kind === 'torn' ? -1 : end;",
-  ]),
-  mutant('the tail is truncated on opening', [
-    JOURNAL,
-    'await journal.log.catchUp();\n      if (journal.state.seal)',
-    'await journal.log.catchUp();\n      options.ports.fs.truncate(journal.log.fd, journal.log.applied);\n      if (journal.state.seal)',
-  ]),
-  mutant('what stands behind a seal counts', [
-    STATE,
-    'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect',
-    "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect",
-  ]),
-  mutant('the folder chooses the successor', [
-    ROTATION,
-    "await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });",
-    'log.state.successor = offset + checksum.length > 0 ? this.#noted.random : undefined;',
-  ]),
+export const MUTANTS: readonly Simulated[] = [
+  mutant(
+    'an answer before the flush',
+    ['lost', 'undone', 'queue'],
+    [
+      JOURNAL,
+      "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
+      'if (durability === undefined) waiting.push(record);',
+    ],
+  ),
+  mutant(
+    'a duplicate answered before the flush',
+    ['lost'],
+    [
+      JOURNAL,
+      "if (durability === 'always' && record.tag?.synced) waiting.push(record);",
+      "if (durability === 'always' && record.tag?.synced && record.effect?.kind !== 'duplicate') waiting.push(record);",
+    ],
+  ),
+  mutant(
+    'interval never flushes',
+    ['lost', 'undone'],
+    [
+      JOURNAL,
+      "if (durability === 'interval' && landed.length > 0) this.#syncSoon();",
+      'if (durability === undefined) this.#syncSoon();',
+    ],
+  ),
+  mutant(
+    'the timer of interval is set only once',
+    ['lost', 'undone'],
+    [JOURNAL, 'this.#cancelInterval = undefined;\n      log.syncer.wait', 'log.syncer.wait'],
+  ),
+  mutant(
+    'a handle that is closed forgets the flush that is due',
+    ['lost', 'undone'],
+    [JOURNAL, 'await new Promise<void>((resolve) => log.syncer.wait(log.applied, () => resolve()));', ''],
+  ),
+  mutant(
+    'a settle without a look at the token',
+    ['settle'],
+    [
+      MESSAGE,
+      "return phase.state === 'claimed' && phase.token === event.token ? 'completed' : undefined;",
+      "return phase.state === 'claimed' ? 'completed' : undefined;",
+    ],
+  ),
+  mutant(
+    'an expiry that ignores a newer renewal',
+    ['settle', 'twice'],
+    [
+      MESSAGE,
+      "if (phase.state !== 'claimed' || phase.token !== event.token || phase.renewal !== event.renewal)",
+      "if (phase.state !== 'claimed' || phase.token !== event.token)",
+    ],
+  ),
+  mutant(
+    'a claim that takes a message out of another claim',
+    ['twice', 'settle'],
+    [
+      MESSAGE,
+      'if (!mayRun(life, event.due)) return undefined;',
+      "if (!mayRun(life, event.due) && phase.state !== 'claimed') return undefined;",
+    ],
+  ),
+  mutant(
+    'replay ends at a torn record',
+    ['lost', 'refused', 'hang'],
+    [
+      RECORD,
+      'visitor.bad(buffer, start, end, kind);\n  return end;',
+      "visitor.bad(buffer, start, end, kind);\n  return kind === 'torn' ? -1 : end;",
+    ],
+  ),
+  mutant(
+    'the tail is truncated on opening',
+    ['lost'],
+    [
+      JOURNAL,
+      'await journal.log.catchUp();\n      if (journal.state.seal)',
+      'await journal.log.catchUp();\n      options.ports.fs.truncate(journal.log.fd, journal.log.applied);\n      if (journal.state.seal)',
+    ],
+  ),
+  mutant(
+    'what stands behind a seal counts',
+    ['differ', 'undone', 'damage'],
+    [
+      STATE,
+      'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect',
+      "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect",
+    ],
+  ),
+  mutant(
+    'the folder chooses the successor',
+    ['lost', 'differ', 'damage', 'refused'],
+    [
+      ROTATION,
+      "await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });",
+      'log.state.successor = offset + checksum.length > 0 ? this.#noted.random : undefined;',
+    ],
+  ),
   // Either alone does no harm: no note outlives its seal when that is flushed first (`model/README.md`).
   mutant(
     'a note that names another seal is honoured, and the log not flushed before it',
+    ['lost', 'differ', 'damage', 'refused'],
     [ROTATION, 'await log.synced();\n    } catch', '} catch'],
     [
       STATE,
@@ -85,45 +151,64 @@ export const MUTANTS: readonly Mutant[] = [
       'this.successor = h.r;',
     ],
   ),
-  mutant('unfinished heads are removed too early', [
-    ROTATION,
-    'temporary.segment <= current)',
-    'temporary.segment <= current + 1)',
-  ]),
-  mutant('a superfluous head is removed before the log is flushed', [
-    ROTATION,
-    '// A head must never know more than the disk.\n',
-    'if (noted && !made) this.#discard(noted.path);\n',
-  ]),
-  mutant('the maker removes a head that the log names', [
-    ROTATION,
-    'close(): void {\n    this.#abandonPrepared();',
-    'close(): void {\n    if (this.#noted) this.#discard(this.#noted.path);\n    this.#abandonPrepared();',
-  ]),
+  mutant(
+    'unfinished heads are removed too early',
+    ['lost', 'damage', 'refused'],
+    [ROTATION, 'temporary.segment <= current)', 'temporary.segment <= current + 1)'],
+  ),
+  mutant(
+    'a superfluous head is removed before the log is flushed',
+    ['lost', 'damage', 'refused'],
+    [
+      ROTATION,
+      '// A head must never know more than the disk.\n',
+      'if (noted && !made) this.#discard(noted.path);\n',
+    ],
+  ),
+  mutant(
+    'the maker removes a head that the log names',
+    ['lost', 'damage', 'refused'],
+    [
+      ROTATION,
+      'close(): void {\n    this.#abandonPrepared();',
+      'close(): void {\n    if (this.#noted) this.#discard(this.#noted.path);\n    this.#abandonPrepared();',
+    ],
+  ),
   mutant(
     'a sealed segment is not flushed before its successor',
+    ['lost', 'damage', 'differ'],
     [ROTATION, '// A head must never know more than the disk.\n    await log.synced();', ''],
     [ROTATION, 'await log.synced();\n    } catch', '} catch'],
   ),
   // That the folder is not flushed before a deletion does no harm either: it is before each note.
   mutant(
     'a successor is used, and deletions rest on it, before it is flushed',
+    ['lost', 'damage', 'refused'],
     [ROTATION, 'await fs.sync(temporary.fd);', ''],
     [ROTATION, 'await fs.sync(fd);', ''],
   ),
-  mutant('the folder is not flushed before a note names a file in it', [
-    ROTATION,
-    'await fs.sync(temporary.fd);\n      await fs.syncFolder(folder);',
-    'await fs.sync(temporary.fd);',
-  ]),
-  mutant('deletion rests on one head', [ROTATION, '#named([current, current - 1])', '#named([current])']),
-  mutant('deletion by the position of a message instead of its place', [
-    'src/cache/head.ts',
-    'this.#references.add(h.at[0]);',
-    'this.#references.add(h.p[0]);',
-  ]),
+  mutant(
+    'the folder is not flushed before a note names a file in it',
+    ['lost', 'damage', 'refused'],
+    [
+      ROTATION,
+      'await fs.sync(temporary.fd);\n      await fs.syncFolder(folder);',
+      'await fs.sync(temporary.fd);',
+    ],
+  ),
+  mutant(
+    'deletion rests on one head',
+    ['lost', 'refused', 'damage'],
+    [ROTATION, '#named([current, current - 1])', '#named([current])'],
+  ),
+  mutant(
+    'deletion by the position of a message instead of its place',
+    ['lost', 'damage'],
+    ['src/cache/head.ts', 'this.#references.add(h.at[0]);', 'this.#references.add(h.p[0]);'],
+  ),
   mutant(
     'ended messages are named by ordinal',
+    ['lost', 'undone', 'damage', 'counts'],
     [
       TABLE,
       'this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(offset));',
@@ -135,6 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'an index is trusted that does not match',
+    ['lost', 'counts', 'differ', 'data', 'unripe'],
     [
       'src/cache/index-file.ts',
       'if (body.length !== header.bytes || crc32(body) !== header.crc) return undefined;',
@@ -146,34 +232,68 @@ export const MUTANTS: readonly Mutant[] = [
       '',
     ],
   ),
-  mutant("the queue's own name is never flushed", [LOG, '#named = false;', '#named = true;']),
-  mutant('a queue is there before its creation is flushed', [
-    BACKEND,
-    '        // Whoever has created it anew may not have come to flushing that.\n        await journal.flush();\n',
-    '',
-  ]),
-  mutant('numbers restart after a destruction', [
-    BACKEND,
-    'if (destroyed) await this.#withJournal(name, (journal) => journal.tidy());',
-    'const { fs } = this.#ports;\n      if (destroyed) for (const file of fs.list(this.#folder(name))) fs.remove(`${this.#folder(name)}/${file}`);\n      if (destroyed) fs.removeFolder(this.#folder(name));',
-  ]),
-  mutant('checksums are not looked at', [
-    RECORD,
-    'if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;',
-    '',
-  ]),
-  mutant('rot is taken for a torn tail', [
-    RECORD,
-    'const kind = damageKind(buffer, start, end);',
-    "const kind = damageKind(buffer, start, end) === 'rot' ? ('torn' as const) : 'torn';",
-  ]),
-  mutant('a claim is answered without reading back', [
-    LOG,
-    'if (links === 0 || size !== this.applied + this.#batch.length) return false;',
-    'if (links === 0) return false;',
-  ]),
+  mutant(
+    "the queue's own name is never flushed",
+    ['lost', 'queue'],
+    [LOG, '#named = false;', '#named = true;'],
+  ),
+  mutant(
+    'a queue is there before its creation is flushed',
+    ['lost', 'queue'],
+    [
+      BACKEND,
+      '        // Whoever has created it anew may not have come to flushing that.\n        await journal.flush();\n',
+      '',
+    ],
+  ),
+  mutant(
+    'numbers restart after a destruction',
+    ['data', 'lost', 'refused', 'queue'],
+    [
+      BACKEND,
+      '      const { fileMode } = this.#options;\n',
+      `      const { fileMode } = this.#options;
+      const { fs, random } = this.#ports;
+      const folder = this.#folder(name);
+      if (fs.kind(folder) === 'folder' && !holdsQueue(fs, folder)) {
+        const spent = this.#root + '/.spent-' + random.hex(8);
+        fs.rename(folder, spent);
+        for (const file of fs.list(spent)) fs.remove(spent + '/' + file);
+        fs.removeFolder(spent);
+      }
+`,
+    ],
+  ),
+  mutant(
+    'checksums are not looked at',
+    ['data'],
+    [
+      RECORD,
+      'if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;',
+      '',
+    ],
+  ),
+  mutant(
+    'rot is taken for a torn tail',
+    ['damage'],
+    [
+      RECORD,
+      'const kind = damageKind(buffer, start, end);',
+      "const kind = damageKind(buffer, start, end) === 'rot' ? ('torn' as const) : 'torn';",
+    ],
+  ),
+  mutant(
+    'a claim is answered without reading back',
+    ['twice', 'differ'],
+    [
+      LOG,
+      'if (links === 0 || size !== this.applied + this.#batch.length) return false;',
+      'if (links === 0) return false;',
+    ],
+  ),
   mutant(
     'leases run on the wall clock',
+    ['settle', 'twice'],
     ['src/cache/queue.ts', "op: 'claim', k, m: clock.monotonic()", "op: 'claim', k, m: clock.now()"],
     ['src/cache/settles.ts', 'm: this.#surroundings.clock.monotonic()', 'm: this.#surroundings.clock.now()'],
     [
@@ -182,31 +302,65 @@ export const MUTANTS: readonly Mutant[] = [
       'const now = this.#ports.clock.now();\n    const watched',
     ],
   ),
-  mutant('a process that cannot be read about is taken for dead', [
-    'src/process-table.ts',
-    'return facts !== undefined && (isEnded',
-    'return facts === undefined || (isEnded',
-  ]),
-  mutant('the old payload after an update', [
-    MESSAGES,
-    'Object.assign(this.touched.get(at)!, { place: position(this.segment, offset), length, headerLength });',
-    'if (offset + length + headerLength < 0) this.touched.delete(at);',
-  ]),
-  mutant('the old place after a carry', [
-    MESSAGES,
-    'if (touched) Object.assign(touched, { place, length, headerLength });',
-    'if (touched) Object.assign(touched, { length, headerLength });\n    if (place < 0) return;',
-  ]),
-  mutant('no reserve on a full disk', [
-    SPACE,
-    'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;',
-    'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;\n    if (this.#sinceLook >= 0) return false;',
-  ]),
-  mutant('the reserve is not flushed', [SPACE, '      await fs.sync(fd);\n', '']),
-  mutant('the reserve is not made anew', [ROTATION, 'await this.#space.restoreReserve();', '']),
-  mutant('a message that could not be read stays claimed', [
-    'src/cache/hand-over.ts',
-    'await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));',
-    'await Promise.all([...refused].map(([at, error]) => this.#holds(claim, at) && error));\n    void this.#giveBack;',
-  ]),
+  mutant(
+    'a process that cannot be read about is taken for dead',
+    ['settle', 'twice'],
+    [
+      'src/process-table.ts',
+      'return facts !== undefined && (isEnded',
+      'return facts === undefined || (isEnded',
+    ],
+  ),
+  mutant(
+    'the old payload after an update',
+    ['lost'],
+    [
+      MESSAGES,
+      'Object.assign(this.touched.get(at)!, { place: position(this.segment, offset), length, headerLength });',
+      'if (offset + length + headerLength < 0) this.touched.delete(at);',
+    ],
+  ),
+  mutant(
+    'the old place after a carry',
+    ['lost'],
+    [
+      MESSAGES,
+      'if (touched) Object.assign(touched, { place, length, headerLength });',
+      'if (touched) Object.assign(touched, { length, headerLength });\n    if (place < 0) return;',
+    ],
+  ),
+  mutant(
+    'no reserve on a full disk',
+    ['refused'],
+    [
+      SPACE,
+      'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;',
+      'freeReserve(): boolean {\n    this.#lookedAt = -Infinity;\n    if (this.#sinceLook >= 0) return false;',
+    ],
+  ),
+  mutant('the reserve is not flushed', ['reserve'], [SPACE, '      await fs.sync(fd);\n', '']),
+  mutant('the reserve is not made anew', ['reserve'], [ROTATION, 'await this.#space.restoreReserve();', '']),
+  mutant(
+    'a message that could not be read stays claimed',
+    ['counts'],
+    [
+      'src/cache/hand-over.ts',
+      'await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));',
+      'await Promise.all([...refused].map(([at, error]) => this.#holds(claim, at) && error));\n    void this.#giveBack;',
+    ],
+  ),
+  mutant(
+    'a queue whose newest head is damaged is not listed',
+    ['queue'],
+    ['src/cache/folder.ts', "(state.id !== '' || !isTold)", "state.id !== '' && isTold"],
+  ),
+  mutant(
+    'who verifies changes the folder',
+    ['files'],
+    [
+      'src/cache/verify.ts',
+      'picture = takePicture(ports.fs, folder);',
+      'picture = takePicture(ports.fs, folder);\n    ports.fs.syncFolder(folder).catch(() => undefined);',
+    ],
+  ),
 ];

@@ -3,6 +3,8 @@ import type { Backend, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
 import { Q, ROOT, sleep, SYNC_INTERVAL, unlessLost, type Env } from './env.ts';
 
+/** How many ended messages a queue remembers. */
+export const KEPT_OUTCOMES = 3;
 /** How often a queue that cannot be opened is tried again. */
 const TRIES = 50;
 
@@ -23,7 +25,7 @@ function openRoot({ ports, durability, segmentBytes }: Env): Promise<Backend> {
     durability,
     syncInterval: SYNC_INTERVAL,
     fileMode: 0o600,
-    keepOutcomes: 3,
+    keepOutcomes: KEPT_OUTCOMES,
     crashLimit: 1000,
     segmentBytes,
     ports,

@@ -8,6 +8,7 @@ import type { Container } from './process.ts';
 
 export interface Plan {
   processes: number;
+  janitor: boolean;
   lanes: number;
   steps: number;
   durability: Durability;
@@ -52,6 +53,8 @@ const RARE: readonly (readonly [Step, number])[] = [
   ['reopen', 4],
   ['verify', 1],
 ];
+/** Steps with which queues are born, and found there. */
+const BORN = new Set<Step>(['destroy', 'reopen']);
 const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['kill', 3, 0.5],
   ['stop', 3, 0.4],
@@ -59,14 +62,14 @@ const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['error', 3, 0.15],
   ['flush', 6, 0.15],
   ['full', 2, 0.15],
-  ['clock', 2, 0.25],
-  ['rot', 2, 0.08],
-  ['head', 3, 0.15],
+  ['clock', 4, 0.3],
+  ['rot', 6, 0.1],
+  ['head', 3, 0.25],
   ['seal', 1, 0.15],
-  ['note', 1, 0.25],
-  ['birth', 1, 0.2],
+  ['note', 1, 0.35],
+  ['birth', 1, 0.3],
   ['dusk', 1, 0.2],
-  ['index', 1, 0.15],
+  ['index', 1, 0.25],
   ['unread', 1, 0.1],
 ];
 
@@ -77,23 +80,27 @@ export function planned(choices: Stream): Plan {
   const steps = 6 + choices.below(30);
   const durability = choices.weighted([
     ['always', 7],
-    ['interval', 1],
+    ['interval', 2],
     ['os', 1],
   ] as const);
   const segmentBytes = choices.pick([1e6, 3000, 5000, 10_000, 1000, 300]);
   const options: QueueOptions = {};
   if (choices.chance(0.4)) options.uniqueAlias = true;
   if (choices.chance(0.1)) options.maxMessages = 5 + choices.below(10);
-  const weights = [...USUAL, ...RARE.filter(() => choices.chance(0.4))];
+  const rare = RARE.filter(() => choices.chance(0.4));
   const kinds = FAULTS.filter(([, , likely]) => choices.chance(likely)).map(
     ([kind, weight]) => [kind, weight] as const,
   );
+  // What can go wrong with a birth needs one, and nothing is born twice that has not been destroyed.
+  const births = kinds.some(([kind]) => kind === 'birth') && choices.chance(0.6);
+  const weights = [...USUAL, ...RARE.filter((step) => rare.includes(step) || (births && BORN.has(step[0])))];
   const loss: Loss = {
     sectors: choices.pick(['all', 'tail', 'any', 'writes', 'writes']),
     names: choices.pick(['all', 'ordered', 'any']),
   };
   return {
     processes,
+    janitor: choices.chance(0.3),
     lanes,
     steps,
     durability,

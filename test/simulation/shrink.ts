@@ -1,20 +1,22 @@
-/** From the choices of a run that fails to fewer that fail, too: no fault, no switch and no step that is not needed. */
+/** From the choices of a run that fails to fewer that fail in the same way: no fault, no switch and no step that is not needed. */
 import type { Record } from './choices.ts';
 import type { Outcome } from './simulate.ts';
+import type { Kind } from './violation.ts';
 
 /** What matters to a reader comes first: what went wrong, who interfered, how many there were. */
 const FIRST = ['faults', 'schedule', 'plan', 'loss'];
 
 /**
+ * @param kind of the promise that is broken.
  * @param run a run from a record.
  * @param until the time, of `performance.now()`, at which what has been reached is good enough.
  */
-export function shrink(record: Record, run: (record: Record) => Outcome, until: number): Record {
+export function shrink(record: Record, kind: Kind, run: (record: Record) => Outcome, until: number): Record {
   let best = record;
   const attempt = (name: string, values: readonly number[]): boolean => {
     if (performance.now() > until) return false;
     const outcome = run(new Map(best).set(name, values));
-    if (outcome.violation === undefined) return false;
+    if (outcome.violation?.kind !== kind) return false;
     // What was drawn beyond the record was zero, and what was not drawn is not needed.
     best = new Map([...outcome.choices].map(([stream, drawn]) => [stream, trimmed(drawn)]));
     return true;

@@ -6,6 +6,7 @@ import { onAllCores } from './campaign.ts';
 import { neverMet, told } from './coverage.ts';
 import { shrink } from './shrink.ts';
 import { makeEngine, simulate } from './simulate.ts';
+import { inWords, type Broken, type Kind } from './violation.ts';
 
 const DEFAULT_SEEDS = 200;
 /** Seeds that a thread takes at a time. */
@@ -28,7 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const { seeds, first, trace } = asked;
   if (trace) return traced(first);
   const met = new Map<string, number>();
-  const violations: { seed: number; text: string }[] = [];
+  const violations: (Broken & { seed: number })[] = [];
   let operations = 0;
   await onAllCores(strides(first, seeds), async (stride, runner) => {
     const { to } = stride;
@@ -40,9 +41,10 @@ export async function main(args: readonly string[]): Promise<number> {
       at = finding.violation ? finding.violation.seed + 1 : to;
     }
   });
-  for (const [i, { seed, text }] of violations.sort((a, b) => a.seed - b.seed).entries()) {
-    for (const line of `seed ${seed}: ${text}`.split('\n')) say(line);
-    if (i < SHOWN) show(seed);
+  for (const [i, { seed, ...broken }] of violations.sort((a, b) => a.seed - b.seed).entries()) {
+    for (const line of `seed ${seed}: ${inWords(broken)}`.split('\n')) say(line);
+    if (i < SHOWN) show(seed, broken.kind);
+    else say(`  not shrunk, only the first is: npm run simulate -- --seeds 1 --seed ${seed}`);
   }
   say(told(met));
   const missing = neverMet(met, seeds);
@@ -81,11 +83,11 @@ function traced(seed: number): number {
   return violation === undefined ? EXIT.ok : EXIT.failure;
 }
 
-/** The shortest schedule found for the seed that breaks a promise, though perhaps another one. */
-function show(seed: number): void {
+/** The shortest schedule found for the seed that breaks a promise of that kind. */
+function show(seed: number, kind: Kind): void {
   const engine = makeEngine();
   const { choices } = simulate(seed, engine);
-  const least = shrink(choices, (record) => simulate(record, engine), performance.now() + SHRINK_MS);
+  const least = shrink(choices, kind, (record) => simulate(record, engine), performance.now() + SHRINK_MS);
   say(`  the schedule, shrunk (the whole: npm run simulate -- --seed ${seed} --trace):`);
   simulate(least, engine, (line) => line.split('\n').forEach((part) => say(`    ${part}`)));
 }

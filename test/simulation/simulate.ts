@@ -15,13 +15,13 @@ import { Machine, type Operation } from './machine.ts';
 import { planned, type Plan } from './plan.ts';
 import type { Process } from './process.ts';
 import { Code, RESERVE_BYTES, type Realm } from './realm.ts';
-import { portsOf } from './surroundings.ts';
-import { Violation } from './violation.ts';
+import { portsOf, readOnly } from './surroundings.ts';
+import { inWords, Violation, type Broken } from './violation.ts';
 import { Witness } from './witness.ts';
 
 export interface Outcome {
-  /** What was not kept, in words. */
-  violation: string | undefined;
+  /** What was not kept. */
+  violation: Broken | undefined;
   /** File operations, and calls of clients. */
   operations: number;
   calls: number;
@@ -61,7 +61,7 @@ class Run {
   readonly #entropy: number;
   #machine!: Machine;
   #agreement = new Agreement();
-  #violation: string | undefined;
+  #violation: Broken | undefined;
   #operations = 0;
   #spawned = 0;
 
@@ -73,11 +73,12 @@ class Run {
     this.#plan = planned(this.#choices.stream('plan'));
     const { durability, options, switching, rate, kinds, loss, lease } = this.#plan;
     this.#witness = new Witness({
-      durable: durability === 'always',
+      durability,
       limit: options.maxMessages,
       uniqueAlias: options.uniqueAlias === true,
       machineTime: () => this.#machine.now,
     });
+    this.#witness.excuses.needed = (what) => this.#meet(what);
     this.#claims = new Claims(this.#witness);
     this.#audit = new Audit(this.#witness);
     const plan = { switching, rate, kinds, loss, lease };
@@ -112,6 +113,7 @@ class Run {
     this.#boot(new Disk(), 0);
     for (let epoch = 0; ; epoch++) {
       for (let i = 0; i < this.#plan.processes; i++) this.#client(`p${++this.#spawned}`);
+      if (this.#plan.janitor) this.#client(`janitor${++this.#spawned}`, 'tend');
       this.#untilOver();
       if (this.#violation !== undefined) return;
       if (this.#machine.on || epoch === EPOCHS) break;
@@ -157,9 +159,8 @@ class Run {
     this.#operations += this.#machine.operations;
     const disk = this.#machine.disk.powerCut(loss, this.#choices.stream('loss'));
     // What a failed flush has dropped is missing in the middle, too.
-    this.#witness.powerCut(
-      loss.sectors === 'any' || loss.sectors === 'writes' || this.#met.has('failed flushes'),
-    );
+    const holes = loss.sectors === 'any' || loss.sectors === 'writes' || this.#met.has('failed flushes');
+    if (this.#witness.powerCut(holes)) this.#meet('ripe at a power cut');
     this.#checkReserve(disk);
     this.#boot(disk, epoch);
   }
@@ -169,14 +170,16 @@ class Run {
     const excuses = ['reserve freed', 'full disks', 'refused operations', 'failed flushes'];
     if (disk.kind(`${ROOT}/${Q}`) === undefined || excuses.some((what) => this.#met.has(what))) return;
     const size = reserveBytes(disk);
-    if (size !== RESERVE_BYTES) throw new Violation(`a power cut has left ${size} bytes of the reserve`);
+    if (size !== RESERVE_BYTES)
+      throw new Violation('reserve', `a power cut has left ${size} bytes of the reserve`);
   }
 
   /** Whoever needed it: when there is room, it is made again with the next segment. */
   #checkReserveIsBack(): void {
-    if (this.#violation !== undefined || this.#witness.rotten || !fillsSegments(this.#plan)) return;
+    if (this.#violation !== undefined || !fillsSegments(this.#plan)) return;
     const size = reserveBytes(this.#machine.disk);
-    if (size !== RESERVE_BYTES) throw new Violation(`at the end ${size} bytes of the reserve are there`);
+    if (size !== RESERVE_BYTES && !this.#witness.excuses.suspends('reserve is back'))
+      throw new Violation('reserve', `at the end ${size} bytes of the reserve are there`);
   }
 
   /** Until every process has ended. */
@@ -185,13 +188,13 @@ class Run {
     while (this.#violation === undefined && machine.on) {
       if (machine.step()) continue;
       const waiting = machine.processes.find(({ alive }) => alive);
-      if (waiting) throw new Violation(`${waiting.name} waits for something that never comes`);
+      if (waiting) throw new Violation('hang', `${waiting.name} waits for something that never comes`);
       return;
     }
-    if (machine.endless) throw new Violation('the run does not come to an end');
+    if (machine.endless) throw new Violation('hang', 'the run does not come to an end');
   }
 
-  #client(name: string, program: 'work' | 'finish' = 'work'): void {
+  #client(name: string, program: 'work' | 'tend' | 'finish' = 'work'): void {
     const machine = this.#machine;
     const plan = this.#plan;
     const choices = this.#choices.stream(name);
@@ -200,9 +203,13 @@ class Run {
     const { run, ...programs } = process.realm.load('test/simulation/client.ts') as typeof clientModule;
     watchLogs(process.realm, this.#engine);
     const { durability, segmentBytes, options, lease, lanes, steps, weights, flushMs } = plan;
+    const ports = portsOf(machine, process);
+    const touched = (what: string): void =>
+      this.#violate(new Violation('files', `${name} was only to look, and has called ${what}`));
     const env: Env = {
       process,
-      ports: portsOf(machine, process),
+      ports,
+      readOnly: readOnly(ports, touched),
       witness: this.#witness,
       claims: this.#claims,
       audit: this.#audit,
@@ -227,8 +234,8 @@ class Run {
     process.onDeath = () => {
       this.#witness.died(process);
       // A supervisor starts another.
-      if (machine.on && program === 'work' && !finished.has(process) && this.#spawned < 12) {
-        this.#client(`p${++this.#spawned}`);
+      if (machine.on && program !== 'finish' && !finished.has(process) && this.#spawned < 12) {
+        this.#client(`${program === 'tend' ? 'janitor' : 'p'}${++this.#spawned}`, program);
       }
     };
     machine.start(process, () => void run(env, programs[program]));
@@ -240,6 +247,7 @@ class Run {
     else if (process.handles.size > 0)
       this.#violate(
         new Violation(
+          'files',
           `${process.name} has left files open: ${[...process.handles].map((fd) => `${fd} ${this.#machine.disk.pathOf(fd)}`).join(', ')}`,
         ),
       );
@@ -256,26 +264,28 @@ class Run {
     if (error instanceof Violation || !process.alive) throw error;
     const { code, message } = error as { code?: string; message: string };
     this.#say(`${process.name}: ${during} was refused: ${code}`);
-    const { holed, rotten } = this.#witness;
     const met = (what: string): boolean => this.#met.has(what);
-    const circumstances = { plan: this.#plan, met, holed: holed || rotten };
+    const circumstances = { plan: this.#plan, met, excuses: this.#witness.excuses };
     if (code !== undefined && isExcused(code, during, circumstances)) return;
-    throw new Violation(`${during}: ${code ?? ''} ${message}`, { cause: error });
+    const kind = code === undefined ? 'crash' : 'refused';
+    throw new Violation(kind, `${during}: ${code ?? ''} ${message}`, { cause: error });
   }
 
   #violate(error: unknown): void {
-    const text = error instanceof Violation ? error.message : String((error as Error)?.stack ?? error);
-    this.#violation ??= text;
-    this.#say(`VIOLATED: ${text}`);
+    const broken: Broken =
+      error instanceof Violation
+        ? { kind: error.kind, text: error.message }
+        : { kind: 'crash', text: String((error as Error)?.stack ?? error) };
+    this.#violation ??= broken;
+    this.#say(`VIOLATED: ${inWords(broken)}`);
   }
 
   #agree(log: Log): void {
-    // Who has read a byte before it rotted knows more.
-    if (this.#witness.rotten || this.#violation !== undefined) return;
+    if (this.#violation !== undefined) return;
     try {
       this.#agreement.check(log);
     } catch (error) {
-      this.#violate(error);
+      if (!this.#witness.excuses.suspends('agreement')) this.#violate(error);
     }
   }
 
@@ -286,9 +296,13 @@ class Run {
 
   #meet(what: string): void {
     this.#met.set(what, (this.#met.get(what) ?? 0) + 1);
-    if (what === 'failed flushes') this.#witness.flushFailed = true;
-    if (what === 'rotten bytes') this.#witness.rotted();
-    if (what === 'rotten heads') this.#audit.headDamaged = this.#witness.holed = true;
+    const { excuses } = this.#witness;
+    if (what === 'failed flushes') excuses.happened('flush');
+    if (what === 'rotten bytes') excuses.happened('rot');
+    if (what !== 'rotten heads') return;
+    excuses.happened('head');
+    // Until it has been made again.
+    excuses.happened('hole');
   }
 
   #say(text: string): void {

@@ -50,14 +50,16 @@ describe('an engine that answers before the flush', () => {
   /** The run with the fewest choices of those of the first seeds that are caught. */
   function caught(engine: Engine): Record {
     const outcomes = Array.from({ length: 30 }, (_, i) => simulate(i + 1, engine));
-    const found = outcomes.filter(({ violation }) => violation !== undefined).map(({ choices }) => choices);
+    const found = outcomes
+      .filter(({ violation }) => violation?.kind === 'lost')
+      .map(({ choices }) => choices);
     return found.sort((a, b) => length(a) - length(b))[0]!;
   }
 
   /** Made shorter with so many runs, not in so much time: that would hang on what else the machine does. */
   function shrunk(choices: Record, engine: Engine, runs = 60): Record {
     const given = { operations: 0, calls: 0, met: new Map(), choices, violation: undefined };
-    return shrink(choices, (record) => (runs-- > 0 ? simulate(record, engine) : given), Infinity);
+    return shrink(choices, 'lost', (record) => (runs-- > 0 ? simulate(record, engine) : given), Infinity);
   }
 
   test('is caught, and the schedule that catches it shrinks', () => {
@@ -65,10 +67,19 @@ describe('an engine that answers before the flush', () => {
     const choices = caught(engine);
     const least = shrunk(choices, engine);
     expect(length(least)).toBeLessThan(length(choices) / 2);
-    expect(simulate(least, engine).violation).toBeDefined();
+    expect(simulate(least, engine).violation?.kind).toBe('lost');
     // It is this engine's fault, not the schedule's.
     expect(simulate(least, makeEngine()).violation).toBeUndefined();
   });
+});
+
+test.each([
+  ['interval never flushes', 'lost'],
+  ['who verifies changes the folder', 'files'],
+])('an engine in which %s breaks the promise of that kind', (name, kind) => {
+  const engine = makeEngine(new Code(MUTANTS.find((mutant) => mutant.name === name)!.edits));
+  const seeds = Array.from({ length: 12 }, (_, i) => i + 1);
+  expect(seeds.some((seed) => simulate(seed, engine).violation?.kind === kind)).toBe(true);
 });
 
 test('a run that does not come to an end is given up', () => {
@@ -77,7 +88,10 @@ test('a run that does not come to an end is given up', () => {
     find: '  checkFileSystem(fs, root);\n',
     replace: '  while (fs.space(root)) checkFileSystem(fs, root);\n',
   };
-  expect(simulate(1, makeEngine(new Code([edit]))).violation).toBe('the run does not come to an end');
+  expect(simulate(1, makeEngine(new Code([edit]))).violation).toEqual({
+    kind: 'hang',
+    text: 'the run does not come to an end',
+  });
 });
 
 test('a kind of event that never happened is missed when there were seeds enough', () => {

@@ -1,10 +1,12 @@
 /** The single things that clients do. */
 import type { NewMessage, Queue } from '../../src/backend.ts';
+import { planRepair } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { claim } from './claiming.ts';
 import { dataOf, type Entry } from './entries.ts';
 import {
   all,
+  closeQueue,
   errorOf,
   numberOf,
   Q,
@@ -16,7 +18,7 @@ import {
   type Hands,
   type Step,
 } from './env.ts';
-import { openQueue } from './opening.ts';
+import { KEPT_OUTCOMES, openQueue } from './opening.ts';
 
 const FAR = Date.UTC(2100, 0, 1);
 
@@ -25,11 +27,13 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
   addMany: (env, { queue }) => add(env, queue, 2 + env.choices.below(6)),
   claim: (env, { queue }) => claim(env, queue),
 
-  async take({ witness, claims, process, say }, { queue }) {
+  async take(env, { queue }) {
+    const { witness, claims, process, say } = env;
     const call = claims.taking(process);
     const message = await unlessLost(witness, call, queue.take());
     say(`took ${message ? numberOf(message) : 'nothing'}`);
     claims.took(call, message);
+    if (message) ripen(env, queue, () => witness.ripened([witness.known(message)], 'ended'));
   },
 
   async find({ witness, say }, { queue }) {
@@ -67,7 +71,7 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
     const found = await unlessLost(witness, call, queue.update(entry.uuid!, { json }));
     say(`updated ${entry.id}: ${found ? 'there' : 'not there'}`);
     witness.updated(call, found);
-    if (found) ripen(env, [entry], { version: call.version });
+    if (found) ripen(env, queue, () => witness.ripened([entry], { version: call.version }));
   },
 
   async remove(env, { queue }) {
@@ -79,7 +83,7 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
     const count = await queue.change({ type: 'remove', uuid: entry.uuid! });
     say(`removed ${entry.id}: ${count}`);
     witness.removed(entry, count, since);
-    if (count === 1) ripen(env, [entry], 'ended');
+    if (count === 1) ripen(env, queue, () => witness.ripened([entry], 'ended'));
   },
 
   async cancel(env, { queue }) {
@@ -126,7 +130,8 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
     if (destroyed) met('destroyed');
   },
 
-  async attribute({ witness, process }, { queue }) {
+  async attribute(env, { queue }) {
+    const { witness, process } = env;
     const key = process.name;
     const setting = witness.attributes.setting(key);
     if (!setting) return;
@@ -134,6 +139,7 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
     try {
       await queue.change({ type: 'attributes', patch: { [key]: setting.value } });
       setting.answered();
+      ripen(env, queue, setting.ripened);
     } finally {
       setting.over();
     }
@@ -142,16 +148,36 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
   async reopen(env, hands) {
     const old = hands.queue;
     const fresh = await openQueue(env, hands.backend);
-    if (hands.queue !== old) return fresh.close();
+    if (hands.queue !== old) return closeQueue(env, fresh);
     hands.queue = fresh;
-    await old.close();
+    await closeQueue(env, old);
   },
 
   async verify(env, { queue }) {
     // Damage is told from what a power cut took by the mark that the first write after it sets.
     await queue.change({ type: 'attributes', patch: {} });
-    env.audit.verified(await verifyQueue(`${ROOT}/${Q}`, env.ports));
+    env.audit.verified(await verifyQueue(`${ROOT}/${Q}`, env.readOnly));
     env.met('verified');
+  },
+
+  async plan(env, { queue }) {
+    await queue.change({ type: 'attributes', patch: {} });
+    const options = { keepOutcomes: KEPT_OUTCOMES, ports: env.readOnly };
+    env.audit.planned(await planRepair(`${ROOT}/${Q}`, options));
+    env.met('repairs planned');
+  },
+
+  async list({ witness, met }, { backend }) {
+    const since = witness.tick();
+    const names = await backend.list();
+    if (!names.includes(Q)) witness.notFound(since);
+    const again = witness.tick();
+    if (!(await backend.exists(Q))) witness.notFound(again);
+    met('listed');
+  },
+
+  async idle({ choices }, { queue }) {
+    await queue.wait(1 + choices.below(3000), undefined);
   },
 };
 
@@ -180,11 +206,8 @@ async function add(env: Env, queue: Queue, count: number): Promise<void> {
     const added = await queue.add(messages);
     say(`added ${numbers}${added.some(({ duplicate }) => duplicate) ? ', some as duplicates' : ''}`);
     for (const [i, entry] of entries.entries()) witness.added(entry, added[i]!);
-    ripen(
-      env,
-      entries.filter((_, i) => !added[i]!.duplicate),
-      'added',
-    );
+    const anew = entries.filter((_, i) => !added[i]!.duplicate);
+    ripen(env, queue, () => witness.ripened(anew, 'added'));
     if (added.some(({ duplicate }) => duplicate)) env.met('duplicates');
   } catch (error) {
     const { code } = error as { code?: string };

@@ -17,6 +17,36 @@ export function portsOf(machine: Machine, process: Process): Ports {
   };
 }
 
+const LOOKING: ReadonlySet<string> = new Set([
+  'close',
+  'read',
+  'stat',
+  'list',
+  'kind',
+  'resolve',
+  'space',
+  'watch',
+]);
+
+/** The same ports for who must change nothing. @param touched is told of what was called that may. */
+export function readOnly(ports: Ports, touched: (what: string) => void): Ports {
+  const fs = { ...ports.fs };
+  for (const name of Object.keys(fs)) {
+    if (LOOKING.has(name) || name === 'open') continue;
+    Object.assign(fs, {
+      [name]: () => {
+        touched(name);
+        throw errno('EROFS');
+      },
+    });
+  }
+  fs.open = (path, how, mode) => {
+    if (how !== 'read') touched(`open for ${how}`);
+    return ports.fs.open(path, how, mode);
+  };
+  return { ...ports, fs };
+}
+
 function clock(machine: Machine, process: Process): Clock {
   const { offset } = process.container;
   return {

@@ -32,7 +32,7 @@ async function work({ first, count, edits }: Task): Promise<Finding> {
     finding.seeds++;
     finding.operations += outcome.operations;
     for (const [what, times] of outcome.met) met.set(what, (met.get(what) ?? 0) + times);
-    if (outcome.violation !== undefined) finding.violation = { seed, text: outcome.violation };
+    if (outcome.violation !== undefined) finding.violation = { seed, ...outcome.violation };
   }
   finding.met = [...met];
   return finding;
@@ -45,6 +45,7 @@ async function checked(seed: number, on: Engine): Promise<ReturnType<typeof simu
   await new Promise((resolve) => void setImmediate(resolve));
   // What the dead have left behind is nobody's.
   const [reason] = unhandled.map((each) => inspect(each)).filter((text) => !text.includes('EKILLED'));
-  if (reason !== undefined) outcome.violation ??= `a promise was rejected, and nobody handled it: ${reason}`;
+  if (reason !== undefined)
+    outcome.violation ??= { kind: 'crash', text: `a promise was rejected, and nobody handled it: ${reason}` };
   return outcome;
 }

@@ -5,16 +5,18 @@
  * A message *may have ended* from the moment somebody calls what may end it, until that is answered with "nothing changed".
  * What is said of a call that was never answered, or refused by the storage, is nothing: it may have happened or not.
  */
+import type { Durability } from '../../src/backend.ts';
 import type { Message } from '../../src/message.ts';
 import { Attributes } from './attributes.ts';
 import { Calls, type Call } from './calls.ts';
 import { dataOf, forgetUnripe, isBefore, NEVER, newEntry, type Data, type Entry } from './entries.ts';
+import { Excuses } from './excuses.ts';
 import type { Process } from './process.ts';
 import { Violation } from './violation.ts';
 
 export interface WitnessOptions {
-  /** Whether answers survive a power cut. */
-  durable: boolean;
+  /** What an answer says of a power cut. */
+  durability: Durability;
   limit: number | undefined;
   uniqueAlias: boolean;
   machineTime: () => number;
@@ -27,16 +29,9 @@ export class Witness {
   readonly unanswered = new Calls();
   /** When somebody was told that the queue is paused, and nobody has called what may end that. */
   pausedAt = NEVER;
-  /** Rot has been let loose: acknowledged messages may be gone, if that is reported. */
-  rotten = false;
-  /** How many bytes have rotted. */
-  rot = 0;
+  readonly excuses = new Excuses();
   /** What rot has cost, by the last look at everything. */
   lostToRot: readonly number[] = [];
-  /** A hole in the log makes replay err on the side of a message too many. */
-  holed = false;
-  /** A flush has failed: what was refused may be there in part, and only `always` promises anything. */
-  flushFailed = false;
   /** Somebody was told that the queue is there, and nobody has called what ends it. */
   #thereAt = NEVER;
   #time = 0;
@@ -87,14 +82,15 @@ export class Witness {
   created(call: Call, anew: boolean): void {
     const alone = this.unanswered.isAlone(call, 'sweep');
     this.end(call);
-    if (anew && this.#thereAt < call.since && !this.rotten)
-      throw new Violation('a queue that was there was created anew');
-    if (alone && this.options.durable) this.#thereAt = Math.min(this.#thereAt, this.tick());
+    if (anew && this.#thereAt < call.since && !this.excuses.suspends('queue is there'))
+      throw new Violation('queue', 'a queue that was there was created anew');
+    if (alone && this.options.durability === 'always') this.#thereAt = Math.min(this.#thereAt, this.tick());
   }
 
   /** A call that was begun at `since` was told that there is no queue. */
   notFound(since: number): void {
-    if (this.#thereAt < since && !this.rotten) throw new Violation('a queue that was there is not found');
+    if (this.#thereAt < since && !this.excuses.suspends('queue is there'))
+      throw new Violation('queue', 'a queue that was there is not found');
   }
 
   // --- Adding ----------------------------------------------------------------------------------------------------
@@ -110,17 +106,17 @@ export class Witness {
   added(entry: Entry, answer: Message & { duplicate: boolean }): void {
     if (answer.duplicate) {
       entry.refused = true;
-      if (!this.options.uniqueAlias) throw new Violation(`add of ${entry.id} was answered with a duplicate`);
+      if (!this.options.uniqueAlias)
+        throw new Violation('alias', `add of ${entry.id} was answered with a duplicate`);
       const there = this.known(answer);
-      // What rot took was the other one; the head that was made without it knows this one.
-      if (there === entry && !this.rotten)
-        throw new Violation(`message ${entry.id} is said to be its own duplicate`);
+      if (there === entry && !this.excuses.suspends('own duplicate'))
+        throw new Violation('alias', `message ${entry.id} is said to be its own duplicate`);
       this.#seen(there);
       there.ackedAt = Math.min(there.ackedAt, this.tick());
       return;
     }
     if (this.known(answer) !== entry)
-      throw new Violation(`add of ${entry.id} was answered with another message`);
+      throw new Violation('data', `add of ${entry.id} was answered with another message`);
     entry.uuid = answer.uuid;
     entry.ackedAt = this.tick();
     this.#seen(entry);
@@ -128,9 +124,9 @@ export class Witness {
     if (!this.options.uniqueAlias || entry.alias === '' || entry.dooms > 0) return;
     for (const other of this.entries.values()) {
       if (other === entry || other.alias !== entry.alias || other.dooms > 0) continue;
-      if (this.rotten || this.holed || this.maybeTaken > 0) continue;
-      if (other.seenAt < entry.calledAt || other.ackedAt !== NEVER)
-        throw new Violation(`messages ${other.id} and ${entry.id} have one alias`);
+      const isThere = other.seenAt < entry.calledAt || other.ackedAt !== NEVER;
+      if (isThere && this.maybeTaken === 0 && !this.excuses.suspends('one alias'))
+        throw new Violation('alias', `messages ${other.id} and ${entry.id} have one alias`);
     }
   }
 
@@ -138,24 +134,26 @@ export class Witness {
   refusedAdd(entry: Entry): void {
     this.tick();
     entry.refused = true;
-    if (entry.seenAt !== NEVER) throw new Violation(`message ${entry.id} was seen, and its add refused`);
+    if (entry.seenAt !== NEVER)
+      throw new Violation('undone', `message ${entry.id} was seen, and its add refused`);
   }
 
   refusedAsFull(entry: Entry): void {
     this.refusedAdd(entry);
-    // What had been refused counts, too, then.
-    if (this.rotten || this.holed) return;
     const { limit } = this.options;
     let possible = 0;
     for (const other of this.entries.values())
       if (!other.refused && other.endedAt >= entry.calledAt) possible++;
-    if (limit === undefined || possible < limit)
-      throw new Violation(`an add was refused as full, with ${possible} messages and a limit of ${limit}`);
+    if ((limit === undefined || possible < limit) && !this.excuses.suspends('limit'))
+      throw new Violation(
+        'counts',
+        `an add was refused as full, with ${possible} messages and a limit of ${limit}`,
+      );
   }
 
   /** What was answered of these messages, so long ago that under `interval` it is on the device. */
   ripened(entries: readonly Entry[], what: 'added' | 'ended' | { version: number }): void {
-    if (this.flushFailed) return;
+    if (this.excuses.suspends('interval')) return;
     for (const { ripe } of entries) {
       if (typeof what === 'object') ripe.version = Math.max(ripe.version, what.version);
       else ripe[what] = true;
@@ -173,14 +171,13 @@ export class Witness {
     const { id, version } = message.data as unknown as Data;
     const entry = this.entries.get(id);
     const shown = JSON.stringify(message.data).slice(0, 200);
-    if (!entry) throw new Violation(`a message that nobody has added: ${shown}`);
+    if (!entry) throw new Violation('data', `a message that nobody has added: ${shown}`);
     if (shown !== JSON.stringify(dataOf(id, version)).slice(0, 200))
-      throw new Violation(`data that nobody has written: ${shown}`);
+      throw new Violation('data', `data that nobody has written: ${shown}`);
     if (version > entry.asked)
-      throw new Violation(`message ${id} has version ${version}, asked for by nobody`);
-    // An add during whose write the damage is met may be there twice.
-    if (entry.uuid !== undefined && entry.uuid !== message.uuid && !this.rotten && !this.holed)
-      throw new Violation(`message ${id} has another uuid than its add was told`);
+      throw new Violation('data', `message ${id} has version ${version}, asked for by nobody`);
+    if (entry.uuid !== undefined && entry.uuid !== message.uuid && !this.excuses.suspends('uuid'))
+      throw new Violation('twice', `message ${id} has another uuid than its add was told`);
     entry.uuid ??= message.uuid;
     return entry;
   }
@@ -189,12 +186,13 @@ export class Witness {
   met(message: Message, since: number): Entry {
     const entry = this.known(message);
     const { version } = message.data as unknown as Data;
-    if (entry.refused && !this.rotten && !this.holed)
-      throw new Violation(`message ${entry.id} is there, and its add was refused`);
-    if (entry.endedAt < since && !this.rotten)
-      throw new Violation(`message ${entry.id} is back after its end was acknowledged`);
-    if (entry.versionAt < since && version < entry.version && !this.rotten)
+    if (entry.refused && !this.excuses.suspends('add not refused'))
+      throw new Violation('undone', `message ${entry.id} is there, and its add was refused`);
+    if (entry.endedAt < since && !this.excuses.suspends('ended'))
+      throw new Violation('undone', `message ${entry.id} is back after its end was acknowledged`);
+    if (entry.versionAt < since && version < entry.version && !this.excuses.suspends('version'))
       throw new Violation(
+        'lost',
         `message ${entry.id} has version ${version}, after ${entry.version} was acknowledged`,
       );
     this.#seen(entry);
@@ -207,8 +205,8 @@ export class Witness {
     let before: Entry | undefined;
     for (const message of messages) {
       const entry = this.met(message, since);
-      if (present.has(entry) && !this.rotten && !this.holed)
-        throw new Violation(`message ${entry.id} was found twice`);
+      if (present.has(entry) && !this.excuses.suspends('found once'))
+        throw new Violation('twice', `message ${entry.id} was found twice`);
       present.add(entry);
       if (before) this.inOrder(before, entry, 'was found');
       before = entry;
@@ -216,9 +214,9 @@ export class Witness {
     const missing: number[] = [];
     for (const entry of this.entries.values())
       if (this.#mustBeThere(entry, since) && !present.has(entry)) missing.push(entry.id);
-    this.lostToRot = this.rotten ? missing : [];
-    if (missing.length > this.maybeTaken && !this.rotten)
-      throw new Violation(`acknowledged and lost: ${missing.join(', ')}`);
+    this.lostToRot = this.excuses.has('rot') ? missing : [];
+    if (missing.length > this.maybeTaken && !this.excuses.suspends('not lost'))
+      throw new Violation('lost', `acknowledged and lost: ${missing.join(', ')}`);
   }
 
   /** But for those that calls of `take` without an answer have taken. */
@@ -229,20 +227,24 @@ export class Witness {
   /** Looked for by its uuid, in a call that was begun at `since`. */
   looked(entry: Entry, found: Message | undefined, since: number): void {
     if (!found) return this.missed(entry, since);
-    if (this.met(found, since) !== entry) throw new Violation(`another message than ${entry.id} was found`);
+    if (this.met(found, since) !== entry)
+      throw new Violation('data', `another message than ${entry.id} was found`);
   }
 
   /** A call that was begun at `since` was told that it is not there. */
   missed(entry: Entry, since: number): void {
     this.tick();
-    if (this.#mustBeThere(entry, since) && this.maybeTaken === 0 && !this.rotten)
-      throw new Violation(`acknowledged and lost: ${entry.id}`);
+    if (this.#mustBeThere(entry, since) && this.maybeTaken === 0 && !this.excuses.suspends('not lost'))
+      throw new Violation('lost', `acknowledged and lost: ${entry.id}`);
   }
 
   /** `first` was handed over before `second`. */
   inOrder(first: Entry, second: Entry, what: string): void {
     if (isBefore(second, first))
-      throw new Violation(`message ${first.id} ${what} before ${second.id}, which was added before it`);
+      throw new Violation(
+        'order',
+        `message ${first.id} ${what} before ${second.id}, which was added before it`,
+      );
   }
 
   // --- Changing --------------------------------------------------------------------------------------------------
@@ -340,40 +342,46 @@ export class Witness {
     expected: ReturnType<Attributes['expected']>,
   ): void {
     this.tick();
-    if (this.rotten || this.unanswered.count('sweep') > 0) return;
+    if (this.unanswered.count('sweep') > 0) return;
     for (const [key, value] of expected()) {
-      if (!(Number(seen[key] ?? 0) >= value))
-        throw new Violation(`attribute ${key} is ${String(seen[key])}, after ${value} was acknowledged`);
+      if (!(Number(seen[key] ?? 0) >= value) && !this.excuses.suspends('attributes'))
+        throw new Violation(
+          'lost',
+          `attribute ${key} is ${String(seen[key])}, after ${value} was acknowledged`,
+        );
     }
   }
 
   // --- Faults ----------------------------------------------------------------------------------------------------
 
-  rotted(): void {
-    this.rotten = true;
-    this.rot++;
-  }
-
   /**
-   * Every process is dead, and what was not durable may be lost.
+   * Every process is dead, and what was not durable may be lost: under `always` nothing but settles, under `interval` what was not
+   * ripe, and under `os` anything, which is then to be as if it had never been, without damage.
    * @param holes whether bytes may be missing in the middle of the log.
+   * @returns whether something was there, and is still to be there, because it was ripe.
    */
-  powerCut(holes: boolean): void {
-    this.holed ||= holes;
+  powerCut(holes: boolean): boolean {
+    const durable = this.options.durability === 'always';
+    if (holes) this.excuses.happened('hole');
+    let ripe = false;
     for (const entry of this.entries.values()) {
       entry.claims = [];
       // Behind a hole, what was refused may count after all.
       if (holes) entry.refused = false;
       // Nor is the record of a lapse flushed: without it the settle that it made too late counts.
       if (holes) entry.dooms += entry.tooLate;
-      if (!this.options.durable) forgetUnripe(entry);
+      if (!durable) ripe = forgetUnripe(entry) || ripe;
       else {
         entry.seenAt = entry.ackedAt;
         if (!entry.durably) entry.endedAt = NEVER;
       }
     }
-    if (!this.options.durable) this.#forget();
+    if (!durable) {
+      this.pausedAt = NEVER;
+      this.attributes.forgetUnripe();
+    }
     // Claims of before are nobody's, but last until somebody has seen that.
     this.unanswered.claimsLost = true;
+    return ripe;
   }
 }

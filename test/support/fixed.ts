@@ -42,7 +42,10 @@ export function fixedPorts(): Ports {
     random: {
       hex: (bytes) => random.hex(bytes),
       uuid: () =>
-        `${(THEN + ++uuids).toString(16).padStart(12, '0').replace(/^(.{8})/, '$1-')}-7000-8000-${random.hex(6)}`,
+        `${(THEN + ++uuids)
+          .toString(16)
+          .padStart(12, '0')
+          .replace(/^(.{8})/, '$1-')}-7000-8000-${random.hex(6)}`,
     },
     processes: { self: () => SELF, isKnownDead: () => false },
   };

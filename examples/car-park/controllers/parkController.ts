@@ -1,10 +1,6 @@
 /** Actions of our own beside those of the control API: /api/park, /api/park/open. */
+import type { ActionContext } from 'coda-queue';
 import { inside } from '../park.ts';
-
-interface Context {
-  control: { send(target: string, command: string, args: unknown): Promise<unknown> };
-  body: unknown;
-}
 
 export default class ParkController {
   /** GET /api/park: who is inside. */
@@ -13,7 +9,7 @@ export default class ParkController {
   }
 
   /** POST /api/park/open, { "plate": … }: lets a car in by hand. */
-  async actionOpen({ control, body }: Context): Promise<unknown> {
+  async actionOpen({ control, body }: ActionContext): Promise<unknown> {
     return control.send('gate-in', 'pass', body);
   }
 }

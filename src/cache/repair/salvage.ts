@@ -246,6 +246,7 @@ class Salvor {
       await readTable({ ...source, writes: false });
       this.#unfound.set(segment, waiting - trusted.fresh);
     }
+    this.#forgetMoved(state);
     state.recount();
     return end;
   }
@@ -261,6 +262,14 @@ class Salvor {
     if (from === undefined) return table;
     this.#moved.set(segment, from);
     return SegmentTable.unread(segment, fresh, special, runsBelow(runs, from));
+  }
+
+  /** What a head tells of a place in which another message stands by now is told of that one. */
+  #forgetMoved(state: QueueState): void {
+    for (const [at, { place }] of state.touched) {
+      const from = this.#moved.get(segmentOf(at));
+      if (place === at && from !== undefined && offsetOf(at) >= from) state.happen(at, { type: 'remove' });
+    }
   }
 
   /** Of the messages that have moved, those that a record names as ended have; the others may have. */
