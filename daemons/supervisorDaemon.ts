@@ -1,15 +1,13 @@
 /**
  * A daemon that ships: runs the processes that the sections [process:NAME] name, in children of their own, and what belongs to
- * that: changes that were saved, workers that scale, the control API. Its reload touches only what has changed.
+ * that: changes that were saved, the control API, and a look at children that are daemons. Its reload touches only what has changed.
  */
 import { join } from 'node:path';
 import * as library from 'coda-queue';
 import { Daemon, QueueError, QueueManager, type DaemonContext, type DaemonStop } from 'coda-queue';
 import { startApi, type Api } from '../src/api/start.ts';
-import { nodePorts } from '../src/cache/node-ports.ts';
 import type { Config } from '../src/config.ts';
 import { escapeControls } from '../src/errors.ts';
-import { Autoscaler } from '../src/supervisor/autoscale.ts';
 import { canonical } from '../src/supervisor/changes.ts';
 import { DaemonWatch } from '../src/supervisor/daemon-watch.ts';
 import { SavedChanges } from '../src/supervisor/saved.ts';
@@ -81,7 +79,6 @@ export default class SupervisorDaemon extends Daemon {
     const force = (): void => this.#force.abort();
     if (signal.aborted) force();
     else signal.addEventListener('abort', force, { once: true });
-    await this.#services?.autoscaler.close();
     // Until then it can be asked what is still there.
     await Promise.all([this.#running, this.#applied, this.#reloading]);
     if (this.#services) await closeServices(this.#services);
@@ -149,25 +146,20 @@ export default class SupervisorDaemon extends Daemon {
 interface Services {
   readonly queues: QueueManager;
   readonly api: Api;
-  readonly autoscaler: Autoscaler;
 }
 
 async function openServices(control: SupervisorControl, config: Config, log: Log): Promise<Services> {
   const { queueType, cacheRoot, durability } = config.queue;
   const queues = await QueueManager.open({ config: config.file, queueType, cacheRoot, durability });
   try {
-    const api = await startApi({ control, queues, config, log, library });
-    const autoscaler = new Autoscaler({ control, queues, log, clock: nodePorts.clock });
-    autoscaler.start();
-    return { queues, api, autoscaler };
+    return { queues, api: await startApi({ control, queues, config, log, library }) };
   } catch (error) {
     await queues.close();
     throw error;
   }
 }
 
-async function closeServices({ queues, api, autoscaler }: Services): Promise<void> {
-  await autoscaler.close();
+async function closeServices({ queues, api }: Services): Promise<void> {
   await api.close();
   await queues.close();
 }

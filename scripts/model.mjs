@@ -247,7 +247,7 @@ function story(run, why) {
     encoding: 'utf8',
   });
   for (const line of stdout.split('\n'))
-    if (/^\s+(process \d|the power|record \d|a name|the head)/.test(line)) console.log(`    ${line.trim()}`);
+    if (/^\s+(process \d|client \d|the power|record \d|a name|the head)/.test(line)) console.log(`    ${line.trim()}`);
   console.log(`    ${why}`);
 }
 

@@ -38,7 +38,7 @@ export { addDaemon } from './daemon/registry.ts';
 
 export { ManagedProcess } from './supervisor/managed-process.ts';
 export { Supervisor } from './supervisor/supervisor.ts';
-export type { SupervisorOptions } from './supervisor/supervisor.ts';
+export type { SupervisorOptions } from './supervisor/fleet.ts';
 export type { ProcessInput } from './supervisor/spec.ts';
 export type {
   Answer,

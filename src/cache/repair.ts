@@ -29,6 +29,8 @@ export interface RepairOptions {
 
 /** How often it is begun anew because other processes have written meanwhile. */
 const TRIES = 5;
+/** How often a plan is made anew because files have come or gone meanwhile. */
+const LOOKS = 20;
 /** Free space that is left alone: consumers need it. */
 const FLOOR_BYTES = 4 * 1024 * 1024;
 
@@ -70,9 +72,26 @@ class Repair {
 
   plan(): Promise<RepairReport> {
     return this.#typed('planning a repair', async () => {
-      const findings = await this.#examine();
+      const findings = await this.#examineAtRest();
       return { ...this.#reportOf(findings), outcome: findings.needed ? 'planned' : 'sound' };
     });
+  }
+
+  /** Once more when files have come or gone meanwhile: what is missed then is not lost. */
+  async #examineAtRest(): Promise<Findings> {
+    const { fs } = this.#ports;
+    const names = (): string =>
+      fs.kind(this.#folder) === 'folder' ? fs.list(this.#folder).sort().join() : '';
+    for (let attempt = 1; ; attempt++) {
+      const before = names();
+      const isOver = (): boolean => attempt === LOOKS || names() === before;
+      try {
+        const findings = await this.#examine();
+        if (!findings.needed || isOver()) return findings;
+      } catch (error) {
+        if (isOver()) throw error;
+      }
+    }
   }
 
   run(): Promise<RepairReport> {

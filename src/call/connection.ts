@@ -16,7 +16,10 @@ import { isSameToken } from './token.ts';
 
 type Stage = 'idle' | 'receiving' | 'working' | 'sending' | 'ending';
 
-/** How long a client may take to hear that it is over; ms. What it has sent meanwhile is thrown away, for a system that still has some of it cuts the connection, and with it the answer. */
+/**
+ * How long a client may take to hear that it is over; ms. What it sends meanwhile is read and thrown away: a system that is
+ * to close a connection of which something has not been read cuts it instead, and the answer is lost.
+ */
 const FAREWELL = 2000;
 
 export class Connection {
@@ -154,6 +157,7 @@ export class Connection {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.cut(), FAREWELL);
     });
+    this.#onChange(this);
   }
 
   #enter(stage: Stage): void {

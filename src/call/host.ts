@@ -38,5 +38,7 @@ export async function addressOf(host: string, scheme: 'tcp' | 'udp', hasToken: b
 }
 
 function isLoopback(address: string): boolean {
-  return LOOPBACK.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+  // Addresses of one link come with its name: fe80::1%eth0.
+  const [bare = ''] = address.split('%');
+  return LOOPBACK.check(bare, isIPv6(bare) ? 'ipv6' : 'ipv4');
 }

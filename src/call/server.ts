@@ -123,8 +123,8 @@ export class CallServer implements MethodServer {
   async close({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     const opening = this.#listener;
     if (!opening) return;
-    this.#address = undefined;
     const listener = await opening.catch(() => undefined);
+    this.#address = undefined;
     const closed = listener?.close(signal);
     const abandoned = await this.#calls?.close(signal);
     await closed;

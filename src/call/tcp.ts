@@ -103,7 +103,7 @@ class TcpListener implements CallListener {
   #sort(connection: Connection): void {
     const { stage, hasCalled } = connection;
     // Bytes that are no packet make nobody less silent.
-    if (stage === 'receiving' || stage === 'ending') return;
+    if (stage === 'receiving') return;
     this.#strangers.delete(connection);
     this.#guests.delete(connection);
     if (stage !== 'working') (hasCalled ? this.#guests : this.#strangers).add(connection);

@@ -82,11 +82,13 @@ export interface ScaledQueues {
   queueExists(queue: string): Promise<boolean>;
   queueStatus(queue: string): Promise<QueueStatus>;
   findMessages(queue: string, filter: object): AsyncIterable<Message>;
+  close(): Promise<void>;
 }
 
 export interface AutoscalerOptions {
   control: Pick<SupervisorControl, 'status' | 'scale'>;
-  queues: ScaledQueues;
+  /** Called when queues are asked for the first time, and again after `renew`. */
+  open: () => Promise<ScaledQueues>;
   log: Log;
   clock: Clock;
 }
@@ -105,6 +107,8 @@ export class Autoscaler {
   /** Of processes whose queue could not be asked: what was said of it. */
   readonly #troubles = new Map<string, string>();
   readonly #closed = new AbortController();
+  #queues: Promise<ScaledQueues> | undefined;
+  #isStale = false;
   #running: Promise<void> = Promise.resolve();
   #wake: () => void = () => undefined;
 
@@ -117,16 +121,23 @@ export class Autoscaler {
     this.#running = this.#run();
   }
 
-  /** Resolves when it asks and tells nothing any more. */
+  /** Has the queues opened anew before they are asked again: they may lie elsewhere. */
+  renew(): void {
+    this.#isStale = true;
+  }
+
+  /** Asks and tells nothing any more. Resolves when what is under way has ended, which may be a child that comes up. */
   async close(): Promise<void> {
     this.#closed.abort();
     this.#wake();
     await this.#running;
+    await this.#leave();
   }
 
   async #run(): Promise<void> {
     const { control } = this.#options;
     while (!this.#closed.signal.aborted) {
+      if (this.#isStale) await this.#leave();
       const scaled = control.status().processes.filter(isScaled);
       const names = new Set(scaled.map(({ spec }) => spec.name));
       for (const known of [this.#trends, this.#troubles])
@@ -134,6 +145,22 @@ export class Autoscaler {
       await Promise.all(scaled.map((process) => this.#look(process)));
       if (!this.#closed.signal.aborted) await this.#rest();
     }
+  }
+
+  #open(): Promise<ScaledQueues> {
+    if (this.#queues) return this.#queues;
+    const opening = this.#options.open();
+    this.#queues = opening;
+    // What is wrong now may be mended for the next look.
+    opening.catch(() => (this.#queues = undefined));
+    return opening;
+  }
+
+  async #leave(): Promise<void> {
+    this.#isStale = false;
+    const left = this.#queues;
+    this.#queues = undefined;
+    await left?.then((queues) => queues.close()).catch(() => undefined);
   }
 
   #rest(): Promise<void> {
@@ -175,7 +202,8 @@ export class Autoscaler {
   }
 
   async #load({ spec, wanted }: ProcessStatus, { backlog, max }: Autoscale): Promise<Load> {
-    const { queues, clock } = this.#options;
+    const { clock } = this.#options;
+    const queues = await this.#open();
     const queue = spec.queue ?? spec.target;
     // The first worker makes it.
     if (!(await queues.queueExists(queue))) return { waiting: 0, age: 0 };
@@ -192,7 +220,8 @@ export class Autoscaler {
     const pid = children.at(-1)?.pid;
     if (pid === undefined) return false;
     const queue = spec.queue ?? spec.target;
-    for await (const { holder } of this.#options.queues.findMessages(queue, { state: 'claimed' }))
+    const queues = await this.#open();
+    for await (const { holder } of queues.findMessages(queue, { state: 'claimed' }))
       if (holder?.pid === pid) return true;
     return false;
   }

@@ -84,6 +84,10 @@ class Host {
   async run(): Promise<boolean> {
     const begin = await this.#begun;
     if (!begin) return false;
+    // What nobody catches ends the process; the supervisor is to know more of it than an exit code.
+    process.on('uncaughtExceptionMonitor', (error) => {
+      this.#tell({ type: 'failed', error: toTrouble(error) });
+    });
     this.#orphaned = watchMaster(begin.master, begin.stopDeadline);
     try {
       await this.#run(begin);

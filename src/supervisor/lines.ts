@@ -8,6 +8,8 @@ const LONGEST_LINE = 4000;
 /** Of a line of a log, which is read by the supervisor, and so must be whole. */
 const LONGEST_LOGGED = 1024 * 1024;
 const LOGGED = '{"time":';
+/** What Node prints behind the message of an error that nobody has caught. */
+const BEHIND_ERROR = /^(?:\s+at |Node\.js v\d)/;
 /** So many a second, and as many again at once. */
 const RATE = 500;
 /** How often it is told how many were left out; ms. */
@@ -60,7 +62,7 @@ export interface LinesListeners {
   onLeftOut: (count: number) => void;
 }
 
-/** Reads the stream to its end. Returns what tells its last line. */
+/** Reads the stream to its end. Returns what tells its last line, of an error in Node its message. */
 export function readLines(stream: Readable, { onLine, onLogged, onLeftOut }: LinesListeners): () => string {
   const decoder = new StringDecoder('utf8');
   const rate = new Rate(RATE, onLeftOut);
@@ -74,8 +76,9 @@ export function readLines(stream: Readable, { onLine, onLogged, onLeftOut }: Lin
       if (rate.take()) onLogged(text);
       return;
     }
-    last = escapeControls(text.length > LONGEST_LINE ? `${text.slice(0, LONGEST_LINE)}…` : text);
-    if (rate.take()) onLine(last);
+    const shown = escapeControls(text.length > LONGEST_LINE ? `${text.slice(0, LONGEST_LINE)}…` : text);
+    if (!BEHIND_ERROR.test(text)) last = shown;
+    if (rate.take()) onLine(shown);
   };
   const take = (text: string): void => {
     for (const [index, part] of text.split('\n').entries()) {

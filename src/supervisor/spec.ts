@@ -4,17 +4,7 @@
  */
 import { dirname, resolve } from 'node:path';
 import type { Config } from '../config.ts';
-import {
-  DAY,
-  LONGEST_TIMER,
-  SECTIONS,
-  count,
-  duration,
-  failureActions,
-  path,
-  size,
-  type Key,
-} from '../config-keys.ts';
+import { SECTIONS } from '../config-keys.ts';
 import type { ProcessSection } from '../config-processes.ts';
 import { DAEMON_NAME } from '../daemon/name.ts';
 import { QueueError, quote } from '../errors.ts';
@@ -24,6 +14,9 @@ import { encodePayload } from '../payload.ts';
 import { nearest } from '../suggest.ts';
 import { plainWordsOf } from '../worker/exec/words.ts';
 import type { Autoscale, ProcessKind, ProcessSpec, Recovery } from './shape.ts';
+import { KEYS, PROCESS_KEYS, type Given, type Keys, type Range, type Reader } from './spec-keys.ts';
+
+export { MOST_INSTANCES, PROCESS_KEYS } from './spec-keys.ts';
 
 /**
  * A process as programs hand it in. Exactly one of `class`, `daemon`, `worker` and `exec`; durations and sizes are numbers of
@@ -67,41 +60,15 @@ export interface ProcessInput {
   restartLimit?: number | string | undefined;
 }
 
-/** Beyond this a machine has other worries. */
-export const MOST_INSTANCES = 512;
 /** Bytes of a process's params, as JSON. */
 const LARGEST_PARAMS = 64 * 1024;
 const PARAM = /^(?!__proto__$)[A-Za-z_][A-Za-z0-9_.-]{0,63}$/;
-const TYPE = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
 const KINDS: readonly ProcessKind[] = ['class', 'daemon', 'worker', 'exec'];
 /** Would look after itself. */
 const SUPERVISOR = 'supervisor';
-
-const KEYS = {
-  class: path(''),
-  daemon: word(DAEMON_NAME, 'the name of a daemon'),
-  worker: word(TYPE, 'a type of worker'),
-  exec: word(/^[^]*$/, 'a command'),
-  instances: instances(),
-  scaleBacklog: count('100', 1, 1_000_000),
-  scaleAge: duration('1m', 1, 365 * DAY, '1ms to 365d'),
-  queue: word(TYPE, 'the name of a queue'),
-  concurrency: count('', 1, 10_000),
-  autostart: flag('true'),
-  stopDeadline: duration('', 0, LONGEST_TIMER, '0 to 24d'),
-  memoryLimit: size('0', 1024 ** 2, 1024 ** 4, '1MiB to 1024GiB', 'no limit'),
-  onFailure: failureActions(''),
-  restartDelay: duration('', 0, DAY, '0 to 1d'),
-  restartDelayMax: duration('', 0, DAY, '0 to 1d'),
-  restartReset: duration('', 1000, 365 * DAY, '1s to 365d'),
-  restartLimit: count('', 0, 1000),
-};
-
-type Keys = typeof KEYS;
-type Given = { [K in keyof Keys]?: Keys[K] extends Key<infer Value> ? Value : never };
-
-/** Those of `KEYS` and `params.*`, for the documents' sake too. */
-export const PROCESS_KEYS: readonly string[] = Object.keys(KEYS);
+/** Of a worker that scales. */
+const USUAL_BACKLOG = 100;
+const USUAL_AGE = 60_000;
 
 /**
  * The process of a section of config.ini; paths count from the file's folder. What it does not say is as `config` says.
@@ -199,7 +166,7 @@ function read(input: Record<string, unknown>, folder: string, where: Where): Giv
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(input)) {
     if (!Object.hasOwn(KEYS, name)) throw where.unknown(name);
-    const key: Key<unknown> = KEYS[name as keyof Keys];
+    const key: Reader<unknown> = KEYS[name as keyof Keys];
     // Words of a command, which `targetOf` looks at.
     if (name === 'exec' && Array.isArray(value)) values[name] = '';
     else {
@@ -285,8 +252,8 @@ function autoscaleOf({ least, most }: Range, given: Given): Autoscale {
   return Object.freeze({
     min: least,
     max: most,
-    backlog: given.scaleBacklog ?? Number(KEYS.scaleBacklog.fallback),
-    age: given.scaleAge ?? 60_000,
+    backlog: given.scaleBacklog ?? USUAL_BACKLOG,
+    age: given.scaleAge ?? USUAL_AGE,
   });
 }
 
@@ -353,38 +320,4 @@ class Where {
     const hint = near === undefined ? `expected one of ${known.join(', ')}` : `did you mean ${near}?`;
     return this.error(`unknown key ${quote(key)}; ${hint}`);
   }
-}
-
-interface Range {
-  readonly least: number;
-  readonly most: number;
-}
-
-function instances(): Key<Range> {
-  return {
-    fallback: '1',
-    expected: `a whole number from 0 to ${MOST_INSTANCES}, or least and most, such as 1-8`,
-    parse: (given) => {
-      const [, first, second] = /^(\d{1,3})(?:\s*-\s*(\d{1,3}))?$/.exec(String(given)) ?? [];
-      if (first === undefined) return undefined;
-      const range = { least: Number(first), most: Number(second ?? first) };
-      return range.least <= range.most && range.most <= MOST_INSTANCES ? range : undefined;
-    },
-  };
-}
-
-function word(pattern: RegExp, expected: string): Key<string> {
-  return {
-    fallback: '',
-    expected,
-    parse: (given) => (typeof given === 'string' && pattern.test(given) ? given : undefined),
-  };
-}
-
-function flag(fallback: string): Key<boolean> {
-  return {
-    fallback,
-    expected: 'true or false',
-    parse: (given) => (given === 'true' ? true : given === 'false' ? false : undefined),
-  };
 }

@@ -123,7 +123,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     'state.claimed.size > 0 ? JUDGE_MS : POLL_MS * 600',
   ]),
 
-  cut('always', 8)('an answer before the flush', ' is lost, '),
+  cut('always', 8)('an answer before the flush', 'after its end was acknowledged'),
   cut('os', 10)('a sealed segment is not flushed before its successor', 'is not sound as it was left'),
   cut('os', 10)('a successor is used, and deletions rest on it, before it is flushed', 'trial'),
   cut('os', 10)('the folder is not flushed before a note names a file in it', 'trial'),

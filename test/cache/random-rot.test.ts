@@ -38,6 +38,9 @@ async function manySegments(specimen: Specimen, ports: Ports): Promise<void> {
 
 const sound: { specimen: Specimen; anatomy: Anatomy }[] = [];
 
+/** Milliseconds, on a machine with much else to do. */
+const BUILDING = 240_000;
+
 const MAKERS = [
   (specimen: Specimen, ports: Ports) => everyOperation(specimen.root, ports),
   everyHeadRecord,
@@ -62,7 +65,7 @@ beforeAll(async () => {
     const specimen = await build(make);
     sound.push({ specimen, anatomy: anatomyOf(specimen, await truthOf(specimen)) });
   }
-});
+}, BUILDING);
 
 afterAll(() => {
   for (const { specimen } of sound) specimen.dispose();
@@ -86,7 +89,7 @@ async function trials(first: number, last: number, kinds?: readonly Wound['kind'
   }
 }
 
-test('what is damaged is the same each time, byte for byte', async () => {
+test('what is damaged is the same each time, byte for byte', { timeout: BUILDING }, async () => {
   for (const [i, make] of MAKERS.entries()) {
     const again = await build(make);
     expect(filesOf(again)).toEqual(filesOf(sound[i]!.specimen));
@@ -94,13 +97,14 @@ test('what is damaged is the same each time, byte for byte', async () => {
   }
 });
 
-test.each(parts)('whatever rots, from seed %d on', async (first) => {
+test.each(parts)('whatever rots, from seed %d on', { timeout: BUILDING }, async (first) => {
   await trials(first, Math.min(first + PART, FIRST + TRIALS));
   expect(sound).toHaveLength(3);
 });
 
 test.each(parts)(
   'where bytes are missing in the midst, nothing is taken for what it is not, from seed %d on',
+  { timeout: BUILDING },
   async (first) => {
     await trials(first, first + PART / 8, ['gap']);
     expect(sound).toHaveLength(3);

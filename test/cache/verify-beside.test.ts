@@ -1,8 +1,9 @@
-/** Verification beside others who rotate and delete. Found by the simulation: seeds 216, 351 and 579. */
+/** Verification, and the planning of a repair, beside others who rotate and delete. Found by the simulation: seeds 216, 351 and 579. */
 import { existsSync, readdirSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { Ports } from '../../src/cache/ports.ts';
+import { planRepair } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { QueueManager } from '../../src/index.ts';
 import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
@@ -67,4 +68,29 @@ test('begins again when the newest segment is gone before it is opened', async (
   };
   expect(await verifyQueue(specimen.folder, ports)).toMatchObject({ sound: true, messages: 3 });
   expect(listings).toBeGreaterThan(1);
+});
+
+// Seeds 430 and 400538. Who plans reads the files themselves, one after the other, when they have been verified.
+test('a repair is not refused because a segment goes while it is looked whether one is needed', async () => {
+  const spent = specimen.segments()[0]!;
+  while (specimen.segments().includes(spent)) await rotate(manager, specimen);
+  const { fs } = nodePorts;
+  let listings = 0;
+  let missed = false;
+  const isThere = (path: string): boolean => !missed && listings > 3 && path.endsWith(spent);
+  const ports: Ports = {
+    ...nodePorts,
+    fs: {
+      ...fs,
+      list: (path) => (++listings > 3 && !missed ? [spent, ...fs.list(path)] : fs.list(path)),
+      kind: (path) => (isThere(path) ? 'file' : fs.kind(path)),
+      open(path, how, mode) {
+        missed ||= isThere(path);
+        return fs.open(path, how, mode);
+      },
+    },
+  };
+  const plan = await planRepair(specimen.folder, { keepOutcomes: 50, ports });
+  expect(plan).toMatchObject({ outcome: 'sound', lost: [], messages: 3 });
+  expect(missed).toBe(true);
 });

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { serialize, unserialize } from 'php-serialize';
 import { describe, expect } from 'vitest';
 import { CallServer } from '../../src/call/server.ts';
+import { until } from '../processes/stage.ts';
 import { Client, gate, houseTest as test, method, type House } from './client.ts';
 
 const ECHO = method((self) => self.succeed('', self.args));
@@ -96,9 +97,11 @@ describe('answers', () => {
     const server = await house.server({ limits: { packetBytes: 1000 } });
     for (const head of ['{"name":"test","args":"', 's:4000000:"', 'a:1:{s:9000000:"']) {
       const client = await house.client(server);
-      const sent = client.send(head + 'x'.repeat(4_000_000));
+      // It sends everything before it looks for an answer.
+      client.socket.pause();
+      await client.send(head + 'x'.repeat(16_000_000));
+      client.socket.resume();
       expect(await client.closed()).toContain('expected at most 1000 bytes');
-      await sent;
     }
   });
 });
@@ -241,6 +244,21 @@ describe('limits', () => {
     await last.send('"}\n');
     expect(await last.answers(1)).toMatchObject([{ code: 2 }]);
     expect(await last.call('verify')).toMatchObject({ code: 0 });
+  });
+
+  test('answers that are not read take up no more either, the last of a connection neither', async ({
+    house,
+  }) => {
+    const big = 'x'.repeat(20 * 1024 ** 2);
+    const server = await house.server({}, { big: method((self) => self.succeed('', big)) });
+    for (let n = 0; n < 9; n++) {
+      const client = await house.client(server);
+      client.socket.pause();
+      await client.send(n < 4 ? '{"name":"big"}\n' : "{nom:'big'}");
+    }
+    await until(() => house.lines.some(({ text }) => text.includes('held much for long')));
+    const client = await house.client(server);
+    expect(await client.call('verify')).toMatchObject({ code: 0 });
   });
 
   test('calls beyond those that may be under way wait, and are told so when they have waited too long', async ({

@@ -155,8 +155,10 @@ async function use(stateDir: string, config: Config): Promise<void> {
   const judgement = await typed(() => judge(stateDir, NAME));
   if (judgement) {
     JSON.stringify(toJson(config, judgement));
-    // None of them lives, and no more can be known of those of another container.
-    if (judgement.holder?.who.boot === boot && judgement.holder.who.pidNamespace === pidNamespace)
+    const who = judgement.holder?.who;
+    // None of them lives. Of those of another container no more can be known; nor without a start of those whose number has
+    // gone to another process.
+    if (who?.boot === boot && who.pidNamespace === pidNamespace && who.start !== '')
       expect(isUp(judgement)).toBe(false);
   }
   await typed(() => reloadDaemon(stateDir, NAME, 1));

@@ -1,7 +1,6 @@
 /** The control API of a supervisor that runs, with real children, asked by curl. */
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -55,13 +54,17 @@ interface Curled {
 
 /** What curl gets, as a stranger would ask. */
 async function curl(path: string, ...args: string[]): Promise<Curled> {
-  const own = args.includes('--proxy') ? [] : ['--unix-socket', socket];
-  const url = path.startsWith('http') ? path : `http://localhost${path}`;
+  const where = path.startsWith('http') ? [path] : ['--unix-socket', socket, `http://localhost${path}`];
   const { stdout } = await promisify(execFile)('curl', [
-    ...['-sS', '--max-time', '30', '-w', '\n%{http_code}', '--noproxy', '*'],
-    ...(path.startsWith('http') ? [] : own),
+    '-sS',
+    '--max-time',
+    '30',
+    '-w',
+    '\n%{http_code}',
+    '--noproxy',
+    '*',
     ...args,
-    url,
+    ...where,
   ]);
   const cut = stdout.lastIndexOf('\n');
   const body = stdout.slice(0, cut);

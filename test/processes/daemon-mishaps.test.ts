@@ -106,8 +106,13 @@ describe('files that somebody removes under a daemon', () => {
     yard.daemon('idle', `${IDLE} executeStop() { this.log.info('closed well'); }`);
     const first = yard.foreground('idle');
     await until(async () => (await yard.status('idle')).state === 'running');
+    // Else it would put its files up again, should the second take longer than that to come.
+    first.process.kill('SIGSTOP');
+    await until(() => stateOf(first.process.pid!) === 'T');
     rmSync(yard.stateDir, { recursive: true });
     const second = yard.foreground('idle');
+    await until(async () => (await yard.status('idle')).pid === second.process.pid);
+    first.process.kill('SIGCONT');
     const { code, stderr } = await first.ended;
     expect([code, stderr]).toEqual([75, expect.stringMatching(/FATAL.*has lost its place[^]*closed well/)]);
     expect(await yard.status('idle')).toMatchObject({

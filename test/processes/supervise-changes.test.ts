@@ -69,7 +69,9 @@ describe('SIGHUP', () => {
   }) => {
     yard.class('idle');
     yard.worker('mail', 'note(message.data)');
+    yard.worker('lazy', 'note("lazily " + message.data)');
     const rest =
+      '[process:lazy]\nworker = lazy\ninstances = 0-1\n' +
       '[process:idle]\nclass = idle.mjs\n[process:mail]\nworker = mail\n[process:nap]\nexec = sleep 1000\n';
     yard.configure(rest);
     const supervisor = await yard.supervise();
@@ -85,9 +87,13 @@ describe('SIGHUP', () => {
     expect(await yard.up('nap')).toEqual(nap);
     expect(await yard.ask('POST', '/api/queue/mail', { data: 'hello' })).toBeDefined();
     await until(() => yard.noted.includes('hello'));
+    // Who scales asks the queues that there are now.
+    await yard.bench.queue('create', 'lazy', '--cache-root', 'elsewhere');
+    expect(await yard.ask('POST', '/api/queue/lazy', { data: 'hello' })).toBeDefined();
+    await until(() => yard.noted.includes('lazily hello'));
     expect(
       JSON.parse((await yard.bench.queue('list', '--cache-root', 'elsewhere', '--json')).stdout),
-    ).toHaveLength(1);
+    ).toHaveLength(2);
     expect(await yard.ended(supervisor)).toBe(0);
   });
 

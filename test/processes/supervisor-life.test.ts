@@ -62,6 +62,11 @@ describe('starting and stopping', () => {
       { name: 'once', class: once },
       { name: 'thrown', class: thrown, restartLimit: 2, restartDelay: 10 },
       { name: 'uncaught', class: uncaught, restartLimit: 1 },
+      {
+        name: 'script',
+        exec: [process.execPath, '-e', 'throw new TypeError("no such thing")'],
+        restartLimit: 1,
+      },
       { name: 'missing', class: './missing.mjs', restartLimit: 1 },
       { name: 'none', class: court.file('none.mjs', 'export default class { run() {} }'), restartLimit: 1 },
       { name: 'unknown', exec: './no/such/program', restartLimit: 1 },
@@ -70,7 +75,7 @@ describe('starting and stopping', () => {
     ]);
     await Promise.all([
       master.event('ended', 'once#1'),
-      ...['thrown', 'uncaught', 'missing', 'none', 'unknown', 'worker', 'daemon'].map((name) =>
+      ...['thrown', 'uncaught', 'script', 'missing', 'none', 'unknown', 'worker', 'daemon'].map((name) =>
         master.event('failed', `${name}#1`),
       ),
     ]);
@@ -79,7 +84,8 @@ describe('starting and stopping', () => {
       (await master.child(`${name}#1`)).lastEnd?.why;
     expect(await master.child('thrown#1')).toMatchObject({ state: 'failed', restarts: 1, failures: 2 });
     expect(await why('thrown')).toBe('ended with exit code 1: out of \\u0007 luck');
-    expect(await why('uncaught')).toMatch(/^ended with exit code 1/);
+    expect(await why('uncaught')).toBe('ended with exit code 1: late');
+    expect(await why('script')).toBe('ended with exit code 1: TypeError: no such thing');
     expect(await why('missing')).toContain('cannot be loaded');
     expect(await why('none')).toContain(
       'expected a class that extends ManagedProcess, received another class',

@@ -12,6 +12,10 @@ const log = Object.fromEntries(
 );
 const supervisor = new Supervisor({ ...JSON.parse(process.argv[2]), log });
 supervisor.onEvent((event) => process.send?.({ event }));
+// Which must be nothing to the children.
+supervisor.onEvent(() => {
+  throw new Error('a listener that throws');
+});
 const stop = new AbortController();
 const force = new AbortController();
 

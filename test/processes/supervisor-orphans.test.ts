@@ -17,7 +17,7 @@ test('children end within seconds when it is killed, also those that are blocked
   await (await QueueManager.open({ cacheRoot: join(court.folder, 'queues') })).close();
   const parent = court.class(
     'parent',
-    `${WAIT} child = spawn('sleep', ['1000']);`,
+    `${WAIT} child = spawn('sh', ['-c', "trap '' TERM; while :; do sleep 1000; done"]);`,
     "import { spawn } from 'node:child_process';",
   );
   court.file(

@@ -208,7 +208,7 @@ export const MUTANTS: readonly Simulated[] = [
   ),
   mutant(
     'ended messages are named by ordinal',
-    ['lost', 'undone', 'damage', 'counts'],
+    ['lost', 'undone', 'damage', 'differ'],
     [
       TABLE,
       'this.#append(offset, length, headerLength, due, disabled, this.#isFreshUnread(offset));',

@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/cache/ports.ts';
 import { QueueManager } from '../../src/queue-manager.ts';
-import { Autoscaler, decide, noTrend, type Load, type Trend } from '../../src/supervisor/autoscale.ts';
+import {
+  Autoscaler,
+  decide,
+  noTrend,
+  type Load,
+  type ScaledQueues,
+  type Trend,
+} from '../../src/supervisor/autoscale.ts';
 import type {
   Autoscale,
   ChildState,
@@ -147,10 +154,10 @@ class Stage implements Clock {
     await armed;
   }
 
-  autoscaler(queues: QueueManager): Autoscaler {
+  autoscaler(open: () => Promise<ScaledQueues>): Autoscaler {
     const note = (text: string): number => this.logged.push(text);
     return new Autoscaler({
-      queues,
+      open,
       clock: this,
       log: { trace: note, debug: note, info: note, warn: note, error: note, fatal: note },
       control: {
@@ -189,17 +196,14 @@ describe('the loop', () => {
     await using queues = await QueueManager.open(store);
     const stage = new Stage();
     begin?.(stage);
-    const autoscaler = stage.autoscaler(queues);
+    // The test closes it itself.
+    const autoscaler = stage.autoscaler(() => Promise.resolve(lent(queues)));
     const first = stage.look();
     autoscaler.start();
     await first;
     await play(stage, queues);
     await autoscaler.close();
     return stage;
-  }
-
-  function messages(count: number): { data: number }[] {
-    return Array.from({ length: count }, (_, data) => ({ data }));
   }
 
   test('scales by the backlog, due messages included, deferred and disabled ones not', async () => {
@@ -290,4 +294,47 @@ describe('the loop', () => {
       'autoscale, as 101 messages wait',
     ]);
   });
+
+  test('opens the queues when it needs them, again when that has failed, and anew when they may lie elsewhere', async () => {
+    await using here = await QueueManager.open({ queueType: 'memory' });
+    await using there = await QueueManager.open({ queueType: 'memory' });
+    await there.createQueue('q');
+    await there.addMessages('q', messages(101));
+    const stage = new Stage();
+    const told: string[] = [];
+    let at: QueueManager | undefined;
+    const autoscaler = stage.autoscaler(async () => {
+      told.push('open');
+      if (!at) throw new Error('no such folder');
+      return { ...lent(at), close: async () => void told.push('close') };
+    });
+    const first = stage.look();
+    autoscaler.start();
+    await first;
+    at = here;
+    await stage.look();
+    await stage.look();
+    expect(told).toEqual(['open', 'open']);
+    at = there;
+    autoscaler.renew();
+    await stage.look();
+    expect(stage.scaled).toEqual(['p 2']);
+    await autoscaler.close();
+    expect(told).toEqual(['open', 'open', 'close', 'open', 'close']);
+    expect(stage.logged[0]).toBe('p: its queue cannot be asked how many children are needed: no such folder');
+  });
 });
+
+function messages(count: number): { data: number }[] {
+  return Array.from({ length: count }, (_, data) => ({ data }));
+}
+
+/** A manager that somebody else closes. */
+function lent(queues: QueueManager): ScaledQueues {
+  return {
+    queueExists: (queue) => queues.queueExists(queue),
+    queueStatus: (queue) => queues.queueStatus(queue),
+    findMessages: (queue, filter) => queues.findMessages(queue, filter),
+    close: () => Promise.resolve(),
+  };
+}

@@ -1,11 +1,11 @@
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig, type Config } from '../../src/config.ts';
 import type { QueueError } from '../../src/errors.ts';
 import type { ProcessSpec } from '../../src/supervisor/shape.ts';
-import { checkProcess, configuredProcesses, inputOf } from '../../src/supervisor/spec.ts';
+import { PROCESS_KEYS, checkProcess, configuredProcesses, inputOf } from '../../src/supervisor/spec.ts';
 
 let folder: string;
 
@@ -122,6 +122,21 @@ describe('a section', () => {
     expect(config.queue.cacheRoot).toBe(join(folder, 'queues'));
     expect(() => configuredProcesses(config)).toThrow('did you mean worker?');
   });
+});
+
+test('every key is told in docs/supervisor.md and in config.ini.example', () => {
+  const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
+  const example = read('config.ini.example');
+  const table = read('docs/supervisor.md')
+    .split('\n')
+    .filter((line) => line.startsWith('| `'));
+  for (const key of PROCESS_KEYS) {
+    expect(example, key).toMatch(new RegExp(`^;.*\\b${key}\\b`, 'm'));
+    expect(
+      table.some((line) => line.split('|')[1]?.includes(`\`${key}\``)),
+      key,
+    ).toBe(true);
+  }
 });
 
 describe('refused, with the place and what was expected:', () => {

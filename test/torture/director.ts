@@ -3,7 +3,7 @@
  * with the queues it neither sees nor knows.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, openSync, closeSync, readFileSync } from 'node:fs';
+import { mkdirSync, openSync, closeSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Assignment } from './hands.ts';
@@ -14,7 +14,7 @@ import { Plan, type Ground, type Life } from './plan.ts';
 const FLEET = 6;
 /** By then whoever was started must have opened a queue, and whoever was asked to leave must have gone. */
 const PATIENCE_MS = 60_000;
-/** By then whoever looks at what is left must have gone. */
+/** Whoever looks at what is left must have noted something by then, or have gone. */
 const CLOSING_MS = 180_000;
 
 /** How a process ended. */
@@ -114,7 +114,14 @@ class Director {
   async close(): Promise<void> {
     if (this.#wanted.signal?.aborted) return;
     const closer = this.#start(CLOSER);
-    await this.#ended(closer, this.round.faults.length === 0 ? CLOSING_MS : PATIENCE_MS);
+    const patience = this.round.faults.length === 0 ? CLOSING_MS : PATIENCE_MS;
+    const diary = join(diariesIn(this.#wanted.folder), String(CLOSER));
+    const noted = (): number => statSync(diary, { throwIfNoEntry: false })?.size ?? 0;
+    // Where much else is to be done it may be slow; it stands still when it notes nothing more.
+    let ended = false;
+    for (let before = -1, after = noted(); !ended && before < after; before = after, after = noted())
+      ended = await within(patience, closer.ended);
+    await this.#bury(closer, ended, patience);
   }
 
   /** A round in which something has gone wrong is cut short, so that what is left is close to it. */
@@ -175,7 +182,12 @@ class Director {
   }
 
   async #ended(subject: Subject, patience: number): Promise<void> {
-    if (!(await within(patience, subject.ended))) {
+    await this.#bury(subject, await within(patience, subject.ended), patience);
+  }
+
+  /** @param ended whether it has, so many ms after it should have. */
+  async #bury(subject: Subject, ended: boolean, patience: number): Promise<void> {
+    if (!ended) {
       this.round.faults.push(`process ${subject.number} has not ended ${patience} ms after it should have`);
       subject.kill();
     }

@@ -87,6 +87,7 @@ export class Client {
     // What it found wrong is what was typed here.
     if (code === 'INVALID_REQUEST' || code === 'CONFIG_INVALID')
       throw new QueueError('INVALID_ARGUMENT', message);
+    if (code === 'CLOSED') throw new QueueError('API_UNREACHABLE', 'the supervisor is about to end');
     if (isErrorCode(code)) throw new QueueError(code, message);
     throw new QueueError('API_REFUSED', `${message} (${code || 'no code'})`);
   }
