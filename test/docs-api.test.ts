@@ -152,7 +152,14 @@ function isData(name: string): boolean {
   const FOR_WORKERS = ['WorkerContext', 'StartContext', 'Log'];
   const FOR_DAEMONS = ['DaemonContext', 'DaemonStop'];
   const FOR_TESTS = exportsOf('src/testing/index.ts');
-  const NOT_DATA = ['Backend', 'StandardSchema', ...FOR_WORKERS, ...FOR_DAEMONS, ...FOR_TESTS];
+  const NOT_DATA = [
+    'Backend',
+    'StandardSchema',
+    'SupervisorControl',
+    ...FOR_WORKERS,
+    ...FOR_DAEMONS,
+    ...FOR_TESTS,
+  ];
   return new RegExp(`^export interface ${name}\\b`, 'm').test(sources) && !NOT_DATA.includes(name);
 }
 

@@ -52,11 +52,27 @@ export async function movedFrom(
   return [...named].every((offset) => isExplained(offset)) ? undefined : first;
 }
 
-/** Positions of the messages that a record is about. */
+/** Positions of the messages that a record is about. By its operation: what else stands in it nobody has looked at. */
 function namedBy(header: Header): number[] {
   const named: number[] = [];
-  if ('p' in header) named.push(position(...header.p));
-  if ('c' in header) eachMessage(header.c ?? [], (at) => named.push(at));
+  switch (header.op) {
+    case 'update':
+    case 'set':
+    case 'remove':
+    case 'cancel':
+      named.push(position(...header.p));
+      break;
+    case 'claim':
+    case 'renew':
+    case 'done':
+    case 'fail':
+    case 'release':
+    case 'lapse':
+    case 'retry':
+      eachMessage(header.c ?? [], (at) => named.push(at));
+      break;
+    default:
+  }
   return named;
 }
 

@@ -9,7 +9,7 @@
  */
 import { basename, dirname } from 'node:path';
 import { QueueError } from '../errors.ts';
-import { newestSegment, parseSegmentName, segmentName, storageError } from './files.ts';
+import { listSegments, newestSegment, parseSegmentName, segmentName, storageError } from './files.ts';
 import { checkFolder } from './folder.ts';
 import { nodePorts } from './node-ports.ts';
 import type { Ports } from './ports.ts';
@@ -29,7 +29,7 @@ export interface RepairOptions {
 
 /** How often it is begun anew because other processes have written meanwhile. */
 const TRIES = 5;
-/** How often a plan is made anew because files have come or gone meanwhile. */
+/** How often a plan is made anew because segments have come or gone meanwhile. */
 const LOOKS = 20;
 /** Free space that is left alone: consumers need it. */
 const FLOOR_BYTES = 4 * 1024 * 1024;
@@ -77,17 +77,17 @@ class Repair {
     });
   }
 
-  /** Once more when files have come or gone meanwhile: what is missed then is not lost. */
+  /** Once more when segments have come or gone meanwhile: what was not found then is not lost. */
   async #examineAtRest(): Promise<Findings> {
     const { fs } = this.#ports;
-    const names = (): string =>
-      fs.kind(this.#folder) === 'folder' ? fs.list(this.#folder).sort().join() : '';
+    const segments = (): string =>
+      fs.kind(this.#folder) === 'folder' ? listSegments(fs, this.#folder).join() : '';
     for (let attempt = 1; ; attempt++) {
-      const before = names();
-      const isOver = (): boolean => attempt === LOOKS || names() === before;
+      const before = segments();
+      const isOver = (): boolean => attempt === LOOKS || segments() === before;
       try {
         const findings = await this.#examine();
-        if (!findings.needed || isOver()) return findings;
+        if (isOver()) return findings;
       } catch (error) {
         if (isOver()) throw error;
       }

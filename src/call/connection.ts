@@ -16,10 +16,7 @@ import { isSameToken } from './token.ts';
 
 type Stage = 'idle' | 'receiving' | 'working' | 'sending' | 'ending';
 
-/**
- * How long a client may take to hear that it is over; ms. What it sends meanwhile is read and thrown away: a system that is
- * to close a connection of which something has not been read cuts it instead, and the answer is lost.
- */
+/** How long a client may take to hear that it is over when the server closes; ms. */
 const FAREWELL = 2000;
 
 export class Connection {
@@ -33,6 +30,7 @@ export class Connection {
   #hasCalled = false;
   /** No packet is answered any more. */
   #isOver = false;
+  #isClosing = false;
 
   /** @param onChange is told when its stage has changed, or what it holds. */
   constructor(socket: Socket, options: ListenerOptions, onChange: (connection: Connection) => void) {
@@ -80,10 +78,12 @@ export class Connection {
     clearTimeout(this.#timer);
   }
 
-  /** Ends it when the call that is under way has been answered. */
+  /** Ends it when the call that is under way has been answered: the server closes. */
   finish(): void {
     this.#isOver = true;
-    if (this.#stage !== 'working') this.#end();
+    this.#isClosing = true;
+    if (this.#socket.writableFinished) this.#waitForEnd();
+    else if (this.#stage !== 'working') this.#end();
   }
 
   cut(): void {
@@ -152,12 +152,19 @@ export class Connection {
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) return;
     this.#enter('ending');
-    socket.end(last ?? Buffer.alloc(0), () => {
-      if (socket.destroyed) return;
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.cut(), FAREWELL);
-    });
+    socket.end(last ?? Buffer.alloc(0), () => this.#waitForEnd());
     this.#onChange(this);
+  }
+
+  /**
+   * For the end of the other side. What it still sends is read and thrown away: a system that closes a connection of which
+   * something has not been read cuts it, and the answer is lost.
+   */
+  #waitForEnd(): void {
+    if (this.#socket.destroyed) return;
+    clearTimeout(this.#timer);
+    const time = this.#isClosing ? FAREWELL : this.#options.limits.packetTime;
+    this.#timer = setTimeout(() => this.cut(), time);
   }
 
   #enter(stage: Stage): void {

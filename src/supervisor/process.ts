@@ -16,7 +16,7 @@ export class Process {
   #isOn: boolean;
   #hasLeft = false;
   #turn: Promise<unknown> = Promise.resolve();
-  /** Fires for what is under way and what waits for its turn. */
+  /** Fires for starts that are under way or wait for their turn. What a process is to be is not cut short. */
   #cut = new AbortController();
 
   constructor(
@@ -61,9 +61,9 @@ export class Process {
   /** Resolves when these children, by default all, are up, or have failed, or were stopped meanwhile. */
   start(one?: Child): Promise<void> {
     if (!one) this.#isOn = true;
-    return this.#inTurn(async () => {
-      if (!one) this.#grow();
-      const children = one ? [one] : this.#children;
+    return this.#inTurn(async (cut) => {
+      if (cut.aborted) return;
+      const children = this.#those(one);
       for (const child of children) child.start();
       await Promise.all(children.map((child) => child.rest()));
     });
@@ -74,7 +74,7 @@ export class Process {
     if (!one) this.#isOn = false;
     this.#cut.abort();
     this.#cut = new AbortController();
-    const children = one ? [one] : [...this.#children];
+    const children = this.#those(one);
     for (const child of children) child.stop();
     await Promise.all(children.map((child) => child.down()));
   }
@@ -91,26 +91,27 @@ export class Process {
    */
   restart(one?: Child): Promise<void> {
     if (!one) this.#isOn = true;
-    return this.#inTurn((cut) => this.#roll(one ? [one] : this.#children, cut));
+    return this.#inTurn((cut) => this.#roll(this.#those(one), cut));
   }
 
   /** Forgets the failures; what is down for them begins again. Resolves when it has come to rest. */
   reset(one?: Child): Promise<void> {
-    return this.#inTurn(async () => {
-      const children = one ? [one] : this.#children;
+    return this.#inTurn(async (cut) => {
+      if (cut.aborted) return;
+      const children = this.#those(one);
       for (const child of children) child.reset();
       await Promise.all(children.map((child) => child.rest()));
     });
   }
 
-  /** Resolves when there are so many children, and those that are new have come to rest. */
+  /** Resolves when there are so many children, also if they are stopped meanwhile, and those that are new have come to rest. */
   scale(instances: number): Promise<void> {
     this.#wanted = instances;
     return this.#inTurn(() => this.#fit());
   }
 
   /**
-   * Has it go by another spec from now on. Resolves when all children do: `anew`, started again one after the other;
+   * Has it go by another spec from now on, also if it is stopped meanwhile. Resolves when all children do: `anew`, started again one after the other;
    * else they go on, and only their number is fitted. Errors: as of `restart`.
    */
   use(spec: ProcessSpec, anew: boolean): Promise<void> {
@@ -121,22 +122,26 @@ export class Process {
       else if (spec.instances !== this.#spec.instances) this.#wanted = spec.instances;
       const turnsOn = spec.autostart && !this.#spec.autostart;
       this.#spec = spec;
+      const up = anew ? this.#children.filter(({ state }) => state !== 'stopped') : [];
       for (const child of this.#children) child.use(spec);
-      if (anew)
-        await this.#roll(
-          this.#children.filter(({ state }) => state !== 'stopped'),
-          cut,
-        );
-      if (cut.aborted) return;
-      if (turnsOn) this.#isOn = true;
+      if (turnsOn && !cut.aborted) this.#isOn = true;
       await this.#fit();
-      if (turnsOn) for (const child of this.#children) child.start();
+      if (turnsOn && !cut.aborted) for (const child of this.#children) child.start();
+      await this.#roll(
+        up.filter((child) => this.#children.includes(child)),
+        cut,
+      );
     });
   }
 
   /** Has all that is ending killed. */
   kill(): void {
     for (const child of this.#children) child.kill();
+  }
+
+  /** One of its children, unless that was one too many meanwhile; by default all. */
+  #those(one: Child | undefined): readonly Child[] {
+    return one ? this.#children.filter((child) => child === one) : [...this.#children];
   }
 
   async #roll(children: readonly Child[], cut: AbortSignal): Promise<void> {
@@ -179,7 +184,7 @@ export class Process {
     const before = this.#turn;
     const done = (async () => {
       await before;
-      if (!signal.aborted && !this.#hasLeft) await act(signal);
+      if (!this.#hasLeft) await act(signal);
     })();
     this.#turn = done.catch(() => undefined);
     return done;

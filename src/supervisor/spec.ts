@@ -74,7 +74,7 @@ const USUAL_AGE = 60_000;
  * The process of a section of config.ini; paths count from the file's folder. What it does not say is as `config` says.
  * Errors: CONFIG_INVALID, naming the file, the section and the key, what was expected and what was there.
  */
-export function parseProcess(section: ProcessSection, config: Config): ProcessSpec {
+function parseProcess(section: ProcessSection, config: Config): ProcessSpec {
   const { name, file, entries } = section;
   const where = new Where(`${quote(file, 300)}, [process:${quote(name).slice(1, -1)}]`, file);
   const plain: Record<string, unknown> = {};

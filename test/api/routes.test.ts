@@ -155,6 +155,18 @@ describe('processes', () => {
     ]);
   });
 
+  test('a key that would be dropped without a word is refused', async () => {
+    for (const body of [
+      '{"name":"x","exec":"a","__proto__":{}}',
+      '{"name":"x","class":"a","params":{"__proto__":1}}',
+    ])
+      expect((await desk.post('/api/processes', body)).status).toBe(422);
+    expect((await desk.post('/api/queue/none', '{"data":1,"__proto__":{}}')).json.error.code).toBe(
+      'INVALID_REQUEST',
+    );
+    expect(desk.supervisor.asked).toEqual([]);
+  });
+
   test('a process that is none is refused, and what is wrong is said', async () => {
     const { status, json } = await desk.post('/api/processes', { name: 'x', worker: 'mails', exec: 'ls' });
     expect([status, json.error.code]).toEqual([422, 'CONFIG_INVALID']);

@@ -228,7 +228,7 @@ describe('limits', () => {
     house,
   }) => {
     const mebibyte = 1024 ** 2;
-    const server = await house.server({ limits: { packetBytes: 16 * mebibyte } });
+    const server = await house.server({ limits: { packetBytes: 16 * mebibyte, packetTime: 60_000 } });
     const part = Buffer.concat([Buffer.from('{"name":"'), Buffer.alloc(12 * mebibyte, 'x')]);
     const clients: Client[] = [];
     for (let n = 0; n < 10; n++) {
@@ -359,6 +359,18 @@ describe('closing', () => {
     expect(await client.call('verify')).toMatchObject({ code: 0 });
     client.socket.destroy();
     await server.close();
+  });
+
+  test('does not wait for long for a client that has its answer and does not leave', async ({ house }) => {
+    const server = await house.server({}, { echo: ECHO });
+    const client = await house.client(server);
+    client.socket.removeAllListeners('end');
+    await client.send("{nom:'echo'}");
+    await client.answers(1);
+    const before = performance.now();
+    await server.close();
+    // The client would have had ten seconds.
+    expect(performance.now() - before).toBeLessThan(8000);
   });
 
   test('a client that neither reads nor leaves keeps it no longer than the deadline', async ({ house }) => {

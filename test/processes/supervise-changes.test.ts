@@ -71,13 +71,17 @@ describe('SIGHUP', () => {
     yard.worker('mail', 'note(message.data)');
     yard.worker('lazy', 'note("lazily " + message.data)');
     const rest =
-      '[process:lazy]\nworker = lazy\ninstances = 0-1\n' +
+      '[process:lazy]\nworker = lazy\ninstances = 0-1\nscaleAge = 1ms\n' +
       '[process:idle]\nclass = idle.mjs\n[process:mail]\nworker = mail\n[process:nap]\nexec = sleep 1000\n';
     yard.configure(rest);
     const supervisor = await yard.supervise();
     const idle = await yard.up('idle');
     const mail = await yard.up('mail');
     const nap = await yard.up('nap');
+    await yard.bench.queue('create', 'lazy');
+    await yard.ask('POST', '/api/queue/lazy', { data: 'early' });
+    await until(() => yard.noted.includes('lazily early'));
+    await until(async () => (await yard.children('lazy')).length === 0);
     yard.configure(`[queue]\ncacheRoot = elsewhere\n${rest}`);
     supervisor.process.kill('SIGHUP');
     await until(async () => {

@@ -273,7 +273,7 @@ describe('a child', () => {
       { type: 'ready' },
       { type: 'ready', verifies: 1 },
     ];
-    const deep = '{"type":"event","event":"deep","data":' + '['.repeat(10_000) + ']'.repeat(10_000) + '}';
+    const deep = '{"type":"event","event":"deep","data":' + '['.repeat(1000) + ']'.repeat(1000) + '}';
     const text = [...lines.map((line) => JSON.stringify(line)), deep, ''].join('\n');
     const hostile = court.class(
       'hostile',

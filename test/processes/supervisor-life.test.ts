@@ -1,7 +1,8 @@
 /** Children of a supervisor as real processes: started, ended, replaced, scaled, killed, in every order. */
 import { readFileSync } from 'node:fs';
 import { describe, expect } from 'vitest';
-import { WAIT, courtTest as test, isGone, kill } from './masters.ts';
+import type { SupervisorStatus } from '../../src/supervisor/shape.ts';
+import { WAIT, courtTest as test, isGone, kill, type Master } from './masters.ts';
 import { until } from './stage.ts';
 
 describe('starting and stopping', () => {
@@ -111,6 +112,11 @@ describe('starting and stopping', () => {
   });
 });
 
+async function childrenOf(master: Master): Promise<readonly object[]> {
+  const { processes } = await master.call<SupervisorStatus>('status');
+  return processes[0]?.children ?? [];
+}
+
 describe('changes at run time', () => {
   test('names are unique, and what is not there is not found', async ({ court }) => {
     const one = { name: 'one', exec: 'sleep 1000' };
@@ -189,6 +195,20 @@ describe('changes at run time', () => {
       master.call('scale', 'quick', 2),
     ]);
     expect(court.running()).toHaveLength(2);
+    // What it is to be is not forgotten for a stop.
+    await Promise.all([master.call('scale', 'quick', 4), master.call('stop', 'quick')]);
+    await until(async () => (await childrenOf(master)).length === 4);
+    expect(court.running()).toEqual([]);
+    await master.call('start', 'quick');
+    // A child that is one too many by the time of its turn.
+    await Promise.all([
+      master.call('scale', 'quick', 1),
+      master.call('start', 'quick#3'),
+      master.call('restart', 'quick#4'),
+    ]);
+    expect(court.running()).toEqual([await master.pidOf('quick#1')]);
+    await master.stop();
+    expect(court.running()).toEqual([]);
   });
 
   test('a rolling restart replaces one after the other, and halts at one that does not come up', async ({
