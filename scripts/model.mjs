@@ -2,7 +2,7 @@
  * Checks the models of the protocol (model/) with spin: the rules as they are must hold in every state that can be
  * reached, and each broken variant beside them must be refuted. Run as `npm run model`.
  *
- *     npm run model                        all of it but the largest: half an hour on a busy machine, 2 GB
+ *     npm run model                        all of it but the largest: half an hour on a busy machine, 1.3 GB
  *     npm run model -- --quick             small bounds and a few of the variants: seconds, as `npm test` does
  *     npm run model -- --deep              also the largest: half as long again, 3 GB
  *     npm run model -- stale-note link     only these

@@ -118,7 +118,7 @@ test('the daemons of the README do what it says', async () => {
     const lines = scripts.map(({ text }) => text.replaceAll('npx ', '')).join('\n');
     const printed = await kitchen.run(`${lines}\nqueue-daemon stop cleanup`, {}, MOST);
     expect(printed).toMatch(
-      /queue: started[^]*queue: running[^]*"starting"[^]*queue: stopped[^]*cleanup: started[^]*cleanup: stopped/,
+      /queue: started[^]*queue: running[^]*starting +daemon=queue[^]*queue: stopped[^]*cleanup: started[^]*cleanup: stopped/,
     );
   });
 });

@@ -55,6 +55,18 @@ describe('answers', () => {
     }
   });
 
+  test('come to who has closed its side long before they are there', async ({ house }) => {
+    const { server, open, began } = await slow(house);
+    const client = await house.client(server);
+    await client.send('{"name":"slow"}\n');
+    client.half();
+    await began;
+    // The end has come by the time another connection is answered.
+    await (await house.client(server)).call('verify');
+    open();
+    expect(JSON.parse(await client.closed())).toMatchObject({ message: 'slow' });
+  });
+
   test('leave the connection open for others', async ({ house }) => {
     const client = await house.client(await house.server({}, { echo: ECHO }));
     for (let n = 0; n < 3; n++) expect(await client.call('echo', { n })).toMatchObject({ result: { n } });
@@ -270,10 +282,24 @@ describe('limits', () => {
     await began;
     const second = await house.client(server);
     expect(await second.call('echo')).toMatchObject({ code: 8, result: { error: 'BUSY' } });
-    const waiting = second.call('slow');
     open();
-    expect(await waiting).toMatchObject({ message: 'slow' });
+    expect(await second.call('slow')).toMatchObject({ message: 'slow' });
     expect(begun()).toBe(2);
+  });
+
+  test('a call that waits for others begins when one of them has ended', async ({ house }) => {
+    const { server, open, began } = await slow(house, { limits: { calls: 1, packetTime: 600_000 } });
+    const first = await house.client(server);
+    void first.send('{"name":"slow"}\n');
+    await began;
+    const second = await house.client(server);
+    const waiting = second.call('echo', { n: 2 });
+    // What is no call is answered at once; by then the one before it has been read.
+    const third = await house.client(server);
+    await third.send('{}\n');
+    await third.answers(1);
+    open();
+    expect(await waiting).toMatchObject({ result: { n: 2 } });
   });
 
   test('a method that blocks in waiting holds up only its own connection', async ({ house }) => {

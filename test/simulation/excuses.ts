@@ -28,20 +28,11 @@ const SUSPENDED = {
   'queue is there': { rot: LOST },
   'add not refused': { rot: LOST, hole: TOO_MANY },
   'one alias': { rot: LOST, hole: TOO_MANY },
-  'own duplicate': { rot: 'rot took the other one; the head that was made without it knows this one' },
-  limit: { rot: TOO_MANY, hole: TOO_MANY },
-  uuid: { rot: LOST, hole: 'an add during whose write the damage is met may be there twice' },
   ended: { rot: LOST },
   version: { rot: LOST },
-  'found once': { rot: LOST, hole: 'an add during whose write the damage is met may be there twice' },
-  'not lost': { rot: 'but see `reported`' },
+  'not lost': { rot: 'but what one rotten byte has cost is reported: see `Audit.verified`' },
   attributes: { rot: LOST },
   counts: { rot: LOST, hole: TOO_MANY },
-  held: {
-    rot: LOST,
-    hole: LOST,
-    flush: 'what ended a claim may be among the bytes that the flush has dropped',
-  },
   sound: {
     rot: 'there is damage',
     head: 'there is damage',
@@ -49,12 +40,9 @@ const SUSPENDED = {
   },
   'counted is found': {
     rot: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
-    flush: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
   },
   lease: { rot: LOST },
   order: { rot: LOST },
-  token: { rot: LOST },
-  agreement: { rot: 'who has read a byte before it rotted knows more' },
   'reserve is back': { rot: 'where the rot is a head there may be no next segment' },
   interval: { flush: 'its promise ends with the first flush that fails' },
 } as const satisfies { [check: string]: { [mishap in Mishap]?: string } };
@@ -81,7 +69,7 @@ export class Excuses {
   suspends(check: Check): boolean {
     const mishaps = [...this.#happened].filter((mishap) => mishap in SUSPENDED[check]);
     if (mishaps.length === 0) return false;
-    this.needed(`excused: ${check} (${mishaps.join(', ')})`);
+    this.needed(`excused: ${check} (${mishaps.join(' and ')})`);
     return true;
   }
 }

@@ -285,7 +285,7 @@ class Run {
     try {
       this.#agreement.check(log);
     } catch (error) {
-      if (!this.#witness.excuses.suspends('agreement')) this.#violate(error);
+      this.#violate(error);
     }
   }
 
