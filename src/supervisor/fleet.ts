@@ -196,11 +196,13 @@ export class Fleet implements SupervisorControl {
   ): Promise<ProcessStatus> {
     this.#refuseUnlessUp();
     const scaled = this.#process(name);
-    const most = scaled.spec.kind === 'daemon' ? 1 : MOST_INSTANCES;
-    if (!Number.isInteger(instances) || instances < 0 || instances > most) {
+    const { kind, autoscale } = scaled.spec;
+    // Beyond its range an autoscaled process would not stay for long.
+    const { min, max } = autoscale ?? { min: 0, max: kind === 'daemon' ? 1 : MOST_INSTANCES };
+    if (!Number.isInteger(instances) || instances < min || instances > max) {
       throw new QueueError(
         'INVALID_ARGUMENT',
-        `expected 0 to ${most} children of ${name}, received ${quote(instances)}`,
+        `expected ${min} to ${max} children of ${name}, received ${quote(instances)}`,
       );
     }
     if (save) this.#keeper().changed(scaled.spec, { instances });

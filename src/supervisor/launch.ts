@@ -277,7 +277,8 @@ class Running implements Launched {
   #hearMember(told: MemberTold): void {
     if (told.type === 'ready') this.#heed({ type: 'ready', verifies: false });
     else if (told.type === 'refused') {
-      const { message } = told.error;
+      // It leaves with 0, for its parent knows.
+      const message = `it cannot work: ${told.error.message}`;
       this.#heed({ type: 'failed', error: { code: 'PROCESS_FAILED', message } });
     }
   }

@@ -129,4 +129,30 @@ describe('autoscale', () => {
     expect(await yard.ended(supervisor)).toBe(0);
     expect(yard.running()).toEqual([]);
   }, 120_000);
+
+  test('has a range, beyond which nobody scales by hand', async ({ yard }) => {
+    yard.worker('calm', '');
+    yard.configure('[process:calm]\nworker = calm\ninstances = 1-2\n');
+    const supervisor = await yard.supervise();
+    await yard.up('calm');
+    for (const instances of [0, 3]) {
+      await expect(yard.ask('POST', '/api/processes/calm/scale', { instances })).rejects.toThrow(
+        `422 {"error":{"code":"INVALID_ARGUMENT","message":"expected 1 to 2 children of calm, received ${instances}"}}`,
+      );
+    }
+    await yard.ask('POST', '/api/processes/calm/scale', { instances: 2 });
+    await yard.up('calm', 2);
+    expect(await yard.ended(supervisor)).toBe(0);
+  });
+});
+
+test('a worker that there is not is told by its reason, though its parent alone knows that it has failed', async ({
+  yard,
+}) => {
+  yard.configure('[process:ghost]\nworker = ghost\nrestartLimit = 1\n');
+  const supervisor = await yard.supervise();
+  await until(async () => (await yard.children('ghost'))[0]?.state === 'failed');
+  const [ghost] = await yard.children('ghost');
+  expect(ghost?.lastEnd?.why).toMatch(/it cannot work: no worker of type "ghost"/);
+  expect(await yard.ended(supervisor)).toBe(0);
 });
