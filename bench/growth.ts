@@ -11,7 +11,7 @@ import type { Costs } from './growing.ts';
 import { payload } from './payload.ts';
 import { amount } from './report.ts';
 
-export interface GrowthStage {
+interface GrowthStage {
   children: Children;
   seconds: number;
   /** The most messages that a table goes up to. */

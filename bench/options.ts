@@ -4,7 +4,7 @@ import { GROWTHS } from './growth.ts';
 import { LIMITS, WORKLOADS } from './workloads.ts';
 
 /** What is measured: jobs beside their limits, tables of growth, or a long run. */
-export type Suite = 'jobs' | 'growth' | 'steady';
+type Suite = 'jobs' | 'growth' | 'steady';
 
 export interface Options {
   suite: Suite;
