@@ -80,8 +80,14 @@ class Repair {
   /** Once more when segments have come or gone meanwhile: what was not found then is not lost. */
   async #examineAtRest(): Promise<Findings> {
     const { fs } = this.#ports;
-    const segments = (): string =>
-      fs.kind(this.#folder) === 'folder' ? listSegments(fs, this.#folder).join() : '';
+    const segments = (): string => {
+      try {
+        return listSegments(fs, this.#folder).join();
+      } catch {
+        // Why not is told by who examines it.
+        return '';
+      }
+    };
     for (let attempt = 1; ; attempt++) {
       const before = segments();
       const isOver = (): boolean => attempt === LOOKS || segments() === before;

@@ -1,5 +1,5 @@
 /** A promise that was not kept, and of which kind it was: a broken engine must be caught by what it breaks (`mutants.ts`). */
-export const KINDS = {
+const KINDS = {
   lost: 'what was acknowledged is not there, or is as it was before a change that was acknowledged',
   undone: 'what had ended, or had been refused, is there',
   queue: 'a queue that was there is not found, or is created anew',
