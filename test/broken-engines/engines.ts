@@ -143,8 +143,8 @@ export const BROKEN: readonly BrokenEngine[] = [
     'void this.#syncSoon;',
   ]),
 
-  files('a settle without a look at the token', 'contract/cache.test.ts > '),
-  files('the old payload after an update', 'contract/cache.test.ts > '),
+  files('a settle without a look at the token', 'can settle nothing'),
+  files('the old payload after an update', 'changes what it names and leaves the rest'),
   memory('a purge takes what is claimed', 'a claim outlives a purge', [
     MESSAGE,
     "return phase.state === 'claimed' ? undefined : 'purged';",

@@ -246,11 +246,12 @@ describe('changes at run time', () => {
 test('a rolling restart halts also at one that ends as soon as it is up', async ({ court }) => {
   const brief = court.class(
     'brief',
-    "async run(signal) { if (fs.existsSync('broken')) throw new Error('no port'); await new Promise((resolve) => { signal.addEventListener('abort', resolve); setInterval(() => {}, 1e6); }); }",
+    "async run(signal) { if (fs.existsSync('broken')) throw new Error('no port'); console.log(this.id, 'has a port'); await new Promise((resolve) => { signal.addEventListener('abort', resolve); setInterval(() => {}, 1e6); }); }",
     "import fs from 'node:fs';",
   );
   const master = court.supervise([{ name: 'brief', class: brief, instances: 2, restartLimit: 1 }]);
   await master.up('brief#1', 'brief#2');
+  for (const id of ['brief#1', 'brief#2']) await master.line(`${id} has a port`);
   court.file('broken', '');
   await expect(master.call('restart', 'brief')).rejects.toThrow(
     'brief#1 did not come up again: ended with exit code 1: no port',
