@@ -5,7 +5,7 @@ import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { listDaemons } from '../../src/daemon/loader.ts';
 import { checkDaemonName } from '../../src/daemon/name.ts';
 import { pathsOf } from '../../src/daemon/place.ts';
-import { lastWords, startDaemon, type Started } from '../../src/daemon/start.ts';
+import { startDaemon, type Started } from '../../src/daemon/start.ts';
 import { isUp, isWell, knownNames, type Judgement } from '../../src/daemon/verify.ts';
 import * as library from '../../src/index.ts';
 import { nearest } from '../../src/suggest.ts';
@@ -137,7 +137,7 @@ export async function start(
   noteAccount(name, stateDir);
   const started = await startDaemon(stateDir, name, { command: commandOf(name, options), timeout });
   if (started.outcome === 'up' && !isFallen(started.after)) return started.after;
-  const printed = started.outcome === 'up' ? lastWords(pathsOf(stateDir, name).output) : started.printed;
+  const { printed } = started;
   const fate = inWords(started, timeout);
   note(`${styled('red', 'queue-daemon:', process.stderr)} daemon ${name} ${fate}`);
   for (const line of printed === '' ? [] : printed.split('\n')) note(`  ${escapeControls(line)}`);
@@ -212,6 +212,7 @@ export function toJson(config: Config, judgement: Judgement): object {
     pid: ___,
     name: ____,
     process: _____,
+    printedFrom: ______,
     phase,
     due,
     memory,

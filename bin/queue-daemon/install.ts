@@ -6,7 +6,7 @@ import { INITS, WORKERS, type Init } from '../../src/daemon/service/service.ts';
 import { QueueError, escapeControls } from '../../src/errors.ts';
 import { path } from '../cli.ts';
 import { note, print, safe, safeJson, styled } from '../output.ts';
-import { configOf, named } from './daemons.ts';
+import { configOf, named, soundPartOf, warn as tellWrong } from './daemons.ts';
 import { asked, type Asked, type ServiceOptions } from './service.ts';
 
 type InstallOptions = ServiceOptions & { enable?: true };
@@ -25,7 +25,8 @@ export function installCommand(program: Command): void {
 It runs in the folder in which you are now, with the configuration that is in force here. What happens when it fails is
 for [daemon] onFailure, recoveryDelay and resetPeriod to say. Installing again writes what has changed. "${WORKERS}" in the
 place of a daemon makes a template for workers of systemd: coda-${WORKERS}<type>. For Windows, files are
-written for WinSW and shawl, of which one must be there.
+written for WinSW and shawl, of which one must be there. A service that another installation has made, with its
+configuration in another folder, is left alone: --name gives this one a name of its own.
 
 Examples:
   queue-daemon install queue --dry-run
@@ -44,7 +45,8 @@ export function uninstallCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-The daemon's own files stay where they are. That nothing is installed is no failure.
+The daemon's own files stay where they are. That nothing is installed is no failure. One that was installed under a
+name of its own needs --name here too; one of another installation is removed there.
 
 Example:
   sudo queue-daemon uninstall queue`,
@@ -59,6 +61,7 @@ function common(command: Command): Command {
     .addOption(
       new Option('--init <system>', 'what looks after services; default: what is found').choices(INITS),
     )
+    .option('--name <name>', 'what the service is called, behind "coda-"; default: as the daemon')
     .option('--root <dir>', 'write below this folder, for a system that does not run now', path)
     .option('--dry-run', 'do nothing, and print all that would be done')
     .option('--json', 'print the steps as JSON');
@@ -67,7 +70,7 @@ function common(command: Command): Command {
 async function installIt(name: string, options: InstallOptions): Promise<void> {
   const enable = options.enable === true;
   if (name === WORKERS && enable) {
-    const hint = `systemctl enable --now coda-${WORKERS}<type>`;
+    const hint = `systemctl enable --now coda-${options.name ?? 'worker'}@<type>`;
     throw new QueueError('INVALID_ARGUMENT', `--enable: a template is enabled worker by worker: ${hint}`);
   }
   const { config } = name === WORKERS ? { config: await configOf(options) } : await named(name, options);
@@ -77,10 +80,13 @@ async function installIt(name: string, options: InstallOptions): Promise<void> {
   const steps = stepsOf(plan, enable, { root });
   const tellSteps = (done: boolean): Promise<void> =>
     options.json ? print(safeJson(filesOf(steps))) : tell(steps, done);
-  if (options.dryRun) return tellSteps(false);
+  if (options.dryRun) {
+    // It may be meant for another machine, so this is no reason to show nothing.
+    if (RUNS[it.init]()) attempt(() => checkUser(it));
+    return tellSteps(false);
+  }
   refuseElsewhere(it);
-  const { account } = it.service;
-  if (root === undefined && account !== undefined && it.init !== 'windows') checkAccount(account);
+  checkUser(it);
   await install(plan, enable, { root });
   await tellSteps(true);
   if (!enable || plan.enabled.length === 0)
@@ -89,19 +95,35 @@ async function installIt(name: string, options: InstallOptions): Promise<void> {
 
 async function uninstallIt(name: string, options: ServiceOptions): Promise<void> {
   if (name !== WORKERS) checkDaemonName(name);
-  const it = asked(name, await configOf(options), options);
+  const { config, wrong } = await soundPartOf(options);
+  const it = asked(name, config, options);
   const { plan, root } = it;
   const steps = stepsBack(plan, { root });
   if (steps.length === 0) {
     // A slip of the keyboard must not look like success.
     if (name !== WORKERS) await named(name, options);
     note(`${name}: not installed as a service of ${it.init}`);
-  }
+  } else if (wrong) tellWrong(wrong, config);
   if (!options.dryRun) {
     if (steps.length > 0) refuseElsewhere(it);
     await uninstall(plan, { root });
   }
   await (options.json ? print(safeJson(steps)) : tell(steps, !options.dryRun));
+}
+
+/** Errors: SERVICE_FAILED: there is no such account. */
+function checkUser({ init, root, service: { account } }: Asked): void {
+  if (root === undefined && account !== undefined && init !== 'windows') checkAccount(account);
+}
+
+/** Warns of what would be refused. */
+function attempt(check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof QueueError)) throw error;
+    warn(`without --dry-run this is refused: ${error.message}`);
+  }
 }
 
 const RUNS: Readonly<Record<Init, () => boolean>> = {

@@ -1,8 +1,9 @@
 /** What `queue-daemon install` and `uninstall` are asked for, as a service and as a plan for one system. */
 import { existsSync, realpathSync } from 'node:fs';
-import { dirname, extname, join, resolve, sep } from 'node:path';
+import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import type { Config } from '../../src/config.ts';
 import { SECTIONS, variableOf } from '../../src/config-keys.ts';
+import { checkDaemonName } from '../../src/daemon/name.ts';
 import * as host from '../../src/daemon/service/host.ts';
 import { launchdPlan } from '../../src/daemon/service/launchd.ts';
 import {
@@ -20,6 +21,8 @@ import { patience, type Options } from './daemons.ts';
 
 export interface ServiceOptions extends Options {
   init?: Init;
+  /** Of the service, behind `coda-`. */
+  name?: string;
   user?: string;
   root?: string;
   dryRun?: true;
@@ -86,6 +89,8 @@ function serviceOf(
   const account = accountOf(options, config, init, isOwn);
   const service: Service = {
     name,
+    called: calledOf(name, options),
+    home: homeOf(config, folder),
     node: process.execPath,
     script: isTemplate ? join(dirname(script), `queue-worker${extname(script)}`) : script,
     options: flagsOf(config, options, isTemplate),
@@ -103,6 +108,19 @@ function serviceOf(
   for (const variable of hidden)
     warnings.push(`${variable} is a secret, and not written down: put it where docs/services.md says`);
   return { service, warnings };
+}
+
+/** Errors: INVALID_ARGUMENT: no service can have that name. */
+function calledOf(name: string, { name: given }: ServiceOptions): string {
+  if (given === undefined) return name;
+  checkDaemonName(given);
+  return name === WORKERS ? `${given}@` : given;
+}
+
+/** The folder of the configuration that is in force; its file, where that may be one of several there. */
+function homeOf({ file }: Config, folder: string): string {
+  if (file === undefined) return folder;
+  return basename(file) === 'config.ini' ? dirname(file) : file;
 }
 
 /** The account that the service runs under; undefined: that of whoever looks after it. Errors: INVALID_ARGUMENT. */

@@ -51,9 +51,9 @@ Examples:
 }
 
 function inWords(config: Config, judgement: Judgement): Row[] {
-  const { name, standing } = judgement;
+  const { name, standing, state } = judgement;
   const { output } = pathsOf(config.daemon.stateDir, name);
-  const words = standing === 'dead' || standing === 'failed' ? lastWords(output) : '';
+  const words = standing === 'dead' || standing === 'failed' ? lastWords(output, state?.printedFrom ?? 0) : '';
   const lines = words === '' ? [] : words.split('\n').slice(-LAST_LINES);
   return [
     headline(judgement),

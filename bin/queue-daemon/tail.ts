@@ -72,7 +72,14 @@ export class Tail {
     return textLines(bytes.subarray(0, whole));
   }
 
-  /** Goes over to the file that follows the one that was read to its end; false when there is none. */
+  /** Whether the file that was read is the one before this. */
+  #isNext(fd: number): boolean {
+    const inodes = logFiles(this.#path).map((path) => fs.lstatSync(path, { throwIfNoEntry: false })?.ino);
+    const at = inodes.indexOf(fs.fstatSync(fd).ino);
+    return at > 0 && this.#fd !== undefined && inodes[at - 1] === fs.fstatSync(this.#fd).ino;
+  }
+
+  /** Goes over to the file that follows the one that was read to its end; false when there is none, or none for sure. */
   #moveOn(): boolean {
     const files = logFiles(this.#path);
     const held = this.#fd === undefined ? undefined : fs.fstatSync(this.#fd).ino;
@@ -83,9 +90,10 @@ export class Tail {
     if (fd === undefined) return false;
     // What was added between the last look and the rename.
     const more = this.#fd !== undefined && fs.fstatSync(this.#fd).size > this.#offset;
-    if (more) {
+    // Since the listing another file may have come to stand there, with a whole one between the two.
+    if (more || (index >= 0 && !this.#isNext(fd))) {
       fs.closeSync(fd);
-      return true;
+      return more;
     }
     this.close();
     this.#fd = fd;

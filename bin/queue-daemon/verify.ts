@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import { crashDaemon, looking, stopDaemon } from '../../src/daemon/control.ts';
+import { isInstalled } from '../../src/daemon/service/host.ts';
+import { checkFiles } from '../../src/daemon/start.ts';
 import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
 import type { Config } from '../../src/config.ts';
 import { QueueError, escapeControls } from '../../src/errors.ts';
@@ -105,17 +107,21 @@ async function judgeTwice(stateDir: string, name: string, isGrave: boolean): Pro
 
 /** One that nobody has started runs if it is named: who names it wants it to run. */
 function isAsItShould(judgement: Judgement, isNamed: boolean): boolean {
-  if (judgement.standing === 'stopped') return isNamed ? judgement.isStoppedByHand : !judgement.wanted;
-  return isWell(judgement) || (!isUp(judgement) && judgement.isStoppedByHand);
+  if (!isUp(judgement)) return isNamed ? judgement.isStoppedByHand : !judgement.wanted;
+  // One that is told to stop may be as stalled as it likes: who told it sees to its end.
+  return isWell(judgement) || judgement.isStoppedByHand;
 }
 
 async function revive(daemon: Named, before: Judgement, options: Options): Promise<Judgement | undefined> {
   const { name, config, stateDir } = daemon;
+  checkFiles(stateDir, name);
   if (isUp(before)) await stopDaemon(stateDir, name, { timeout: patience(config), lasting: false });
   // Who ran it in the foreground, such as systemd, may see to that.
   const isOthers = before.state?.background === false && before.state.upAt !== null;
   if (isOthers && (await looking(OTHERS, async () => isUp(await judge(stateDir, name)))))
     return judge(stateDir, name);
+  const now = await judge(stateDir, name);
+  if (now.isStoppedByHand) return now;
   try {
     return await start(daemon, options, options.timeout ?? TO_COME_UP);
   } catch (error) {
@@ -133,6 +139,7 @@ async function reviveService(
   options: Options,
 ): Promise<boolean> {
   const ends = isUp(before);
+  if (ends) checkFiles(stateDir, name);
   if (ends) await crashDaemon(stateDir, name);
   const fate = ends ? `; ended, for ${service} to start it again` : `; ${service} is to start it again`;
   await say(config, before, options, { before, revived: false, fate });

@@ -23,10 +23,11 @@ export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  { bad, gaps, mended, end, sealed }: Survey,
+  { bad, torn, gaps, mended, end, sealed }: Survey,
   runs: readonly number[] = [],
 ): Promise<number | undefined> {
-  const first = Math.min(...[...bad, ...gaps].map(({ from }) => from));
+  // A torn line may be what is left of one that was whole.
+  const first = Math.min(...[...bad, ...gaps].map(({ from }) => from), ...torn.map(([from]) => from));
   if (first === Infinity) return undefined;
   const adds = new Set<number>();
   // A run begins and ends with an add; the last one begins with the seal where it has no end.
@@ -47,6 +48,7 @@ export async function movedFrom(
     adds.has(offset) ||
     // It may have been there: damaged, taken out since, or cut off with the end of the file.
     bad.some(({ from, to }) => from <= offset && offset < to) ||
+    torn.some(([from, to]) => from <= offset && offset < to) ||
     mended?.some(([from, to]) => from <= offset && offset < to) ||
     (offset >= end && !sealed);
   return [...named].every((offset) => isExplained(offset)) ? undefined : first;

@@ -49,10 +49,12 @@ interface Recalled {
 
 function recall(state: QueueState, table: SegmentTable, entry: Recalled): void {
   const { offset, length, headerLength, due, disabled, alias } = entry;
+  const at = position(table.segment, offset);
+  // Where this record had rotted for whoever made the head, that does not say it of the place. Nobody could claim it as fresh.
+  if (state.touched.has(at)) return table.refuse(offset, length, headerLength, due, disabled);
   table.recall(offset, length, headerLength, due, disabled);
   const i = table.count - 1;
   if (!table.isFreshAt(i)) return;
-  const at = position(table.segment, offset);
   const life = table.lifeAt(i);
   if (bucketOf(life) !== 'ready') state.line.enter(at, life);
   if (alias !== undefined && state.options.uniqueAlias) state.noteAlias(at, alias);

@@ -34,8 +34,8 @@ export interface Survey {
   /** Offset behind the last complete line. */
   end: number;
   sealed: boolean;
-  /** Writes that were cut off by the death of their process. */
-  torn: number;
+  /** Writes that were cut off by the death of their process; or what is left of a line of which bytes are missing. */
+  torn: [from: number, to: number][];
   bad: BadRange[];
   /** What stands behind the last complete line: in the segment in use a write that is under way, or was cut off. */
   tail: BadRange | undefined;
@@ -96,7 +96,7 @@ class Surveyor implements FileVisitor {
       bytes,
       end: 0,
       sealed: false,
-      torn: 0,
+      torn: [],
       bad: [],
       tail: undefined,
       gaps: [],
@@ -129,7 +129,7 @@ class Surveyor implements FileVisitor {
   }
 
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
-    if (kind === 'torn') this.survey.torn++;
+    if (kind === 'torn') this.survey.torn.push([offset, offset + end - start]);
     else this.#note(buffer, start, end, offset, 'changed');
   }
 

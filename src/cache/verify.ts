@@ -187,7 +187,7 @@ class Verification {
     try {
       const survey = await surveySegment(this.#ports, fd);
       const { records, bytes, sealed, torn } = survey;
-      this.#report.segments.push({ file, records, bytes, sealed, torn });
+      this.#report.segments.push({ file, records, bytes, sealed, torn: torn.length });
       this.#judge(file, survey, newest);
       const moved = await movedFrom(this.#ports, fd, segment, survey);
       if (moved !== undefined) this.#damage({ file, from: moved, to: moved, kind: 'missing', detail: MOVED });

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueError } from '../errors.ts';
 import { factsOf, isEnded, isNobody, nodeProcesses } from '../process-table.ts';
-import { countCrash } from './keeper.ts';
+import { concludeDead } from './keeper.ts';
 import { tellOrder, type Order } from './life-sign.ts';
 import { HOLDER, holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
 import { makeFolder, makeSmall } from './small-file.ts';
@@ -36,11 +36,13 @@ export interface Stopped {
   forced: boolean;
   /** How many processes it had left behind in its group; they have been ended. */
   orphans: number;
+  /** What could not be written of its end, such as that it is to stay stopped. */
+  unwritten: QueueError | undefined;
 }
 
 /**
  * Resolves when the process of the daemon has ended, and what it had left behind; at once when it does not run. Then its
- * place is free.
+ * place is free. That nothing can be written to the folder keeps nobody from stopping a daemon.
  * Errors: DAEMON_FAILED: it may not be signalled, cannot be reached from here, or does not even end when it is killed.
  */
 export async function stopDaemon(
@@ -50,16 +52,20 @@ export async function stopDaemon(
 ): Promise<Stopped> {
   const before = await judge(stateDir, name);
   const { holder } = before;
+  const notes = new Notes();
+  const mark = async (): Promise<void> => {
+    if (lasting) await notes.write(() => markStopped(stateDir, name));
+  };
   if (!holder || !isUp(before)) {
     const orphans = holder ? await endLeftBehind(holder) : 0;
-    if (holder) await clear(stateDir, name, false);
-    if (lasting) markStopped(stateDir, name);
-    return { before, forced: false, orphans };
+    if (holder) await notes.write(() => clear(stateDir, name, false));
+    await mark();
+    return { before, forced: false, orphans, unwritten: notes.refused };
   }
   const target = { ...before, holder, stateDir };
   const group = groupOf(target);
   // Before it ends: whoever sees that must know that it was wanted.
-  if (lasting) markStopped(stateDir, name);
+  await mark();
   // One that is stopping already would take a second word for "at once".
   if (before.state?.phase !== 'stopping') await tell(target, 'stop');
   const forced = !(await isGone(target, timeout));
@@ -68,9 +74,24 @@ export async function stopDaemon(
     if (!(await isGone(target, BURIAL))) throw failed(target, 'does not end, although it was killed');
   }
   const orphans = group === undefined ? 0 : await endOrphans(group);
-  await clear(stateDir, name, forced);
-  if (lasting) markStopped(stateDir, name);
-  return { before, forced, orphans };
+  await notes.write(() => clear(stateDir, name, forced));
+  await mark();
+  return { before, forced, orphans, unwritten: notes.refused };
+}
+
+/** Writes what can be written, and keeps the first refusal. */
+class Notes {
+  refused: QueueError | undefined;
+
+  async write(note: () => Promise<void> | void): Promise<void> {
+    try {
+      await note();
+    } catch (error) {
+      const isStorage = error instanceof QueueError && error.code.startsWith('STORAGE_');
+      if (!isStorage) throw error;
+      this.refused ??= error;
+    }
+  }
 }
 
 /**
@@ -284,7 +305,7 @@ async function clear(stateDir: string, name: string, killed: boolean): Promise<v
   if (holderOf(stateDir, name) === undefined) return;
   try {
     const place = await takePlace(stateDir, name);
-    if (!killed) countCrash(place);
+    concludeDead(place, { killed });
     await place.release();
   } catch (error) {
     // Somebody has started it meanwhile, and has cleared it up.

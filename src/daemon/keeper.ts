@@ -21,6 +21,8 @@ export interface KeeperOptions {
   limit: number;
   background: boolean;
   service?: string | undefined;
+  /** See `DaemonState`. */
+  printedFrom?: number | undefined;
   /** Makes a text fit to be shown: without the secrets of the configuration. Must not throw. */
   clean: (text: string) => string;
   /** Called when the state cannot be written or the old one not be read, once for each time that this begins. Must not throw. */
@@ -41,23 +43,33 @@ export function keepState(place: Place, options: KeeperOptions): StateKeeper {
 }
 
 /**
- * Counts the crash of who died in this place, if it was one, where the place is only cleared up: who begins to keep the state counts
- * it himself. A count that cannot be written is no reason to leave the dead where they are.
+ * Writes the end of who died in this place, where the place is only cleared up: else it would be taken for dead for ever. Counts its
+ * crash, if it was one; who begins to keep the state does that himself. What cannot be written is no reason to leave the
+ * dead where they are.
+ * @param killed whether that was meant.
  */
-export function countCrash({ name, paths, predecessor }: Place): void {
+export function concludeDead({ name, paths, predecessor }: Place, { killed }: { killed: boolean }): void {
   try {
     const before = readState(paths.state);
-    if (!before || !hasCrashed(predecessor, before)) return;
-    const counted = { ...before, crashes: before.crashes + 1, lastCrashAt: iso() };
-    replace(draftOf(paths.state, name), paths.state, counted);
+    if (!before) return;
+    const crashed = !killed && hasCrashed(predecessor, before);
+    const concluded: DaemonState = {
+      ...before,
+      ...(crashed ? { crashes: before.crashes + 1, lastCrashAt: iso() } : {}),
+      end: hasCrashed(undefined, before) ? { at: iso(), why: 'told', error: before.end?.error ?? null } : before.end,
+    };
+    replace(draftOf(paths.state, name), paths.state, concluded);
   } catch {
     // See above.
   }
 }
 
-/** Who was killed between its last word and leaving its place has not crashed. */
+/**
+ * Who was killed between its last word and leaving its place has not crashed. Without a predecessor it is the state that tells:
+ * somebody has removed the pid file.
+ */
 function hasCrashed(predecessor: Holder | undefined, before: DaemonState | undefined): boolean {
-  if (!predecessor) return false;
+  if (!predecessor) return before !== undefined && (!before.end || before.end.why === 'crash');
   const end = before?.token === predecessor.token ? before.end : undefined;
   return !end || end.why === 'crash';
 }
@@ -89,13 +101,13 @@ class FileKeeper implements StateKeeper {
   #inTrouble = false;
   #disowned = false;
 
-  constructor(place: Place, { limit, background, service, clean, onTrouble }: KeeperOptions) {
+  constructor(place: Place, { limit, clean, onTrouble, ...options }: KeeperOptions) {
     this.#path = place.paths.state;
     this.#draft = draftOf(this.#path, place.name);
     this.#clean = clean;
     this.#onTrouble = onTrouble;
     this.#limit = limit;
-    this.#state = this.#begin(place, { background, service }, this.#before());
+    this.#state = this.#begin(place, options, this.#before());
     this.#heard('starting');
     this.#write();
   }
@@ -236,7 +248,7 @@ class FileKeeper implements StateKeeper {
 
   #begin(
     { name, holder, predecessor }: Place,
-    { background, service }: Pick<KeeperOptions, 'background' | 'service'>,
+    { background, service, printedFrom = 0 }: Pick<KeeperOptions, 'background' | 'service' | 'printedFrom'>,
     before: DaemonState | undefined,
   ): DaemonState {
     const crashed = hasCrashed(predecessor, before);
@@ -266,6 +278,7 @@ class FileKeeper implements StateKeeper {
       due: { at: iso(), monotonic: 0 },
       background,
       service: service ?? null,
+      printedFrom,
       end: null,
       memory: 0,
       updatedAt: iso(),

@@ -19,9 +19,9 @@ const LARGEST = 1024 * 1024;
 const KEPT = 4096;
 
 export type Started =
-  /** It has come up; perhaps it has come to its end, or has died, already. */
-  | { outcome: 'up'; after: Judgement }
-  /** Its process has ended before it had come up. `printed` is the end of what it wrote. */
+  /** It has come up; perhaps it has come to its end, or has died, already. `printed` is the end of what it wrote. */
+  | { outcome: 'up'; after: Judgement; printed: string }
+  /** Its process has ended before it had come up. */
   | { outcome: 'ended'; exit: Exit; printed: string }
   /** It had not come up in time, and was ended. */
   | { outcome: 'late'; printed: string };
@@ -48,7 +48,7 @@ export async function startDaemon(
   // Else they would be in its way, with the port that one of them holds, or would do its work twice.
   if (before.holder) await endLeftBehind(before.holder);
   const path = pathsOf(stateDir, name).output;
-  const output = openOutput(stateDir, path);
+  const output = openOutput(stateDir, name);
   const from = fs.fstatSync(output).size;
   let child: ChildProcess;
   let exit: Exit | undefined;
@@ -74,7 +74,7 @@ export async function startDaemon(
     after = await judge(stateDir, name);
     if (after.state?.end && (await looking(PATIENCE, hasEnded))) after = await judge(stateDir, name);
     child.unref();
-    return { outcome: 'up', after };
+    return { outcome: 'up', after, printed: lastWords(path, from) };
   }
   if (exit) {
     // Somebody else may have been quicker.
@@ -85,6 +85,14 @@ export async function startDaemon(
   return { outcome: 'late', printed: lastWords(path, from) };
 }
 
+/**
+ * Refuses what `startDaemon` would refuse for its files, for who has to end a daemon before it is started again.
+ * Errors: STORAGE_FAILED, STORAGE_FULL.
+ */
+export function checkFiles(stateDir: string, name: string): void {
+  fs.closeSync(openOutput(stateDir, name));
+}
+
 /** Errors: DAEMON_RUNNING. */
 function refuseIfUp(judgement: Judgement): void {
   const { name, holder } = judgement;
@@ -93,8 +101,16 @@ function refuseIfUp(judgement: Judgement): void {
 }
 
 /** Errors: STORAGE_FAILED, STORAGE_FULL. */
-function openOutput(stateDir: string, path: string): number {
+function openOutput(stateDir: string, name: string): number {
+  const { output: path, state } = pathsOf(stateDir, name);
   const { O_WRONLY, O_CREAT, O_APPEND } = fs.constants;
+  // Anything else in its place is replaced; this would keep the daemon from ever saying that it is up.
+  if (fs.lstatSync(state, { throwIfNoEntry: false })?.isDirectory())
+    throw new QueueError(
+      'STORAGE_FAILED',
+      `expected a file for the state of the daemon at ${quote(state, 300)}, found a folder`,
+      { path: state },
+    );
   try {
     makeFolder(stateDir);
     // What is said here is little, unless a daemon prints where it should log.
@@ -172,12 +188,16 @@ async function end(child: ChildProcess): Promise<void> {
   await looking(PATIENCE, ended);
 }
 
-/** The end of what a daemon has printed, whole lines; '' where there is nothing to read. @param from a byte offset. */
-export function lastWords(path: string, from = 0): string {
+/**
+ * The end of what a daemon has printed, whole lines; '' where there is nothing to read.
+ * @param since a byte offset: how long the file was when it began. All of it is shown when the file has been begun anew since.
+ */
+export function lastWords(path: string, since: number): string {
   try {
     const fd = fs.openSync(path, fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0));
     try {
       const { size } = fs.fstatSync(fd);
+      const from = since > size ? 0 : since;
       const begin = Math.max(from, size - KEPT);
       const bytes = Buffer.alloc(Math.max(0, size - begin));
       const length = fs.readSync(fd, bytes, 0, bytes.length, begin);

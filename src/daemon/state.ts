@@ -57,6 +57,8 @@ export interface DaemonState {
    * ended unasked and could still say why.
    */
   end: { at: string; why: (typeof WHYS)[number]; error: Failure | null } | null;
+  /** Bytes that stood, when it began, in the file of what it prints; absent where an older version wrote this. */
+  printedFrom?: number;
   /** Bytes that its process occupied. */
   memory: number;
   updatedAt: string;
@@ -196,6 +198,7 @@ const FIELDS: Readonly<Record<keyof DaemonState, Check>> = {
   end: orNull(
     shaped({ at: isTime, why: (value) => WHYS.some((why) => why === value), error: orNull(isFailure) }),
   ),
+  printedFrom: (value) => value === undefined || isCount(value),
   memory: isCount,
   updatedAt: isTime,
 };

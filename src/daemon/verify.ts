@@ -10,7 +10,7 @@ import { monotonic, readState, type DaemonState } from './state.ts';
  *      starting   its process lives, and it has not come up yet
  *      stalled    its process lives, but nothing was heard of it within its limit
  *      unhealthy  its process lives, but its own verify() says no, or what it says of itself cannot be read
- *      dead       its process has died in its place, unasked
+ *      dead       its process has died unasked, and nobody has cleared up after it
  *      failed     it has ended with an error
  *      stopped    it was told to end, or had come to its end, or was never started
  */
@@ -82,9 +82,9 @@ export async function judge(stateDir: string, name: string): Promise<Judgement> 
     const verdict =
       holder && life && life !== 'dead'
         ? ofTheLiving(paths, holder, life, state, trouble)
-        : ofOthers(holder, state, trouble);
+        : ofOthers(holder ?? (await vanished(state, stateDir)), state, trouble);
     const isStoppedByHand = fs.existsSync(paths.stopped);
-    const wanted = !isStoppedByHand && isWanted(verdict.standing, state);
+    const wanted = !isStoppedByHand && isWanted(verdict.standing, holder, state);
     return { name, ...verdict, isStoppedByHand, wanted, holder, state };
   }
 }
@@ -152,7 +152,20 @@ function ofOthers(holder: Holder | undefined, state: DaemonState | undefined, tr
   return { standing: 'stopped', reason: trouble };
 }
 
-function isWanted(standing: Standing, state: DaemonState | undefined): boolean {
+/** Who died without leaving his place in order, although his pid file is not there any more: only what he said of himself is. */
+async function vanished(state: DaemonState | undefined, stateDir: string): Promise<Holder | undefined> {
+  if (!state || (state.end && state.end.why !== 'crash')) return undefined;
+  const holder = { who: { pid: state.pid, ...state.process }, token: state.token };
+  return state.end || (await lifeOf(holder, stateDir)) === 'dead' ? holder : undefined;
+}
+
+function isWanted(
+  standing: Standing,
+  holder: Holder | undefined,
+  state: DaemonState | undefined,
+): boolean {
+  // Who removed the pid file of one that ran in the foreground has cleared up after it.
+  if (standing === 'dead') return holder !== undefined || state?.background === true;
   if (standing !== 'stopped') return true;
   // In the foreground whoever ran it has ended it; in the background that was the machine going down.
   return state?.background === true && state.end?.why === 'told';

@@ -1,10 +1,12 @@
 /**
- * A file that several processes log to. Each line is one write at its end (O_APPEND), so that lines do not mix; nobody holds
- * a lock, and nobody is told anything: before each line a writer looks whether the name still leads to the file it has
+ * A file that several processes log to. Each line is one write at its end (O_APPEND), so that lines do not mix; who writes
+ * holds no lock, and nobody is told anything: before each line a writer looks whether the name still leads to the file it has
  * open, and goes over to the new one when somebody has put the old one aside, be it another writer, logrotate or `mv`.
  *
- * Putting aside is nothing but a rename, to a name of its own: whoever does it, and dies after it, loses nothing. Two that do so at
- * once may put a fresh file aside; who sees that it was a fresh one gives it its name back.
+ * Putting aside is nothing but a rename, to a name of its own: whoever does it, and dies after it, loses nothing. Only one writer
+ * does so at a time, for of two the second could put aside what the first has just begun, under a name that comes too
+ * early. A file beside the log says who; nobody waits for it longer than a moment, and one that is left over by
+ * a death counts for ten seconds. Of what comes of `mv` at the same moment, a fresh file gets its name back.
  */
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -31,6 +33,11 @@ const { O_APPEND, O_CREAT, O_EXCL, O_RDWR } = fs.constants;
 const MODE = 0o640;
 /** How long nothing is put aside after that has failed, in ms. */
 const PAUSE = 60_000;
+/** How long one that finds another putting the file aside waits for that, in ms; and leaves it to others when that is in vain. */
+const PATIENCE = 50;
+const LEFT_TO_OTHERS = 200;
+/** After so many ms whoever has begun to put a file aside does so no more. */
+const CLAIM_LASTS = 10_000;
 /** How often a line is written again after its file was deleted under it. */
 const MOST_TRIES = 3;
 /** Others' writes that are waited for when the file does not end with a line break. */
@@ -151,19 +158,17 @@ export class LogFile {
     // Who cannot give the next file to the same account would lock that out.
     const uid = process.geteuid?.() ?? 0;
     if (uid !== 0 && BigInt(uid) !== expected.uid) return false;
+    const claim = `${this.#path}.rotating`;
     try {
-      const names = asideNames(this.#path);
-      const name = nextAside(this.#path, names, this.#now());
-      const aside = join(dirname(this.#path), name);
-      const there = statOf(this.#path);
-      if (!there || !isSame(there, expected)) return true;
-      fs.renameSync(this.#path, aside);
-      const moved = statOf(aside);
-      if (moved && !isSame(moved, expected)) {
-        giveBack(aside, this.#path);
-        return true;
+      if (!isTaken(claim)) {
+        this.#pauseUntil = this.#now() + LEFT_TO_OTHERS;
+        return false;
       }
-      prune(this.#path, [...names, name], this.#options.rotateKeep);
+      try {
+        this.#rename(expected);
+      } finally {
+        fs.rmSync(claim, { force: true });
+      }
     } catch (error) {
       // Somebody else was faster.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
@@ -172,6 +177,18 @@ export class LogFile {
       return false;
     }
     return true;
+  }
+
+  #rename(expected: fs.BigIntStats): void {
+    const names = asideNames(this.#path);
+    const name = nextAside(this.#path, names, this.#now());
+    const aside = join(dirname(this.#path), name);
+    const there = statOf(this.#path);
+    if (!there || !isSame(there, expected)) return;
+    fs.renameSync(this.#path, aside);
+    const moved = statOf(aside);
+    if (moved && !isSame(moved, expected)) giveBack(aside, this.#path);
+    else prune(this.#path, [...names, name], this.#options.rotateKeep);
   }
 
   /** As `#open`; but whoever has a file goes on with that when there is no other to be had. */
@@ -306,6 +323,23 @@ function makeFolder(path: string): void {
   }
 }
 
+/** Whether this process has made the file, alone; another one's is waited for a moment. */
+function isTaken(claim: string): boolean {
+  for (let waited = 0; ; waited++) {
+    try {
+      fs.closeSync(fs.openSync(claim, 'wx', 0o600));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    const there = statOf(claim);
+    if (waited === PATIENCE) return false;
+    // By the clock of the system, as the file's time is; it may have been set back since.
+    if (there && Math.abs(Date.now() - Number(there.mtimeMs)) > CLAIM_LASTS) fs.rmSync(claim, { force: true });
+    else pause(1);
+  }
+}
+
 /** A fresh file that was put aside by mistake; unless there is another under its name already. */
 function giveBack(aside: string, path: string): void {
   try {
@@ -322,8 +356,13 @@ function waitForWriter(fd: number): void {
     fs.fchmodSync(fd, fs.fstatSync(fd).mode & 0o777);
   } catch {
     // Another account's.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    pause(5);
   }
+}
+
+/** Nothing else happens in this process meanwhile. */
+function pause(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 function realPath(path: string): string {

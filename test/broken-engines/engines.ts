@@ -51,6 +51,7 @@ const MESSAGE = 'src/message.ts';
 const SALVAGE = 'src/cache/repair/salvage.ts';
 
 const rot = broken('rot', { run: ['test/cache/random-rot.test.ts'], env: { ROT_TRIALS: '160' } });
+const repair = broken('rot', { run: ['test/cache/repair-folder.test.ts'] });
 const space = broken('faults', { run: ['test/processes/faults-space.test.ts'], compiled: true });
 const io = broken('faults', { run: ['test/processes/faults-io.test.ts'], compiled: true });
 const limits = broken('faults', { run: ['test/processes/faults-limits.test.ts'], compiled: true });
@@ -79,7 +80,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     'is not there, although its record is sound',
     [SALVAGE, 'const copy = same ?? found.at(-1);', 'const copy = same;'],
   ),
-  rot('a repair takes what stands behind a lost seal', 'had ended, and is back', [
+  repair('a repair takes what stands behind a lost seal', 'whose seal is lost is none the fuller', [
     SALVAGE,
     'return prev?.segment === segment ? prev.at : Infinity;',
     'return prev?.segment === segment ? Infinity : Infinity;',
@@ -100,7 +101,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     "submission.purpose === 'add' ? log.space.refusal(",
     "submission.purpose !== 'other' ? log.space.refusal(",
   ]),
-  space('no reserve on a full disk', 'faults-space.test.ts > a full disk > '),
+  space('no reserve on a full disk', 'refuses what commands add with 75'),
   io('a failed flush is taken for a good one', 'when an add is flushed: nobody is told', [
     'src/cache/syncer.ts',
     'this.#failure = error instanceof Error ? error : new Error(String(error));',
@@ -130,7 +131,10 @@ export const BROKEN: readonly BrokenEngine[] = [
   cut('always', 8)('an answer before the flush', 'after its end was acknowledged'),
   cut('os', 10)('a sealed segment is not flushed before its successor', 'is not sound as it was left'),
   cut('os', 10)('a successor is used, and deletions rest on it, before it is flushed', ', os, trial '),
-  cut('os', 10)('the folder is not flushed before a note names a file in it', ', os, trial '),
+  cut('os', 40)(
+    'the folder is not flushed before a note names a file in it',
+    'is not sound as it was left',
+  ),
   cut('always', 25)(
     'a new queue is answered before its name is flushed',
     'is lost after it was created',

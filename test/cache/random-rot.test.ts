@@ -9,7 +9,15 @@ import type { Ports } from '../../src/cache/ports.ts';
 import { truthOf } from '../support/examine.ts';
 import { fixedPorts, LATER, refusal, THEN } from '../support/fixed.ts';
 import { filesOf } from '../support/repairing.ts';
-import { anatomyOf, expectSafe, wound, type Anatomy, type Wound } from '../support/rotting.ts';
+import {
+  anatomyOf,
+  expectSafe,
+  flip,
+  lastContents,
+  wound,
+  type Anatomy,
+  type Wound,
+} from '../support/rotting.ts';
 import { Seeded } from '../support/seeded.ts';
 import { everyHeadRecord, everyOperation, openManager, Q, rotate, Specimen } from '../support/specimen.ts';
 
@@ -18,14 +26,19 @@ const FIRST = Number(process.env['ROT_SEED'] ?? 1);
 /** So many trials to a test: each has its own time limit. */
 const PART = 20;
 
-/** Messages of all sizes, in several segments, some of them claimed, failed or put off. */
+/** Messages of all sizes, in several segments, some of them changed, claimed, failed or put off. */
 async function manySegments(specimen: Specimen, ports: Ports): Promise<void> {
   const manager = await openManager(specimen.root, { segmentBytes: 6000, durability: 'always', ports });
   await manager.createQueue(Q, { uniqueAlias: true });
   for (let i = 0; i < 40; i++) {
     const text = 'y'.repeat(i % 10 === 0 ? 3000 : i * 5);
     const later = i % 7 === 0 ? { dateTimeDeferredExecution: new Date(LATER) } : {};
-    await manager.addMessage(Q, { data: { i, text }, alias: i % 3 ? '' : `alias ${i}`, ...later });
+    const { uuid } = await manager.addMessage(Q, {
+      data: { i, text },
+      alias: i % 3 ? '' : `alias ${i}`,
+      ...later,
+    });
+    if (i % 5 === 2) await manager.updateMessage(Q, uuid, { data: { i, text: 'another' } });
     if (i % 4 !== 3) continue;
     const claims = await manager.claimMessages(Q, { limit: 3 });
     if (claims[0]) await manager.completeMessage(Q, claims[0]);
@@ -96,6 +109,23 @@ test('what is damaged is the same each time, byte for byte', { timeout: BUILDING
     again.dispose();
   }
 });
+
+test(
+  'a message whose last content rots is kept with what it held before',
+  { timeout: BUILDING },
+  async () => {
+    let tried = 0;
+    for (const { specimen, anatomy } of sound)
+      for (const each of lastContents(anatomy)) {
+        const copy = specimen.copy();
+        flip(copy, each);
+        await expectSafe(copy, anatomy, [each]);
+        copy.dispose();
+        tried++;
+      }
+    expect(tried).toBeGreaterThan(10);
+  },
+);
 
 test.each(parts)('whatever rots, from seed %d on', { timeout: BUILDING }, async (first) => {
   await trials(first, Math.min(first + PART, FIRST + TRIALS));

@@ -438,3 +438,33 @@ test('a root that somebody else has just made is on the device before anything i
   expect(found).toEqual([1]);
   await again.close();
 });
+
+// Found by a broken engine, at seed 148: its worker claimed the same message over and over, for ever.
+test('a failed message whose record has rotted keeps nobody from what stands behind it', async () => {
+  const first = await openManager(specimen.root);
+  await first.createQueue(Q);
+  for (const data of ['failed', 'second', 'third']) await first.addMessage(Q, { data });
+  const [claim] = await first.claimMessages(Q, { limit: 1 });
+  await first.failMessage(Q, claim!, new Error('no'), { final: true });
+  await rotate(first, specimen);
+  await first.close();
+  const [file] = specimen.segments();
+  const index = specimen.path(file!.replace('.journal', '.index'));
+  const bytes = readFileSync(index);
+  // For a moment there is no index: it is written a little later than the head.
+  rmSync(index);
+  specimen.flip(file!, specimen.records(file!).find(({ header }) => header.op === 'add')!.end - 2);
+  // Who makes the next head cannot read the record, and does not know where the message that has failed stood.
+  const second = await openManager(specimen.root);
+  const [taken] = await second.claimMessages(Q, { limit: 1 });
+  await second.completeMessage(Q, taken!);
+  await rotate(second, specimen);
+  await second.close();
+  writeFileSync(index, bytes);
+
+  const third = await openManager(specimen.root);
+  expect(await third.claimMessages(Q, { limit: 1 })).toMatchObject([{ data: 'third' }]);
+  expect(await third.queueStatus(Q)).toMatchObject({ counts: { ready: 0, claimed: 1, failed: 1 } });
+  expect(await third.claimMessages(Q, { limit: 1 })).toEqual([]);
+  await third.close();
+});

@@ -128,8 +128,8 @@ test('who asks for JSON gets files and nothing else in the list, and with the la
     expect([isAbsolute(path), typeof content]).toEqual([true, 'string']);
   expect(planned.map(({ path }) => basename(path))).toEqual([
     'coda-idle.service',
-    'coda-idle-verify.service',
-    'coda-idle-verify.timer',
+    'coda-idle:verify.service',
+    'coda-idle:verify.timer',
   ]);
   expect(planned.map(({ commands }) => commands)).toEqual([
     [],
@@ -171,10 +171,10 @@ test('another policy leaves nothing of the one before', async ({ yard }) => {
   yard.daemon('idle', IDLE);
   yard.bench.file('config.ini', '[daemon]\nonFailure = restart, run /bin/true\n');
   await yard.does('install', 'idle', '--init', 'systemd', '--root', rootOf(yard));
-  expect(Object.keys(files(rootOf(yard))).join()).toContain('coda-idle-failure.service');
+  expect(Object.keys(files(rootOf(yard))).join()).toContain('coda-idle:failure.service');
   yard.bench.file('config.ini', '[daemon]\nonFailure = restart\n');
   const done = await installed(yard, '--init', 'systemd');
-  const failure = join(rootOf(yard), 'etc/systemd/system/coda-idle-failure.service');
+  const failure = join(rootOf(yard), 'etc/systemd/system/coda-idle:failure.service');
   expect(done.filter(({ content }) => content === null)).toMatchObject([{ path: failure, mode: null }]);
   expect(Object.keys(files(rootOf(yard))).join()).not.toContain('failure');
 });

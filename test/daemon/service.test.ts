@@ -26,6 +26,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function serviceOf(changes: Partial<Service> = {}, onFailure = 'restart'): Service {
   return {
     name: 'reports',
+    called: changes.name ?? 'reports',
+    home: '/srv/app',
     node: '/usr/bin/node',
     script: '/opt/coda/dist/bin/queue-daemon.js',
     options: ['--config=/etc/coda.ini'],
@@ -156,14 +158,14 @@ describe('systemd', () => {
   test('what is to be run after the last restart is a unit of its own; what cannot be had is said', () => {
     const plan = systemdPlan(serviceOf({}, 'restart, run /bin/page "a b" $X %n'), HERE);
     expect(directive(contentOf(plan, 'reports.service'), 'OnFailure')).toEqual([
-      'coda-reports-failure.service',
+      'coda-reports:failure.service',
     ]);
     expect(directive(contentOf(plan, '-failure.service'), 'ExecStart')).toEqual([
       '/bin/page "a b" "$$X" %%n',
     ]);
     const others = systemdPlan(serviceOf({}, 'restart, none, restart'), HERE);
     expect(others.unable[0]).toMatch(/what follows on "none" is left out/);
-    expect(others.others).toEqual(['/etc/systemd/system/coda-reports-failure.service']);
+    expect(others.others).toEqual(['/etc/systemd/system/coda-reports:failure.service']);
     expect(systemdPlan(serviceOf({}, 'reboot'), HERE).unable[0]).toMatch(/Windows only/);
   });
 

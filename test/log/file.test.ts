@@ -168,14 +168,45 @@ describe('of two writers', () => {
     a.append('x'.repeat(25));
     b.append('y');
     const rename = fs.renameSync;
-    // Right before its rename the other one is faster.
+    // Right before its rename somebody else is faster, who knows nothing of it.
+    const spy = vi.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
+      spy.mockRestore();
+      rename(path, join(folder, nextAside(path, [], clock)));
+      b.append('y'.repeat(10));
+      rename(from, to);
+    });
+    a.append('x'.repeat(12));
+    expect(logFiles(path).map((name) => text(name).length)).toEqual([28, 24]);
+  });
+
+  test('only one puts a file aside at a time; the other goes on with it, if that takes long', () => {
+    const [a, b] = [logFile({ rotateSize: 30 }), logFile({ rotateSize: 30 })];
+    a.append('x'.repeat(25));
+    const rename = fs.renameSync;
     const spy = vi.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
       spy.mockRestore();
       b.append('y'.repeat(10));
       rename(from, to);
     });
     a.append('x'.repeat(12));
-    expect(logFiles(path).map((name) => text(name).length)).toEqual([28, 24]);
+    expect(lines()).toEqual(['x'.repeat(25), 'y'.repeat(10), 'x'.repeat(12)]);
+    expect(logFiles(path)).toHaveLength(2);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.rotating'))).toEqual([]);
+  });
+
+  test('one that has died as it put a file aside keeps the others from it for ten seconds', () => {
+    const file = logFile({ rotateSize: 30 });
+    file.append('x'.repeat(25));
+    const claim = `${path}.rotating`;
+    writeFileSync(claim, '');
+    file.append('y'.repeat(10));
+    expect(logFiles(path)).toHaveLength(1);
+    const before = new Date(Date.now() - 10_500);
+    utimesSync(claim, before, before);
+    clock += 1000;
+    file.append('z'.repeat(10));
+    expect(logFiles(path).map((name) => text(name).length)).toEqual([37, 11]);
+    expect(existsSync(claim)).toBe(false);
   });
 
   test('one that has died after the rename is no matter', () => {

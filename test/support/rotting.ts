@@ -93,6 +93,26 @@ export function anatomyOf(specimen: Specimen, truth: Truth): Anatomy {
   return { ...truth, records };
 }
 
+/** For each message that stands in several records, as after an update or once it was carried: a byte of what the last one holds. */
+export function lastContents({ messages, records }: Anatomy): Wound[] {
+  const holding = [...records].flatMap(([file, some]) =>
+    some.flatMap(({ header, holds, end }) =>
+      holds === undefined ? [] : { uuid: header['u'], file, at: end - 2 },
+    ),
+  );
+  return [...messages.keys()].flatMap((uuid) => {
+    const all = holding.filter((each) => each.uuid === uuid);
+    const last = all.at(-1);
+    return last && all.length > 1 ? { file: last.file, kind: 'flip', from: last.at, to: last.at + 1 } : [];
+  });
+}
+
+export function flip(specimen: Specimen, { file, from }: Wound): void {
+  const bytes = readFileSync(specimen.path(file));
+  bytes[from]! ^= 1;
+  writeFileSync(specimen.path(file), bytes);
+}
+
 function payloadOf(line: string): string {
   return JSON.stringify((JSON.parse(line) as unknown[])[2]);
 }

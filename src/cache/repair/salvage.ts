@@ -228,25 +228,29 @@ class Salvor {
   async #begin({ state, end }: LoadedHead): Promise<number> {
     this.#state = state;
     this.#damage = [...state.damage];
+    const waiting = new Map<number, number>();
     for (const table of state.tables.values()) {
       if (table.read) continue;
       const { segment } = table;
-      const waiting = table.fresh;
+      waiting.set(segment, table.fresh);
       if (!this.#surveys.has(segment)) {
         this.#runs.set(segment, table.runs());
         state.tables.delete(segment);
-        this.#unfound.set(segment, waiting);
+        this.#unfound.set(segment, table.fresh);
         continue;
       }
       const trusted = await this.#trusted(table);
       this.#runs.set(segment, trusted.runs());
       state.tables.set(segment, trusted);
-      const scanner = this.#scanner;
-      const source = { ports: this.#ports, scanner, folder: this.#folder, state, table: trusted };
-      await readTable({ ...source, writes: false });
-      this.#unfound.set(segment, waiting - trusted.fresh);
     }
+    // Before the tables are read: what stands in the place of a touched message is not taken for a fresh one.
     this.#forgetMoved(state);
+    for (const table of state.tables.values()) {
+      if (table.read) continue;
+      const scanner = this.#scanner;
+      await readTable({ ports: this.#ports, scanner, folder: this.#folder, state, table, writes: false });
+      this.#unfound.set(table.segment, waiting.get(table.segment)! - table.fresh);
+    }
     state.recount();
     return end;
   }

@@ -1,6 +1,7 @@
 /**
  * Carries out a plan: writes its files, runs its commands; and takes all of it back. Doing either twice does no harm. What
- * stands in the place of one of the files and was not written by `queue-daemon install` is left alone.
+ * stands in the place of one of the files and was not written by `queue-daemon install` for the same daemon of the same
+ * installation is left alone.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -52,7 +53,7 @@ export function stepsBack(plan: Plan, where: Where): Step[] {
  * Errors: SERVICE_FAILED: there is no right to, something else stands in the place of a file, or a command fails.
  */
 export async function install(plan: Plan, enable: boolean, where: Where): Promise<void> {
-  for (const file of plan.files) check(file, where);
+  for (const file of plan.files) check(plan, file, where);
   for (const file of plan.files) write(file, where);
   for (const path of formerOf(plan, where)) fs.rmSync(path, { force: true });
   for (const command of [...plan.made, ...(enable ? plan.enabled : [])]) await run(command);
@@ -72,34 +73,61 @@ export async function uninstall(plan: Plan, where: Where): Promise<void> {
 }
 
 /** What an installation under another policy has left. */
-function formerOf({ others }: Plan, where: Where): string[] {
-  return others.map((path) => below(where, path)).filter((path) => isOurs(path));
+function formerOf(plan: Plan, where: Where): string[] {
+  return plan.others.map((path) => below(where, path)).filter((path) => isOurs(path, markIn(plan, path)));
 }
 
 function presentOf(plan: Plan, where: Where): string[] {
-  const paths = [...plan.files.map(({ path }) => path), ...plan.others];
-  return paths.map((path) => below(where, path)).filter((path) => isOurs(path));
+  const own = plan.files.map(({ path }) => below(where, path));
+  return [...own.filter((path, at) => isOurs(path, markIn(plan, plan.files[at]?.path))), ...formerOf(plan, where)];
 }
+
+/** The line with the mark, as it stands in the file of that path; that of the first one where it is another's. */
+function markIn({ files }: Plan, path: string | undefined): string {
+  const file = files.find((each) => each.path === path) ?? files[0];
+  return markLine(file?.content ?? '') ?? '';
+}
+
+/** Undefined: there is none. */
+function markLine(content: string): string | undefined {
+  const lines = content.slice(0, HEAD).split(/\r?\n/);
+  return lines.find((line) => line.includes(MARK));
+}
+
+/** Characters, in which the mark is found; a path in it may be long. */
+const HEAD = 16_384;
 
 function below({ root }: Where, path: string): string {
   return root === undefined ? path : join(root, path);
 }
 
-function check(file: ServiceFile, where: Where): void {
+function check(plan: Plan, file: ServiceFile, where: Where): void {
   const path = below(where, file.path);
-  isOurs(path);
+  isOurs(path, markIn(plan, file.path));
   checkFolder(dirname(path), path);
 }
 
-/** Whether there is such a file of ours; false: there is none. Errors: SERVICE_FAILED: there is another. */
-function isOurs(path: string): boolean {
+/** Whether there is such a file with this mark; false: there is none. Errors: SERVICE_FAILED: there is another. */
+function isOurs(path: string, mark: string): boolean {
   let stat: fs.Stats | undefined;
+  let found: string | undefined;
   try {
     stat = fs.lstatSync(path, { throwIfNoEntry: false });
     if (!stat) return false;
-    if (stat.isFile() && fs.readFileSync(path, 'utf8').slice(0, 1000).includes(MARK)) return true;
+    if (stat.isFile()) found = markLine(fs.readFileSync(path, 'utf8'));
   } catch (cause) {
     throw refused(path, cause);
+  }
+  if (found === mark) return true;
+  if (found !== undefined) {
+    const from = found.indexOf(MARK);
+    throw new QueueError(
+      'SERVICE_FAILED',
+      `${quote(path, 300)} is the service of another daemon, or of another installation: ` +
+        `${quote(found.slice(from).replace(/ -->$/, ''), 500)}; remove it first, there, or by hand if nothing is there any more, ` +
+        'or give this one a name of its own with --name',
+      { path },
+    );
   }
   const what = stat.isSymbolicLink() ? 'a link, such as one that masks a service' : 'something else';
   throw new QueueError(

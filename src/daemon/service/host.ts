@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { homedir, userInfo } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { QueueError } from '../../errors.ts';
 import type { Init } from './service.ts';
 
@@ -22,6 +22,31 @@ export function detectInit(): Init {
 export function runsSystemd(): boolean {
   return fs.lstatSync('/run/systemd/system', { throwIfNoEntry: false })?.isDirectory() === true;
 }
+
+/**
+ * Whether the service of that name, as a daemon has it in its state, is there to start that daemon again. True where that
+ * cannot be told. @param uid of the account whose daemon it is.
+ */
+export function isInstalled(service: string, uid: number | undefined): boolean {
+  // What bears another name was not made by us, and neither Windows' list of services nor another account's home is looked at here.
+  if (process.platform !== 'linux' || !/^[A-Za-z0-9:_.@-]+\.service$/.test(service)) return true;
+  if (uid !== undefined && uid !== process.geteuid?.() && uid !== 0) return true;
+  return UNITS.map((folder) => (isAbsolute(folder) ? folder : join(homedir(), folder))).some((folder) =>
+    fs.lstatSync(join(folder, service), { throwIfNoEntry: false }),
+  );
+}
+
+/** Where units are; see systemd.unit(5). Relative: below the home of the account. */
+const UNITS: readonly string[] = [
+  '/etc/systemd/system',
+  '/run/systemd/system',
+  '/usr/local/lib/systemd/system',
+  '/usr/lib/systemd/system',
+  '/lib/systemd/system',
+  '/etc/systemd/user',
+  '/usr/lib/systemd/user',
+  '.config/systemd/user',
+];
 
 /** What makes links for run levels here. */
 export function sysvLinker(): 'update-rc.d' | 'chkconfig' | undefined {

@@ -15,6 +15,10 @@ export const WORKERS = 'worker@';
 export interface Service {
   /** Of the daemon; or `WORKERS`. */
   readonly name: string;
+  /** What the service is called, behind `coda-`: as the daemon, unless it was given a name of its own. That of a template ends with `@`. */
+  readonly called: string;
+  /** Where its configuration lies: what tells this installation from others, whose daemons may have the same names. */
+  readonly home: string;
   /** Absolute, as are all paths here. */
   readonly node: string;
   /** Of `queue-daemon`; of `queue-worker` for workers. */
@@ -49,7 +53,7 @@ export interface Plan {
   /** By which the system knows it. */
   id: string;
   files: ServiceFile[];
-  /** Files that an installation may have made too, under another policy. */
+  /** Files that an installation may have made too, under another policy, with the mark of those above. */
   others: string[];
   /** Commands, word by word: when the files are there; to have it start now, and with the machine. */
   made: string[][];
@@ -63,20 +67,27 @@ export interface Plan {
   next: string[];
 }
 
-/** The first words of every file, by which it is told from those of others. */
+/** Among the first words of every file, which are the same in all that one installation writes for one service. */
 export const MARK = 'Written by "queue-daemon install';
 
-export function markOf({ name }: Service): string {
-  return `${MARK} ${name}"; "queue-daemon uninstall ${name}" removes it.`;
+export function markOf({ name, called, home }: Service): string {
+  const own = called === name ? '' : ` --name ${called.replace('@', '')}`;
+  return `${MARK} ${name}${own}" for ${home}; "queue-daemon uninstall ${name}${own}" there removes it.`;
 }
 
 /** `coda-reports`; `coda-worker@`. */
-export function idOf({ name }: Pick<Service, 'name'>): string {
-  return `coda-${name}`;
+export function idOf({ called }: Pick<Service, 'called'>): string {
+  return `coda-${called}`;
 }
 
-export function titleOf({ name }: Pick<Service, 'name'>): string {
-  return name === WORKERS ? 'Coda worker %i' : `Coda daemon ${name}`;
+/** What goes with a service. No daemon has a `:` in its name, so this is never the service of another. */
+export function besideOf(service: Pick<Service, 'called'>, what: string): string {
+  return `${idOf(service).replace('@', ':')}:${what}`;
+}
+
+export function titleOf({ name, called }: Pick<Service, 'name' | 'called'>): string {
+  const own = called === name ? '' : ` of ${called.replace('@', '')}`;
+  return (name === WORKERS ? 'Coda worker %i' : `Coda daemon ${name}`) + own;
 }
 
 /** The words of `queue-daemon <verb>` for this service. */
@@ -89,8 +100,9 @@ export function commandOf({ node, script, options, name }: Service, ...verb: str
  * not absolute, no name of an account.
  */
 export function checkService(service: Service): void {
-  const { node, script, folder, stateDir, writable, readable, options, environment, account } = service;
-  for (const path of [node, script, folder, stateDir, ...writable, ...readable]) {
+  const { node, script, folder, home, stateDir, writable, readable, options, environment, account } =
+    service;
+  for (const path of [node, script, folder, home, stateDir, ...writable, ...readable]) {
     if (!/^(?:\/|[A-Za-z]:[\\/]|\\\\)/.test(path)) throw refused('an absolute path', path);
     // Some files hold a path to the end of its line, and no quotes.
     if (/[\s\\]$/.test(path) && !/^[A-Za-z]:\\$/.test(path))
@@ -99,7 +111,7 @@ export function checkService(service: Service): void {
   const commands = service.policy.onFailure.flatMap((action) =>
     action.kind === 'run' ? action.command : [],
   );
-  for (const text of [node, script, folder, stateDir, ...writable, ...readable, ...options, ...commands])
+  for (const text of [node, script, folder, home, stateDir, ...writable, ...readable, ...options, ...commands])
     checkText(text);
   for (const [name, value] of Object.entries(environment)) {
     if (!/^[A-Z_][A-Z0-9_]*$/.test(name)) throw refused('the name of a variable', name);

@@ -4,6 +4,7 @@ import { QueueError, quote } from '../../errors.ts';
 import { restartsOf } from '../recovery.ts';
 import {
   WORKERS,
+  besideOf,
   commandOf,
   idOf,
   markOf,
@@ -52,9 +53,8 @@ export function systemdPlan(service: Service, { home, root }: SystemdPlace): Pla
     ].join('\n'),
   });
   const isTemplate = service.name === WORKERS;
-  const base = idOf(service).replace('@', '');
-  const verify = `${base}-verify`;
-  const failure = `${base}-failure.service`;
+  const verify = besideOf(service, 'verify');
+  const failure = `${besideOf(service, 'failure')}.service`;
   const alarm = alarmOf(service);
   for (const program of [service.node, ...(alarm?.slice(0, 1) ?? [])]) checkProgram(program);
   const files = [file(id, unitOf(service, isOwn, alarm && failure))];
@@ -200,11 +200,11 @@ function unableOf({ policy }: Service): string[] {
 }
 
 /** Where and as whom. */
-function placeOf({ folder, account, environment, name }: Service, isOwn: boolean): string[] {
+function placeOf({ folder, account, environment, called }: Service, isOwn: boolean): string[] {
   const variables = Object.entries(environment).map(
     ([key, value]) => `Environment=${word(`${key}=${value}`)}`,
   );
-  const file = `${name.replace('@', '')}.env`;
+  const file = `${called}.env`;
   return [
     ...(account === undefined || isOwn ? [] : [`User=${account}`]),
     // Held to the end of the line, without quotes.
