@@ -39,7 +39,7 @@ const BY_CODE: Readonly<Record<QueueErrorCode, number>> = {
   COMMAND_FAILED: EXIT.failure,
   COMMAND_TIMEOUT: EXIT.tryAgain,
   CHILD_BUSY: EXIT.tryAgain,
-  CHILD_GONE: EXIT.unavailable,
+  CHILD_GONE: EXIT.failure,
   PROCESS_FAILED: EXIT.unavailable,
   INVALID_MESSAGE: EXIT.failure,
   WORKER_FAILED: EXIT.unavailable,

@@ -7,7 +7,7 @@ import * as library from 'coda-queue';
 import { Daemon, QueueError, QueueManager, type DaemonContext, type DaemonStop } from 'coda-queue';
 import { startApi, type Api } from '../src/api/start.ts';
 import type { Config } from '../src/config.ts';
-import { escapeControls } from '../src/errors.ts';
+import { escapeControls, quote } from '../src/errors.ts';
 import { canonical } from '../src/supervisor/changes.ts';
 import { DaemonWatch } from '../src/supervisor/daemon-watch.ts';
 import { SavedChanges } from '../src/supervisor/saved.ts';
@@ -61,7 +61,8 @@ export default class SupervisorDaemon extends Daemon {
 
   /**
    * Resolves when what has changed begins to be put in force; children that are started anew take turns, which may last.
-   * Errors: CONFIG_INVALID: a section is wrong, or has the name of a process that was added meanwhile; API_FAILED. Everything stays as it was.
+   * Errors: CONFIG_INVALID: the file is gone, a section is wrong, or has the name of a process that was added meanwhile; API_FAILED.
+   * Everything stays as it was.
    */
   override async onReload(next: Config): Promise<boolean> {
     const reloading = this.#reload(next);
@@ -96,6 +97,7 @@ export default class SupervisorDaemon extends Daemon {
   }
 
   async #reload(next: Config): Promise<void> {
+    refuseLoss(this.config, next);
     const configured = configuredProcesses(next);
     // Only then does what runs go by the configuration before.
     await this.#applied;
@@ -105,6 +107,7 @@ export default class SupervisorDaemon extends Daemon {
       throw new QueueError('CLOSED', 'the supervisor is being stopped');
     refuseAdded(configured, supervisor, next);
     await this.#renewServices(supervisor, next);
+    this.#services?.api.use(next);
     this.#apply(supervisor, saved, configured, next);
   }
 
@@ -162,6 +165,19 @@ async function openServices(control: SupervisorControl, config: Config, log: Log
 async function closeServices({ queues, api }: Services): Promise<void> {
   await api.close();
   await queues.close();
+}
+
+/**
+ * Without its file a program has the defaults, in which there are no processes: who begins without one means that, who moves it
+ * away meanwhile hardly means that all is to be stopped. Errors: CONFIG_INVALID.
+ */
+function refuseLoss({ file }: Config, next: Config): void {
+  if (file === undefined || next.file !== undefined) return;
+  throw new QueueError(
+    'CONFIG_INVALID',
+    `expected the configuration at ${quote(file, 300)}, found none; put it back, or stop this supervisor if nothing is to run`,
+    { path: file },
+  );
 }
 
 /** Somebody has added it for the time being; which of the two is meant, only a person can say. Errors: CONFIG_INVALID. */

@@ -33,7 +33,7 @@ export type QueueErrorCode =
   | 'COMMAND_TIMEOUT'
   /** A child has more to read than it gets read. */
   | 'CHILD_BUSY'
-  /** A child does not run, or has ended before it answered. */
+  /** A child does not run, or has ended before it answered, or before it was up. */
   | 'CHILD_GONE'
   /** A service of the operating system cannot be installed or removed. */
   | 'SERVICE_FAILED'

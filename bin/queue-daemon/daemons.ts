@@ -5,6 +5,7 @@ import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { listDaemons } from '../../src/daemon/loader.ts';
 import { checkDaemonName } from '../../src/daemon/name.ts';
 import { pathsOf } from '../../src/daemon/place.ts';
+import { isInstalled } from '../../src/daemon/service/host.ts';
 import { startDaemon, type Started } from '../../src/daemon/start.ts';
 import { isUp, isWell, knownNames, type Judgement } from '../../src/daemon/verify.ts';
 import * as library from '../../src/index.ts';
@@ -244,6 +245,14 @@ export function headline({ name, standing, reason }: Judgement): Row {
   const style = standing === 'stopped' ? 'dim' : 'red';
   const word = isWell({ standing }) && standing !== 'stopped' ? standing : ([style, standing] as const);
   return [['bold', name], ': ', word, ...(reason === '' ? [] : [`: ${escapeControls(reason)}`])];
+}
+
+/** The service that is to start a daemon again; undefined when there is none, or none any more. */
+export function serviceOf(stateDir: string, { name, state }: Judgement): string | undefined {
+  const service = state?.service ?? undefined;
+  if (service === undefined) return undefined;
+  const owner = statSync(pathsOf(stateDir, name).state, { throwIfNoEntry: false })?.uid;
+  return isInstalled(service, owner) ? service : undefined;
 }
 
 export function megabytes(bytes: number): string {

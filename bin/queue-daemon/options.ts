@@ -1,4 +1,6 @@
 /** Options that several verbs of `queue-daemon` have in common. */
+import { Option } from 'commander';
+import { LEVELS } from '../../src/config-keys.ts';
 import { duration } from '../queue/time.ts';
 import type { Options } from './daemons.ts';
 
@@ -30,3 +32,8 @@ export const RELOAD = [
   'how long to wait for its answer; default 30s',
   duration(LONGEST),
 ] as const;
+
+/** Of what runs a daemon in the foreground. */
+export function logLevel(): Option {
+  return new Option('--log-level <name>', 'the least that is logged').choices(LEVELS);
+}

@@ -1,5 +1,8 @@
 /** `queue-daemon run`: a daemon in the foreground. What `start` starts in the background runs this too. */
+import { statSync } from 'node:fs';
+import { inspect } from 'node:util';
 import { Option, type Command } from 'commander';
+import type { LogThreshold } from '../../src/config-keys.ts';
 import { loadConfig, type Config } from '../../src/config.ts';
 import type { Daemon } from '../../src/daemon/daemon.ts';
 import { signalsOf } from '../../src/daemon/declared.ts';
@@ -20,10 +23,16 @@ import { Redaction } from '../../src/log/redaction.ts';
 import type { LogFields, LogSink } from '../../src/worker/log.ts';
 import type { CommonOptions } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
-import { counted } from '../output.ts';
+import { counted, note, safe } from '../output.ts';
+import { logLevel } from './options.ts';
 import { heedSignals, type Heeded } from './signals.ts';
 
-export type RunOptions = CommonOptions & { daemons?: string; background?: true; service?: string };
+export type RunOptions = CommonOptions & {
+  daemons?: string;
+  background?: true;
+  service?: string;
+  logLevel?: LogThreshold;
+};
 
 /** How often the daemon looks whether its place is still its own, in ms. */
 const GUARD_EVERY = 5000;
@@ -45,6 +54,7 @@ export function runCommand(program: Command): void {
   program
     .command('run <daemon>')
     .description('run a daemon here, in the foreground, until it is told to stop')
+    .addOption(logLevel())
     .addOption(new Option('--background', 'it was started by "start"').hideHelp())
     .addOption(new Option('--service <name>', 'this service of the system runs it').hideHelp())
     .addHelpText('after', HELP)
@@ -61,6 +71,8 @@ export async function runDaemonHere(name: string, options: RunOptions): Promise<
   const heeded = heedSignals(orders, (...line) => sink(...line));
   const reread = configReader(name, options);
   const config = await reread();
+  // Before its own code is loaded, which may print.
+  const printedFrom = sizeOf(pathsOf(config.daemon.stateDir, name).output);
   // Not before: help and completion need no log.
   const { DaemonLog } = await import('./log.ts');
   const log = new DaemonLog(config);
@@ -77,6 +89,7 @@ export async function runDaemonHere(name: string, options: RunOptions): Promise<
     limit,
     background: options.background === true,
     service: options.service,
+    printedFrom,
     clean: (text) => redaction.clean(text),
     onTrouble: (error) => sink('WARN', error.message, {}),
   });
@@ -143,12 +156,12 @@ export async function runDaemonHere(name: string, options: RunOptions): Promise<
 /** Reads the configuration, each time from the same file and under the same options. */
 function configReader(
   name: string,
-  { config: file, cacheRoot, durability, daemons: daemonsDir, background }: RunOptions,
+  { config: file, cacheRoot, durability, daemons: daemonsDir, background, logLevel: level }: RunOptions,
 ): () => Promise<Config> {
   // The daemon may go elsewhere.
   const cwd = process.cwd();
   const read = (flags: { destination?: string }): Promise<Config> =>
-    loadConfig({ config: file, cwd, flags: { cacheRoot, durability, daemonsDir, ...flags } });
+    loadConfig({ config: file, cwd, flags: { cacheRoot, durability, daemonsDir, level, ...flags } });
   return async () => {
     const config = await read({});
     if (!background || isFile(config)) return config;
@@ -214,6 +227,12 @@ function onAbnormalEnd(
   const uncaught = (error: unknown): void => {
     thrown = toTryError(error, 1, Date.now());
   };
+  // As Node would, but with nothing in it that a terminal obeys. Where the daemon has a handler of its own, that decides.
+  const told = (error: unknown): void => {
+    if (process.listenerCount('uncaughtException') > 1) return;
+    note(safe(`Uncaught ${inspect(error, { colors: false })}`));
+    process.exit(EXIT.failure);
+  };
   const ended = (code: number): void => {
     // The third word to stop, which waits for nothing.
     if (!thrown && force.aborted) return state.ended('told');
@@ -227,10 +246,12 @@ function onAbnormalEnd(
     else if (thrown !== undefined || code === 0) process.exitCode = exitCode;
   };
   process.on('uncaughtExceptionMonitor', uncaught);
+  process.on('uncaughtException', told);
   process.on('exit', ended);
   return {
     expect: () => {
       process.off('uncaughtExceptionMonitor', uncaught);
+      process.off('uncaughtException', told);
       process.off('exit', ended);
     },
   };
@@ -242,6 +263,10 @@ function inWords({ ended, sessions, failed, abandoned }: RunReport): string {
   ];
   const what = `${counted(sessions, 'iteration')}${failed > 0 ? `, ${failed} of them failed` : ''}`;
   return `${why} after ${what}${abandoned ? '; something had not ended in time' : ''}`;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function isFile({ log: { destination } }: Config): boolean {

@@ -1,11 +1,12 @@
 /** `queue-daemon start`, `restart` and `condrestart`. */
 import type { Command } from 'commander';
 import { stopDaemon } from '../../src/daemon/control.ts';
+import { checkFiles } from '../../src/daemon/start.ts';
 import { isUp, judge } from '../../src/daemon/verify.ts';
 import { QueueError, quote } from '../../src/errors.ts';
 import { note } from '../output.ts';
 import { lasting } from '../when.ts';
-import { named, patience, say, start, toJson, type Named } from './daemons.ts';
+import { named, patience, say, serviceOf, start, toJson, type Named } from './daemons.ts';
 import { TO_COME_UP, UP, type TimedOptions } from './options.ts';
 
 export function startCommand(program: Command): void {
@@ -63,6 +64,7 @@ export function condrestartCommand(program: Command): void {
 async function restart(daemon: Named, options: TimedOptions): Promise<void> {
   const { name, config, stateDir } = daemon;
   await refuseService(stateDir, name);
+  checkFiles(stateDir, name);
   const { forced, before } = await stopDaemon(stateDir, name, { timeout: patience(config), lasting: false });
   if (forced) note(`${name}: had not ended within ${lasting(patience(config))}, and was killed`);
   await startAndTell(daemon, options, isUp(before) ? 'restarted' : 'started');
@@ -71,8 +73,8 @@ async function restart(daemon: Named, options: TimedOptions): Promise<void> {
 /** Errors: DAEMON_RUNNING: a service runs it, which would know nothing of what is started here. */
 async function refuseService(stateDir: string, name: string): Promise<void> {
   const now = await judge(stateDir, name);
-  const service = now.state?.service;
-  if (!isUp(now) || service == null) return;
+  const service = serviceOf(stateDir, now);
+  if (!isUp(now) || service === undefined) return;
   throw new QueueError(
     'DAEMON_RUNNING',
     `daemon ${name} is run by the service ${quote(service)}: restart that, as with "systemctl restart"`,

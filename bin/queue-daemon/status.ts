@@ -9,7 +9,7 @@ import { columnsOf } from '../layout.ts';
 import { grouped, print, safeJson } from '../output.ts';
 import { fitRow, oneLine, paint, type Row } from '../queue/watch/row.ts';
 import { fromNow, lasting, stamp } from '../when.ts';
-import { headline, logFileOf, megabytes, namedAnyhow, toJson, type Options } from './daemons.ts';
+import { headline, logFileOf, megabytes, namedAnyhow, serviceOf, toJson, type Options } from './daemons.ts';
 
 /** Lines of what it printed last, of one that has died. */
 const LAST_LINES = 5;
@@ -53,11 +53,12 @@ Examples:
 function inWords(config: Config, judgement: Judgement): Row[] {
   const { name, standing, state } = judgement;
   const { output } = pathsOf(config.daemon.stateDir, name);
-  const words = standing === 'dead' || standing === 'failed' ? lastWords(output, state?.printedFrom ?? 0) : '';
+  const words =
+    standing === 'dead' || standing === 'failed' ? lastWords(output, state?.printedFrom ?? 0) : '';
   const lines = words === '' ? [] : words.split('\n').slice(-LAST_LINES);
   return [
     headline(judgement),
-    ...(isWell(judgement) ? [] : [[`  ${remedyOf(judgement)}`]]),
+    ...(isWell(judgement) ? [] : [[`  ${remedyOf(config.daemon.stateDir, judgement)}`]]),
     [],
     ...facts(judgement).map(([title, text]): Row => [['dim', title.padEnd(16)], oneLine(text)]),
     [['dim', 'log'.padEnd(16)], escapeControls(logFileOf(config, judgement) ?? 'goes to where it was run')],
@@ -67,9 +68,10 @@ function inWords(config: Config, judgement: Judgement): Row[] {
 }
 
 /** What to type, to have it run again. */
-function remedyOf({ name, standing, state }: Judgement): string {
+function remedyOf(stateDir: string, judgement: Judgement): string {
+  const { name, standing } = judgement;
   const ended = standing === 'dead' || standing === 'failed';
-  const service = state?.service;
+  const service = serviceOf(stateDir, judgement);
   // Started here it would run beside its service.
   if (service?.endsWith('.service')) return `systemctl restart ${escapeControls(service)}`;
   return `queue-daemon ${ended ? 'start' : 'restart'} ${name}`;

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { stopDaemon, type Stopped } from '../../src/daemon/control.ts';
 import { isUp } from '../../src/daemon/verify.ts';
-import { counted } from '../output.ts';
+import type { QueueError } from '../../src/errors.ts';
+import { tell } from '../cli.ts';
+import { counted, note } from '../output.ts';
 import { lasting } from '../when.ts';
 import { namedAnyhow, patience, say } from './daemons.ts';
 import { STOP, type TimedOptions } from './options.ts';
@@ -27,11 +29,18 @@ Examples:
       const { config, stateDir } = await namedAnyhow(name, options);
       const timeout = options.timeout ?? patience(config);
       const stopped = await stopDaemon(stateDir, name, { timeout, lasting: true });
-      const { before, forced, orphans } = stopped;
+      const { before, forced, orphans, unwritten } = stopped;
+      if (unwritten) tellUnwritten(name, unwritten);
       const changed = isUp(before);
       const object = { name, stopped: changed, before: before.standing, forced, orphans };
       await say(options.json, object, `${name}: ${inWords(stopped, timeout)}`);
     });
+}
+
+/** It has ended, and that is what was asked for. */
+function tellUnwritten(name: string, error: QueueError): void {
+  tell('queue-daemon', error);
+  note(`  ${name} has ended all the same; "verify --revive" may start it again once that can be written`);
 }
 
 function inWords({ before, forced, orphans }: Stopped, timeout: number): string {

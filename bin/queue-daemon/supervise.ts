@@ -1,5 +1,6 @@
 /** `queue-daemon supervise`: the daemon that ships as "supervisor", in the foreground, by a name that one finds. */
 import type { Command } from 'commander';
+import { logLevel } from './options.ts';
 import { runDaemonHere, type RunOptions } from './run.ts';
 
 const HELP = `
@@ -20,6 +21,7 @@ export function superviseCommand(program: Command): void {
   program
     .command('supervise')
     .description('run the supervisor here, in the foreground, until it is told to stop')
+    .addOption(logLevel())
     .addHelpText('after', HELP)
     .action(async (_: unknown, command: Command) => {
       await runDaemonHere('supervisor', command.optsWithGlobals<RunOptions>());

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { crashDaemon, looking, stopDaemon } from '../../src/daemon/control.ts';
-import { isInstalled } from '../../src/daemon/service/host.ts';
 import { checkFiles } from '../../src/daemon/start.ts';
 import { isUp, isWell, judge, type Judgement } from '../../src/daemon/verify.ts';
 import type { Config } from '../../src/config.ts';
@@ -9,7 +8,17 @@ import { tell } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { print, safeJson } from '../output.ts';
 import { paint } from '../queue/watch/row.ts';
-import { allNames, configOf, headline, named, patience, start, toJson, type Named } from './daemons.ts';
+import {
+  allNames,
+  configOf,
+  headline,
+  named,
+  patience,
+  serviceOf,
+  start,
+  toJson,
+  type Named,
+} from './daemons.ts';
 import { TO_COME_UP, UP, type TimedOptions } from './options.ts';
 
 interface Options extends TimedOptions {
@@ -81,10 +90,16 @@ async function verifyOne(daemon: Named & { isNamed: boolean }, options: Options)
       await say(config, before, options, undefined);
       return false;
     }
-    if (before.state?.service != null)
-      return await reviveService(daemon, before, before.state.service, options);
+    const service = serviceOf(stateDir, before);
+    if (service !== undefined) return await reviveService(daemon, before, service, options);
     const after = await revive(daemon, before, options);
-    await say(config, after ?? before, options, { before, revived: after !== undefined });
+    const isStopped = after?.isStoppedByHand === true;
+    const fate = isStopped ? { fate: '; stopped by hand meanwhile, and left so' } : {};
+    await say(config, after ?? before, options, {
+      before,
+      revived: after !== undefined && !isStopped,
+      ...fate,
+    });
     return after !== undefined;
   } catch (error) {
     if (!(error instanceof QueueError)) throw error;

@@ -7,6 +7,7 @@ import { toTryError } from '../try-error.ts';
 import type { Log } from '../worker/log.ts';
 import type { Admission, Caller, Way } from './admission.ts';
 import { readJson } from './json-body.ts';
+import { UnreadAnswers } from './large-answers.ts';
 import { bodyOf, Refusal, refusalOf } from './refusal.ts';
 import type { Context, Reply, Route } from './route.ts';
 
@@ -31,6 +32,7 @@ export function listenerOf(
   admission: Admission,
 ): (way: Way) => Listener {
   const app = new Hono<Environment>();
+  const unread = new UnreadAnswers();
   app.use(async (c, next) => {
     c.set('caller', admission.admit(c.env.incoming, c.env.way));
     await next();
@@ -46,7 +48,7 @@ export function listenerOf(
           caller: c.var.caller,
           signal: c.req.raw.signal,
         });
-        return answer(reply, c.env.outgoing, c.env.incoming.method === 'HEAD');
+        return answer(reply, c.env.outgoing, c.env.incoming.method === 'HEAD', unread);
       } catch (error) {
         // Actions may throw anything; below, only an `Error` is one.
         return refuse(logged(error, `${c.req.method} ${c.req.path}`, context.log));
@@ -94,6 +96,7 @@ function answer(
   { status, json, text, stream, headers }: Reply,
   outgoing: ServerResponse,
   onlyHead: boolean,
+  unread: UnreadAnswers,
 ): Response {
   const all = { ...HEADERS, ...headers };
   if (stream) {
@@ -102,10 +105,12 @@ function answer(
     else stream(outgoing);
     return RESPONSE_ALREADY_SENT;
   }
-  if (text !== undefined) return new Response(text, { status, headers: all });
-  return json === undefined
-    ? new Response(null, { status, headers: all })
-    : Response.json(json, { status, headers: all });
+  if (text === undefined && json === undefined) return new Response(null, { status, headers: all });
+  const body = text ?? JSON.stringify(json);
+  const typed = text === undefined ? { 'Content-Type': 'application/json', ...all } : all;
+  if (onlyHead || !unread.isLarge(body)) return new Response(body, { status, headers: typed });
+  unread.send(outgoing, status, typed, body);
+  return RESPONSE_ALREADY_SENT;
 }
 
 function honoPath(path: string): string {

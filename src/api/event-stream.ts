@@ -9,7 +9,7 @@ import { eventView } from './views.ts';
 
 export interface StreamLimits {
   readonly clients: number;
-  /** Bytes that wait for a client to read; the system keeps some more for it. */
+  /** Bytes of what has happened since a client came that wait for it to read. */
   readonly unread: number;
   /** Milliseconds between two signs of life: proxies cut connections that are silent for long. */
   readonly heartbeat: number;
@@ -51,24 +51,14 @@ export class EventStreams {
   }
 
   #begin(response: ServerResponse, life: string, first: number | undefined): void {
+    const client = new Client(response, this.#control, life, this.#limits.unread);
     const end = (): void => {
       response.end();
     };
     this.#open.add(end);
-    let most = Infinity;
-    const send = (text: string): void => {
-      if (response.writableEnded || response.destroyed) return;
-      response.write(text);
-      // Breaks the connection off, so that the client comes back for what it has missed.
-      if (response.writableLength > most) response.destroy();
-    };
-    const tell = (event: SupervisorEvent): void => send(textOf(event, life));
-    send(`retry: ${RETRY}\n\n`);
-    if (first !== undefined) for (const event of this.#control.eventsSince(first)) tell(event);
-    // What is kept is bounded, and comes on top.
-    most = response.writableLength + this.#limits.unread;
-    const off = this.#control.onEvent(tell);
-    const heartbeat = setInterval(() => send(':\n\n'), this.#limits.heartbeat).unref();
+    client.begin(first);
+    const off = this.#control.onEvent((event) => client.tell(event));
+    const heartbeat = setInterval(() => client.say(':\n\n'), this.#limits.heartbeat).unref();
     const leave = (): void => {
       off();
       clearInterval(heartbeat);
@@ -76,6 +66,79 @@ export class EventStreams {
     };
     if (response.destroyed) leave();
     else response.once('close', leave);
+  }
+}
+
+/**
+ * One that listens. What is kept of the past is sent no faster than it reads, and what happens meanwhile is taken from what is
+ * kept too: so a client costs no memory for what it has not read.
+ */
+class Client {
+  readonly #response: ServerResponse;
+  readonly #control: SupervisorControl;
+  readonly #life: string;
+  readonly #mostUnread: number;
+  /** The id of the event that it gets next; undefined: the next that happens. */
+  #next: number | undefined;
+  /** Events that are kept wait until it reads. */
+  #isBehind = false;
+  /** The id of the first event that has happened since it came. */
+  #present: number | undefined;
+  /** Bytes of events that have happened since, and wait. */
+  #unread = 0;
+
+  constructor(response: ServerResponse, control: SupervisorControl, life: string, mostUnread: number) {
+    this.#response = response;
+    this.#control = control;
+    this.#life = life;
+    this.#mostUnread = mostUnread;
+  }
+
+  /** @param first the id of the first event that it wants; undefined: the next that happens. */
+  begin(first: number | undefined): void {
+    this.#next = first;
+    this.say(`retry: ${RETRY}\n\n`);
+    this.#response.on('drain', () => this.#catchUp());
+    if (first !== undefined) this.#catchUp();
+  }
+
+  /** Must be told of each event. */
+  tell(event: SupervisorEvent): void {
+    if (this.#isOver) return;
+    this.#present ??= event.id;
+    this.#next ??= event.id;
+    const text = textOf(event, this.#life);
+    this.#isBehind ||= this.#response.writableNeedDrain;
+    if (!this.#isBehind) {
+      this.#next = event.id + 1;
+      this.say(text);
+      return;
+    }
+    this.#unread += Buffer.byteLength(text);
+    // Breaks the connection off, so that the client comes back for what it has missed.
+    if (this.#unread > this.#mostUnread) this.#response.destroy();
+  }
+
+  say(text: string): void {
+    if (!this.#isOver) this.#response.write(text);
+  }
+
+  #catchUp(): void {
+    if (this.#isOver || this.#next === undefined) return;
+    for (const event of this.#control.eventsSince(this.#next)) {
+      this.#isBehind = this.#response.writableNeedDrain;
+      if (this.#isBehind) return;
+      const text = textOf(event, this.#life);
+      if (this.#present !== undefined && event.id >= this.#present) this.#unread -= Buffer.byteLength(text);
+      this.#next = event.id + 1;
+      this.say(text);
+    }
+    this.#isBehind = false;
+    this.#unread = 0;
+  }
+
+  get #isOver(): boolean {
+    return this.#response.writableEnded || this.#response.destroyed;
   }
 }
 

@@ -2,6 +2,7 @@
 import type { QueueStatus } from '../backend.ts';
 import type { QueueManager } from '../queue-manager.ts';
 import type { ChildState, SupervisorStatus } from '../supervisor/shape.ts';
+import { ownMemory } from '../worker/crew/evidence.ts';
 import { readQueues } from './views.ts';
 import type { Context } from './route.ts';
 
@@ -87,12 +88,10 @@ function addProcess(text: Exposition): void {
     'Time on the processor, of the supervisor itself.',
     (user + system) / 1e6,
   );
-  text.add(
-    'process_resident_memory_bytes',
-    'gauge',
-    'Resident memory of the supervisor itself.',
-    process.memoryUsage.rss(),
-  );
+  const memory = ownMemory();
+  if (memory !== undefined) {
+    text.add('process_resident_memory_bytes', 'gauge', 'Resident memory of the supervisor itself.', memory);
+  }
   text.add(
     'process_start_time_seconds',
     'gauge',

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { QueueError, quote } from '../errors.ts';
 import type { Message } from '../message.ts';
 import type { MessageInput } from '../validate.ts';
+import { Makers } from './large-answers.ts';
 import { route, type Context, type Reply, type Route } from './route.ts';
 import {
   addedMessage,
@@ -25,6 +26,8 @@ const USUAL_LIMIT = 100;
 const MOST_LISTED = 1000;
 /** A list ends early when it holds so many bytes of JSON: each message may have megabytes. */
 const LARGEST_LIST = 8 * 1024 ** 2;
+/** Of lists: what is read of a queue for one is in memory with it. */
+const LISTS = new Makers();
 
 const filter = z.strictObject({
   state: messageState.optional(),
@@ -124,23 +127,11 @@ export const QUEUE_ROUTES: readonly Route[] = [
       query: filter,
       answers: { 200: { description: 'the first of them', schema: list } },
     },
-    async ({ queues }, { params, query, signal }) => {
-      const { limit = USUAL_LIMIT, ...wanted } = query;
-      const given = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined));
-      const messages: string[] = [];
-      let bytes = 0;
-      let more = false;
-      for await (const found of queues.findMessages(params.queue, given)) {
-        if (signal.aborted) break;
-        more = messages.length >= limit || bytes >= LARGEST_LIST;
-        if (more) break;
-        const json = JSON.stringify(messageView(found));
-        messages.push(json);
-        bytes += json.length;
-      }
-      const text = `{"messages":[${messages.join(',')}],"more":${more}}`;
-      return { status: 200, text, headers: { 'Content-Type': 'application/json' } };
-    },
+    async (context, { params, query, signal }) => ({
+      status: 200,
+      text: await LISTS.make(() => listOf(context, params.queue, query, signal)),
+      headers: { 'Content-Type': 'application/json' },
+    }),
   ),
   route(
     {
@@ -209,6 +200,29 @@ export const QUEUE_ROUTES: readonly Route[] = [
     },
   ),
 ];
+
+async function listOf(
+  { queues }: Context,
+  queue: string,
+  { limit = USUAL_LIMIT, ...wanted }: z.output<typeof filter>,
+  signal: AbortSignal,
+): Promise<string> {
+  const messages: string[] = [];
+  let bytes = 0;
+  let more = false;
+  // Its client may have left while it waited for its turn.
+  if (signal.aborted) return '';
+  const given = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined));
+  for await (const found of queues.findMessages(queue, given)) {
+    if (signal.aborted) break;
+    more = messages.length >= limit || bytes >= LARGEST_LIST;
+    if (more) break;
+    const json = JSON.stringify(messageView(found));
+    messages.push(json);
+    bytes += json.length;
+  }
+  return `{"messages":[${messages.join(',')}],"more":${more}}`;
+}
 
 async function find({ queues }: Context, { queue, uuid }: { queue: string; uuid: string }): Promise<Message> {
   const found = await queues.findMessage(queue, { uuid });

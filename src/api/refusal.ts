@@ -52,6 +52,7 @@ const STATUS: Readonly<Partial<Record<QueueErrorCode, number>>> = {
   UNKNOWN_COMMAND: 404,
   COMMAND_FAILED: 502,
   COMMAND_TIMEOUT: 504,
+  CHILD_BUSY: 503,
   CHILD_GONE: 502,
   STORAGE_FULL: 507,
   CLOSED: 503,
@@ -76,10 +77,23 @@ export function bodyOf({ code, message }: Refusal): ErrorBody {
   return { error: { code, message } };
 }
 
-const PATH =
-  /(?:file:\/\/|(?<![\w.~:/\\-]))(?:[A-Za-z]:)?[\\/](?:[^\s"'`\\/:;,()]+[\\/])+([^\s"'`\\/:;,()]*)/g;
+/** In quotes it ends with the second one, whatever it holds. */
+const QUOTED = /(["'`])(?:file:\/\/)?(?:[A-Za-z]:)?[\\/](?:(?!\1).)*\1/;
+/** Else a word without a quote, a colon or a semicolon is a part of it as long as a separator follows that word, or another. */
+const BARE =
+  /(?:file:\/\/|(?<![\w.~/\\…-]))(?:[A-Za-z]:)?(?:\\+|\/)(?:[^\s"'`\\/:;]+(?: +[^\s"'`\\/:;]+)*[\\/]+)+[^\s"'`\\/:;,()]*/;
+const PATH = new RegExp(`${QUOTED.source}|${BARE.source}`, 'g');
 
-/** Where things lie on this machine is nobody's business: of an absolute path the last name is left. */
+/**
+ * Where things lie on this machine is nobody's business: of an absolute path the last name is left. Names may have blanks in
+ * them, so a path with another slash behind it, further on in the text, takes along the words between: rather too much goes than
+ * half a path stays.
+ */
 export function withoutPaths(text: string): string {
-  return text.replace(PATH, '…/$1');
+  return text.replace(PATH, (path: string, mark = '') => {
+    const bare: string = path.slice(mark.length, path.length - mark.length);
+    const parts = bare.split(/[\\/]+/);
+    // `/mails` names no place.
+    return parts.length < 3 ? path : `${mark}…/${parts.at(-1)}${mark}`;
+  });
 }

@@ -16,6 +16,7 @@ import { Refusal } from './refusal.ts';
 export interface Context {
   readonly control: SupervisorControl;
   readonly queues: QueueManager;
+  /** That holds now: it may be another one in the next request. */
   readonly config: Config;
   readonly log: Log;
 }

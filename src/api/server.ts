@@ -2,14 +2,13 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Listener } from './app.ts';
-import { LARGEST_BODY } from './admission.ts';
+import { LARGEST_BODY, MOST_HEADERS } from './admission.ts';
 import { bodyOf, Refusal } from './refusal.ts';
 
 /** Milliseconds within which a client must have sent its headers; all of its request. */
 const HEADERS_WITHIN = 10_000;
 const REQUEST_WITHIN = 30_000;
 const LARGEST_HEADERS = 16 * 1024;
-const MOST_HEADERS = 100;
 /** More are closed as they come. */
 const MOST_CONNECTIONS = 256;
 /** Milliseconds that a client may leave an answer unread. */
@@ -50,7 +49,8 @@ export function makeServer(
     if (!isWaiting) socket.destroy();
   });
   server.maxConnections = MOST_CONNECTIONS;
-  server.maxHeadersCount = MOST_HEADERS;
+  // What is beyond that is dropped without a word: with one more than may be, the admission sees that it is too many.
+  server.maxHeadersCount = MOST_HEADERS + 1;
   // Nobody is told to go on with a body that will be refused.
   server.on('checkContinue', (request, response) => {
     if (Number(request.headers['content-length'] ?? 0) <= LARGEST_BODY) response.writeContinue();

@@ -40,6 +40,8 @@ export interface Api {
   readonly socket: string;
   /** The port over TCP; undefined: there is none. */
   readonly port: number | undefined;
+  /** Has processes that are added from now on take their defaults from this one. */
+  use(config: Config): void;
   /** Resolves when nobody can ask any more; what is being answered may take a second to end. Never rejects. */
   close(): Promise<void>;
 }
@@ -55,11 +57,12 @@ export async function startApi({ control, queues, config, log, library }: ApiOpt
   const path = socketPathOf(config);
   const { apiPort, apiHost, apiNames, controllersDir } = config.api;
   const tokens = apiPort === 0 ? undefined : Tokens.open(config.daemon.stateDir);
-  const context: Context = { control, queues, config, log };
+  const context = { control, queues, config, log };
   const events = new EventStreams(control);
   const routes = await allRoutes(context, events, controllersDir, library);
   const listenerFor = listenerOf(routes, context, new Admission(apiNames));
 
+  const use = (next: Config): void => void (context.config = next);
   const onTrouble = (error: Error): void => log.warn(`the control API: ${error.message}`);
   const onSocket = makeServer(listenerFor({ kind: 'socket' }), onTrouble);
   const leave = await listenOnSocket(onSocket, path);
@@ -70,7 +73,7 @@ export async function startApi({ control, queues, config, log, library }: ApiOpt
   };
   if (tokens === undefined) {
     log.info('the control API listens', { socket: path });
-    return { socket: path, port: undefined, close: () => close([onSocket]) };
+    return { socket: path, port: undefined, use, close: () => close([onSocket]) };
   }
   const onTcp = makeServer(listenerFor({ kind: 'tcp', tokens }), onTrouble);
   try {
@@ -81,7 +84,7 @@ export async function startApi({ control, queues, config, log, library }: ApiOpt
   }
   log.info('the control API listens', { socket: path, host: apiHost, port: apiPort });
   const { port } = onTcp.address() as AddressInfo;
-  return { socket: path, port, close: () => close([onSocket, onTcp]) };
+  return { socket: path, port, use, close: () => close([onSocket, onTcp]) };
 }
 
 async function allRoutes(

@@ -1,7 +1,7 @@
 /** What is shown of processes, queues and messages: all of it, but for paths, parameters and stacks. */
 import { posix, win32 } from 'node:path';
 import { QueueError, type QueueErrorCode } from '../errors.ts';
-import type { Message, TryError } from '../message.ts';
+import type { Json, Message, TryError } from '../message.ts';
 import type { QueueManager } from '../queue-manager.ts';
 import type { QueueStatus } from '../backend.ts';
 import type {
@@ -67,15 +67,25 @@ function errorView({ code, message }: { code: string; message: string }): ErrorB
 }
 
 export function eventView({ id, at, type, process, child, data }: SupervisorEvent): object {
-  return { id, at, type, process: process ?? null, child: child ?? null, data };
+  // What a child tells is its own affair, as its answers are.
+  const shown = type === 'told' ? data : mapTexts(data, withoutPaths);
+  return { id, at, type, process: process ?? null, child: child ?? null, data: shown };
+}
+
+function mapTexts(value: Json, change: (text: string) => string): Json {
+  if (typeof value === 'string') return change(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((part) => mapTexts(part, change));
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, mapTexts(part, change)]));
 }
 
 export function messageView({ errors, ...message }: Message): object {
-  const withoutStack = (error: TryError): object => {
-    const { stack: _, ...rest } = error;
-    return rest;
-  };
-  return { ...message, errors: errors.map(withoutStack) };
+  const shown = (error: TryError): object => ({
+    ...error,
+    message: withoutPaths(error.message),
+    stack: undefined,
+  });
+  return { ...message, errors: errors.map(shown) };
 }
 
 export type QueueView = QueueStatus | ({ queue: string } & ErrorBody);

@@ -30,8 +30,10 @@ export async function movedFrom(
   const first = Math.min(...[...bad, ...gaps].map(({ from }) => from), ...torn.map(([from]) => from));
   if (first === Infinity) return undefined;
   const adds = new Set<number>();
-  // A run begins and ends with an add; the last one begins with the seal where it has no end.
-  const named = new Set(runs.at(-1) === LAST ? runs.slice(0, -2) : runs);
+  const named = new Set<number>();
+  // A run begins and ends with an add; the last one begins with the seal where it has no end. May be cut off with the end of the file.
+  const ends = runs.at(-1) === LAST ? runs.slice(0, -2) : runs;
+  for (const at of ends) if (at < end || sealed) named.add(at);
   const visitor: FileVisitor = {
     record(buffer, start, to, headerLength, offset) {
       const header = decode(buffer, start, to, headerLength)?.header;
@@ -46,11 +48,10 @@ export async function movedFrom(
   const isExplained = (offset: number): boolean =>
     offset < first ||
     adds.has(offset) ||
-    // It may have been there: damaged, taken out since, or cut off with the end of the file.
+    // It may have been there: damaged, or taken out since.
     bad.some(({ from, to }) => from <= offset && offset < to) ||
     torn.some(([from, to]) => from <= offset && offset < to) ||
-    mended?.some(([from, to]) => from <= offset && offset < to) ||
-    (offset >= end && !sealed);
+    (mended ?? []).some(([from, to]) => from <= offset && offset < to);
   return [...named].every((offset) => isExplained(offset)) ? undefined : first;
 }
 
@@ -88,16 +89,18 @@ export function runsBelow(runs: readonly number[], offset: number): number[] {
 
 /**
  * The fresh messages behind those offsets, by their segments, and by uuid. `known`: positions of those among them of which the
- * state has another copy, which a head or an update has made.
+ * state has another copy, which a head or an update has made. `unread`: those that the state knows, but whose content is not
+ * where it should be.
  */
 export function movedMessages(
   { fs }: Pick<Ports, 'fs'>,
   folder: string,
   state: QueueState,
   moved: ReadonlyMap<number, number>,
-): { found: Map<string, number>; known: number[] } {
+): { found: Map<string, number>; known: number[]; unread: Set<number> } {
   const found = new Map<string, number>();
   const known: number[] = [];
+  const unread = new Set<number>();
   const contents = new Contents(fs, folder);
   const uuidOf = (at: number): string | undefined => contents.read(state, at)?.content.u;
   try {
@@ -113,6 +116,7 @@ export function movedMessages(
     }
     for (const at of found.size > 0 ? state.touched.keys() : []) {
       const uuid = uuidOf(at);
+      if (uuid === undefined) unread.add(at);
       const copy = uuid === undefined ? undefined : found.get(uuid);
       if (copy === undefined) continue;
       found.delete(uuid!);
@@ -121,7 +125,7 @@ export function movedMessages(
   } finally {
     contents.close();
   }
-  return { found, known };
+  return { found, known, unread };
 }
 
 /** What records say of messages that they name by uuid. */

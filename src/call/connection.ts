@@ -13,6 +13,7 @@ import type { ListenerOptions } from './listener.ts';
 import { Packets, type Incoming } from './packets.ts';
 import type { CallRequest, PacketFormat } from './packet.ts';
 import { isSameToken } from './token.ts';
+import { nextTurn, ownTurn } from './turn.ts';
 
 type Stage = 'idle' | 'receiving' | 'working' | 'sending' | 'ending';
 
@@ -93,13 +94,27 @@ export class Connection {
 
   /** All that has come whole. */
   async #answerAll(): Promise<void> {
-    for (let next = this.#packets.next(); next && !this.#isOver; next = this.#packets.next())
-      await this.#answer(next);
-    if (this.#isOver) return;
+    for (let isFirst = true; !this.#isOver; isFirst = false) {
+      const kind = this.#packets.peek();
+      if (kind === 'nothing') break;
+      // However many came at once, others do not wait for all of them.
+      if (kind === 'slow') await this.#wait();
+      else if (!isFirst) await nextTurn();
+      const next = this.#isOver ? undefined : this.#packets.next();
+      if (next) await this.#answer(next);
+    }
+    // The server may have closed between two of them.
+    if (this.#isOver) return this.#end();
     // The time for a packet counts from its first byte.
     if (this.#packets.held === 0) this.#enter('idle');
     else if (this.#stage !== 'receiving') this.#enter('receiving');
     else this.#onChange(this);
+  }
+
+  /** For a turn in which a slow packet may be read. It has come in time; what counts now is that nothing is said. */
+  async #wait(): Promise<void> {
+    this.#enter('idle');
+    await ownTurn();
   }
 
   async #answer(incoming: Incoming): Promise<void> {

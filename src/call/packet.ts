@@ -30,7 +30,10 @@ export interface PacketScan {
   look(bytes: Buffer, ended: boolean): Scanned | undefined;
 }
 
-export type Scanned =
+/** `slow`: complete, but to read it keeps all others waiting for milliseconds. */
+export type Scanned = Read | { readonly type: 'slow'; readonly length: number; readonly read: () => Read };
+
+export type Read =
   | { readonly type: 'packet'; readonly length: number; readonly value: Json }
   /** `next`: from where on to look for another packet: behind so many bytes, on the line after them, or nowhere. */
   | {

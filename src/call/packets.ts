@@ -1,7 +1,7 @@
 /** Finds packets in a stream of bytes, or in a datagram: where one begins, in which format it is, and what it asks. */
 import { refusal, type CallAnswer } from './codes.ts';
 import { JSON_FORMAT } from './json.ts';
-import { requestOf, type CallRequest, type PacketFormat, type PacketScan } from './packet.ts';
+import { requestOf, type CallRequest, type PacketFormat, type PacketScan, type Scanned } from './packet.ts';
 import { PHP_FORMAT } from './php.ts';
 
 /** What has come. `refused`: it asks nothing that could be done, and this is the answer. */
@@ -31,6 +31,8 @@ export class Packets {
   #isSkippingLine = false;
   #isOver = false;
   #current: { format: PacketFormat; scan: PacketScan } | undefined;
+  /** What has been found where it stands, and not been taken. */
+  #found: Scanned | undefined;
 
   /** @param most bytes that a packet may have. */
   constructor(most: number) {
@@ -61,6 +63,13 @@ export class Packets {
     return this.#end - this.#start;
   }
 
+  /** What there is to be taken. `slow`: reading it keeps all others waiting, so it is taken in a turn of its own; see ./turn.ts. */
+  peek(): 'nothing' | 'quick' | 'slow' {
+    const found = this.#isOver ? undefined : this.#look();
+    if (found === undefined) return 'nothing';
+    return found !== 'unknown' && found.type === 'slow' ? 'slow' : 'quick';
+  }
+
   /** The next that has come whole; undefined: more has to come, or the last has come. */
   next(): Incoming | undefined {
     const incoming = this.#isOver ? undefined : this.#find();
@@ -69,7 +78,8 @@ export class Packets {
     return incoming;
   }
 
-  #find(): Incoming | undefined {
+  #look(): Scanned | 'unknown' | undefined {
+    if (this.#found) return this.#found;
     this.#skip();
     const bytes = this.#bytes.subarray(this.#start, this.#end);
     if (bytes.length === 0) {
@@ -78,15 +88,21 @@ export class Packets {
     }
     if (!this.#current) {
       const format = formatOf(bytes, this.#hasEnded);
-      if (format === 'unknown') return UNKNOWN;
+      if (format === 'unknown') return format;
       if (format) this.#current = { format, scan: format.scan(this.#most) };
     }
-    const found = this.#current?.scan.look(bytes, this.#hasEnded);
-    if (!found || !this.#current) {
-      // A view would hold on to all that it is a part of.
-      if (!this.#isOwn) this.#own(bytes.length);
-      return undefined;
-    }
+    this.#found = this.#current?.scan.look(bytes, this.#hasEnded);
+    // A view would hold on to all that it is a part of.
+    if (!this.#found && !this.#isOwn) this.#own(bytes.length);
+    return this.#found;
+  }
+
+  #find(): Incoming | undefined {
+    const scanned = this.#look();
+    if (scanned === 'unknown') return UNKNOWN;
+    if (!scanned || !this.#current) return undefined;
+    this.#found = undefined;
+    const found = scanned.type === 'slow' ? scanned.read() : scanned;
     const { format } = this.#current;
     this.#current = undefined;
     this.#drop(found.length);

@@ -11,6 +11,7 @@ import { Packets } from './packets.ts';
 import type { PacketFormat } from './packet.ts';
 import { cannotListen } from './tcp.ts';
 import { isSameToken } from './token.ts';
+import { ownTurn } from './turn.ts';
 
 /** What a datagram of IPv4 can hold; the loopback device carries it in one piece (its MTU is 65,536). */
 const LARGEST_DATAGRAM = 65_507;
@@ -69,6 +70,7 @@ class UdpListener implements CallListener {
     const packets = new Packets(this.#options.limits.packetBytes);
     packets.push(bytes);
     packets.end();
+    if (packets.peek() === 'slow') await ownTurn();
     const incoming = packets.next();
     if (!incoming) return;
     const { format } = incoming;

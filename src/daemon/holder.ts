@@ -90,6 +90,12 @@ export function lastHeirOf(stateDir: string, name: string, holder: Holder): Hold
   }
 }
 
+/** Whether a file stands there that can be read and names nobody. Errors: STORAGE_FAILED: it is none, or cannot be read. */
+export function isSpoilt(path: string): boolean {
+  const text = readSmall(path);
+  return text !== undefined && parseHolder(text) === undefined;
+}
+
 /** As `readHolder`, but what is no pid file names nobody. */
 export function tryHolder(path: string): Holder | undefined {
   try {

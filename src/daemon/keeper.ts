@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
 import { toTryError } from '../try-error.ts';
+import { ownMemory } from '../worker/crew/evidence.ts';
 import type { Holder, Place } from './place.ts';
 import {
   monotonic,
@@ -56,7 +57,9 @@ export function concludeDead({ name, paths, predecessor }: Place, { killed }: { 
     const concluded: DaemonState = {
       ...before,
       ...(crashed ? { crashes: before.crashes + 1, lastCrashAt: iso() } : {}),
-      end: hasCrashed(undefined, before) ? { at: iso(), why: 'told', error: before.end?.error ?? null } : before.end,
+      end: hasCrashed(undefined, before)
+        ? { at: iso(), why: 'told', error: before.end?.error ?? null }
+        : before.end,
     };
     replace(draftOf(paths.state, name), paths.state, concluded);
   } catch {
@@ -307,7 +310,7 @@ class FileKeeper implements StateKeeper {
     if (this.#disowned) return;
     this.#writtenAt = monotonic();
     this.#state.updatedAt = iso();
-    this.#state.memory = process.memoryUsage.rss();
+    this.#state.memory = ownMemory() ?? this.#state.memory;
     try {
       replace(this.#draft, this.#path, this.#state);
       this.#inTrouble = false;

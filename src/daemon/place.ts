@@ -21,6 +21,7 @@ import {
   HIDDEN,
   hidden,
   holderOf,
+  isSpoilt,
   lastHeirOf,
   pathsOf,
   readHolder,
@@ -142,6 +143,11 @@ class Taking {
     if (this.#sign?.isThere === false) {
       await this.#sign.end();
       await this.#giveSign();
+    }
+    if (isSpoilt(this.#paths.pid)) {
+      // Nobody of ours writes such a file, so whoever did has not taken the place.
+      fs.renameSync(this.#copy(), this.#paths.pid);
+      return;
     }
     if (readHolder(this.#paths.pid)?.token === this.#holder.token) return;
     removeSmall(this.#draft);

@@ -159,11 +159,7 @@ async function vanished(state: DaemonState | undefined, stateDir: string): Promi
   return state.end || (await lifeOf(holder, stateDir)) === 'dead' ? holder : undefined;
 }
 
-function isWanted(
-  standing: Standing,
-  holder: Holder | undefined,
-  state: DaemonState | undefined,
-): boolean {
+function isWanted(standing: Standing, holder: Holder | undefined, state: DaemonState | undefined): boolean {
   // Who removed the pid file of one that ran in the foreground has cleared up after it.
   if (standing === 'dead') return holder !== undefined || state?.background === true;
   if (standing !== 'stopped') return true;

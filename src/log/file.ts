@@ -335,7 +335,8 @@ function isTaken(claim: string): boolean {
     const there = statOf(claim);
     if (waited === PATIENCE) return false;
     // By the clock of the system, as the file's time is; it may have been set back since.
-    if (there && Math.abs(Date.now() - Number(there.mtimeMs)) > CLAIM_LASTS) fs.rmSync(claim, { force: true });
+    if (there && Math.abs(Date.now() - Number(there.mtimeMs)) > CLAIM_LASTS)
+      fs.rmSync(claim, { force: true });
     else pause(1);
   }
 }

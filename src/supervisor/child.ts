@@ -76,6 +76,8 @@ export class Child {
   readonly id: string;
   readonly #options: ChildOptions;
   #spec: ProcessSpec;
+  /** Whether what runs was started for what it was to be before. */
+  #isOutdated = false;
   #life: Life = { state: 'stopped' };
   /** Ends what the present state waits for. */
   #cancel: () => void = () => undefined;
@@ -101,6 +103,13 @@ export class Child {
 
   get state(): State {
     return this.#life.state;
+  }
+
+  /** Whether it is to be up, and must be started anew to be what it should. */
+  get isOutdated(): boolean {
+    const life = this.#life;
+    const isToBeUp = life.state === 'stopping' ? life.next.kind !== 'stay' : life.state !== 'stopped';
+    return this.#isOutdated && isToBeUp;
   }
 
   get #run(): Launched | undefined {
@@ -174,9 +183,10 @@ export class Child {
     if (this.#life.state === 'failed' || this.#life.state === 'waiting') this.#launch();
   }
 
-  /** What holds from its next start on. */
-  use(spec: ProcessSpec): void {
+  /** What holds from its next start on. @param anew what runs is not good enough any more. */
+  use(spec: ProcessSpec, anew: boolean): void {
     this.#spec = spec;
+    this.#isOutdated ||= anew;
   }
 
   /** Has it killed, with all that it has started, if it is ending. */
@@ -250,6 +260,7 @@ export class Child {
     const { launch, clock } = this.#options;
     const run = launch(this.#spec, this.id, { onTold: (told) => this.#heed(run, told) });
     this.#calls = new Calls(run, clock, this.id);
+    this.#isOutdated = false;
     this.#exit = undefined;
     this.#healthy = undefined;
     this.#memory = undefined;

@@ -58,7 +58,7 @@ export interface Surroundings {
   readonly chance?: () => number;
 }
 
-/** Each throws STORAGE_FAILED when the change cannot be kept; it is not made then. */
+/** Each throws STORAGE_FAILED or STORAGE_FULL when the change cannot be kept; it is not made then. */
 export interface Saved {
   added(spec: ProcessSpec): void;
   removed(name: string): void;
@@ -109,6 +109,7 @@ export class Fleet implements SupervisorControl {
       this.#options.stateDir ?? config.daemon.stateDir,
       name,
       ({ message }) => this.#log('WARN', message, {}),
+      force,
     );
     if (ended > 0) this.#log('WARN', `has ended ${ended} processes that an earlier run had left behind`, {});
     this.#launcher = new Launcher({ config, log: this.#log, register });
@@ -205,7 +206,7 @@ export class Fleet implements SupervisorControl {
         `expected ${min} to ${max} children of ${name}, received ${quote(instances)}`,
       );
     }
-    if (save) this.#keeper().changed(scaled.spec, { instances });
+    if (save) this.#keep(scaled, { instances });
     const from = scaled.wanted;
     if (from !== instances)
       this.#events.tell('scaled', { process: name }, { from, to: instances, by: by ?? null });
@@ -218,8 +219,8 @@ export class Fleet implements SupervisorControl {
    * those from code, or added for the time being, stay. What has not changed is not touched. Resolves when all of it has been
    * done.
    * @param config by which children are started from now on.
-   * Errors: CLOSED; PROCESS_EXISTS: one has the name of another from code: nothing has been done then. CHILD_GONE: a rolling restart
-   * went wrong; everything else has been done.
+   * Errors: CLOSED; PROCESS_EXISTS: one has the name of another from code, or that was added: nothing has been done then.
+   * CHILD_GONE: a rolling restart went wrong; everything else has been done, and the next call goes on with that.
    */
   async apply(desired: readonly Desired[], config: Config): Promise<void> {
     this.#refuseUnlessUp();
@@ -238,6 +239,9 @@ export class Fleet implements SupervisorControl {
     this.#config = config;
     if (this.#launcher) this.#launcher.config = config;
     const origins = new Map(desired.map(({ spec, origin }) => [spec.name, origin]));
+    for (const each of before) each.origin = origins.get(each.spec.name) ?? each.origin;
+    const touched = new Set([...changes.restarted, ...changes.adjusted, ...changes.added]);
+    const unfinished = desired.filter(({ spec }) => !touched.has(spec) && this.#process(spec.name).isBehind);
     const gone = changes.removed.map((name) => this.remove(name));
     const added = changes.added.map((spec) => {
       const each = this.#put(spec, origins.get(spec.name) ?? 'configured');
@@ -247,6 +251,7 @@ export class Fleet implements SupervisorControl {
     const used = [
       ...changes.restarted.map((spec) => this.#process(spec.name).use(spec, true)),
       ...changes.adjusted.map((spec) => this.#process(spec.name).use(spec, false)),
+      ...unfinished.map(({ spec }) => this.#process(spec.name).use(spec, false)),
     ];
     const done = await Promise.allSettled([...gone, ...added, ...used]);
     for (const one of done) if (one.status === 'rejected') throw one.reason;
@@ -341,7 +346,7 @@ export class Fleet implements SupervisorControl {
         const what = child ? `the ${action} of one child` : `a ${action}`;
         throw new QueueError('INVALID_ARGUMENT', `expected a change that can be saved, received ${what}`);
       }
-      this.#keeper().changed(changed.spec, kept);
+      this.#keep(changed, kept);
     }
     this.#events.tell(
       'control',
@@ -407,6 +412,15 @@ export class Fleet implements SupervisorControl {
     const shown = known.slice(0, 20).join(', ') + (known.length > 20 ? ', …' : '');
     const hint = near === undefined ? `known: ${shown === '' ? 'none' : shown}` : `did you mean ${near}?`;
     throw new QueueError('UNKNOWN_PROCESS', `no process named ${quote(name)}; ${hint}`);
+  }
+
+  /** Saves a change; of a process that was added for the time being all of it. Errors: INVALID_ARGUMENT; those of `Saved`. */
+  #keep(changed: Process, change: { instances?: number; autostart?: boolean }): void {
+    const spec: ProcessSpec = Object.freeze({ ...changed.spec, ...change });
+    // Whatever else has, or had, its name.
+    if (changed.origin === 'added') this.#keeper().added(spec);
+    else this.#keeper().changed(changed.spec, change);
+    changed.keep(spec);
   }
 
   /** Errors: INVALID_ARGUMENT. */

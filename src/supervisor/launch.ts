@@ -9,7 +9,7 @@ import { readState } from '../daemon/state.ts';
 import { QueueError, escapeControls } from '../errors.ts';
 import { memberLog, stderrRelay } from '../log/crew-events.ts';
 import { memoryOf } from '../worker/crew/evidence.ts';
-import { ASSIGNMENT, type Assignment, type Told as MemberTold } from '../worker/crew/protocol.ts';
+import { ASSIGNMENT, type Assignment } from '../worker/crew/protocol.ts';
 import { Group, type Exit } from '../worker/exec/group.ts';
 import { Keeper } from '../worker/exec/keeper.ts';
 import type { LogSink } from '../worker/log.ts';
@@ -17,7 +17,7 @@ import { Channel } from './channel.ts';
 import { lifelineOf } from './lifeline.ts';
 import { Rate, readLines } from './lines.ts';
 import { MARK, type Register } from './orphans.ts';
-import { toTold, type Begin, type Order, type Told } from './protocol.ts';
+import { toTold, toldByWorker, type Begin, type Order, type Told } from './protocol.ts';
 import type { ProcessSpec } from './shape.ts';
 
 /** In dist/: what runs children runs there. */
@@ -81,11 +81,12 @@ export class Launcher {
   }
 
   launch(spec: ProcessSpec, id: string, { onTold }: LaunchListeners): Launched {
-    const mark = this.#register.expect();
-    const { words, env, channel } = commandOf(spec, id, this.config);
+    const mark = this.#register.expect(spec.stopDeadline);
+    const { words, env } = commandOf(spec, id, this.config);
+    const hasChannel = spec.kind === 'class' || spec.kind === 'worker';
     let group: Group;
     try {
-      group = new Group(words, { ...env, [MARK]: mark }, channel);
+      group = new Group(words, { ...env, [MARK]: mark }, hasChannel);
     } catch (error) {
       // An argument of which the system can make nothing, such as one with a NUL, or too many.
       this.#register.ended(mark);
@@ -176,6 +177,10 @@ class Running implements Launched {
       this.#said = refusal(error);
       return { code: null, signal: null };
     });
+    if (this.pid === undefined) {
+      this.#printed = () => '';
+      return;
+    }
     // Nobody has anything to say to it but over its channel.
     group.stdin.on('error', () => undefined);
     group.stdin.end();
@@ -192,7 +197,7 @@ class Running implements Launched {
     };
     relay('stdout');
     this.#printed = relay('stderr');
-    if (this.pid !== undefined) this.#listen(spec, id, config, log);
+    this.#listen(spec, id, config, log);
   }
 
   get lastWords(): string {
@@ -231,21 +236,32 @@ class Running implements Launched {
   }
 
   #listen(spec: ProcessSpec, id: string, config: Config, log: LogSink): void {
-    if (spec.kind === 'class') this.#open(spec, id, config, log);
-    else if (spec.kind === 'worker') this.#group.onMessage((told) => this.#hearMember(told as MemberTold));
+    const about = { process: spec.name, child: id };
+    if (spec.kind === 'class') {
+      const channel = this.#open(toTold, about, log);
+      const { name, params, target, stopDeadline } = spec;
+      // What others are configured with, passwords perhaps, is none of its business.
+      const own = { ...config, processes: [] };
+      const begin: Begin = { name, id, path: target, params, config: own, stopDeadline, master: process.pid };
+      channel?.send({ type: 'begin', begin });
+    } else if (spec.kind === 'worker') this.#open(toldByWorker, about, log);
     else if (spec.kind === 'daemon') this.#lookForDaemon(spec.target, config);
   }
 
-  #open(spec: ProcessSpec, id: string, config: Config, log: LogSink): void {
+  /** @param read what a message of such a child says, if it is one. */
+  #open(
+    read: (message: unknown) => Told | undefined,
+    about: { process: string; child: string },
+    log: LogSink,
+  ): Channel | undefined {
     const { pipe } = this.#group;
-    if (!pipe) return;
-    const about = { process: spec.name, child: id };
+    if (!pipe) return undefined;
     const rate = new Rate(TOLD_RATE, (count) =>
       log('WARN', `${count} events and lines that it told were left out`, about),
     );
     const channel = new Channel(pipe, {
       onMessage: (message) => {
-        const told = toTold(message);
+        const told = read(message);
         if (!told) {
           if (rate.take()) log('WARN', 'it has said what no child says', about);
         } else if (told.type === 'log') {
@@ -261,26 +277,12 @@ class Running implements Launched {
       },
     });
     this.#channel = channel;
-    const { name, params, target, stopDeadline } = spec;
-    // What others are configured with, passwords perhaps, is none of its business.
-    const own = { ...config, processes: [] };
-    const begin: Begin = { name, id, path: target, params, config: own, stopDeadline, master: process.pid };
-    channel.send({ type: 'begin', begin });
+    return channel;
   }
 
   #heed(told: Told): void {
     if (told.type === 'failed') this.#said = escapeControls(told.error.message);
     this.#onTold(told);
-  }
-
-  /** A worker runs as a member of a crew, whose parent is the supervisor. */
-  #hearMember(told: MemberTold): void {
-    if (told.type === 'ready') this.#heed({ type: 'ready', verifies: false });
-    else if (told.type === 'refused') {
-      // It leaves with 0, for its parent knows.
-      const message = `it cannot work: ${told.error.message}`;
-      this.#heed({ type: 'failed', error: { code: 'PROCESS_FAILED', message } });
-    }
   }
 
   /** A daemon says in its state file that it is up. */
@@ -302,7 +304,6 @@ class Running implements Launched {
 interface Command {
   words: readonly string[];
   env: NodeJS.ProcessEnv;
-  channel?: 'pipe' | 'ipc';
 }
 
 function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
@@ -314,16 +315,15 @@ function commandOf(spec: ProcessSpec, id: string, config: Config): Command {
     case 'exec':
       return { words: [target, ...args], env: process.env };
     case 'class':
-      return { words: [...node, HOST], env: process.env, channel: 'pipe' };
+      return { words: [...node, HOST], env: process.env };
     case 'worker': {
       const { queue = target, concurrency = config.worker.concurrency } = spec;
       const worker = { ...config.worker, stopDeadline: handlersDeadline(stopDeadline) };
       const settings = environmentOf(memberLog({ ...config, worker }));
-      const assignment: Assignment = { parent: process.pid, tellsEach: false, settings };
+      const assignment: Assignment = { parent: process.pid, line: 'pipe', tellsEach: false, settings };
       return {
         words: [...watching, QUEUE_WORKER, `--queue=${queue}`, `--concurrency=${concurrency}`, '--', target],
         env: { ...process.env, ...lifeline, [ASSIGNMENT]: JSON.stringify(assignment) },
-        channel: 'ipc',
       };
     }
     case 'daemon': {

@@ -19,9 +19,9 @@ import { factsOf, isEnded, nodeProcesses, type Identity } from '../process-table
 /** The variable that has the mark. */
 export const MARK = 'QUEUE_DAEMON_CHILD';
 
-/** How long what was left behind may take to end when it is told to; ms. */
+/** How long what was left behind may take to end when it is told to, where its entry does not say; ms. */
 const GRACE = 5000;
-/** How long the dead are waited for; ms. */
+/** How long the dead are waited for: what hangs in the kernel takes longer than a moment, if it ever ends; ms. */
 const BURIAL = 1000;
 const VERSION = 1;
 /** Bytes; thousands of children have less. */
@@ -29,6 +29,8 @@ const LARGEST = 4 * 1024 * 1024;
 
 interface Entry {
   readonly mark: string;
+  /** How long it may take to end when it is told to; ms. Undefined in a file of before this was noted. */
+  readonly deadline?: number;
   /** Undefined: about to be started. */
   readonly pid?: number;
   readonly start?: string;
@@ -52,45 +54,60 @@ export class Register {
   }
 
   /**
-   * Resolves with an empty register, when what a predecessor has left is ended, and with how many processes that were.
-   * Makes the folder if need be (0700).
+   * Resolves with an empty register, when what a predecessor has left is ended, each at its deadline at the latest, and with how
+   * many processes that were. The file names this supervisor from the start. Makes the folder if need be (0700).
    * @param onTrouble called when the file cannot be written, once for each time that this begins: children are started all
    * the same. Must not throw.
+   * @param force fires: what was left behind and has not ended yet is killed.
    * Errors: DAEMON_RUNNING: a supervisor of that name lives in that folder; STORAGE_FAILED: the folder or the file is not usable.
    */
   static async take(
     stateDir: string,
     name: string,
     onTrouble: (error: QueueError) => void,
+    force?: AbortSignal,
   ): Promise<{ register: Register; ended: number }> {
     const path = join(stateDir, `${name}.children.json`);
     const left = readLeft(path);
-    if (left && isHere(left.master)) {
-      const message = `a supervisor named ${name} runs already in ${quote(stateDir, 300)}, as process ${left.master.pid}`;
-      throw new QueueError('DAEMON_RUNNING', message, { path });
-    }
-    const ended = left ? await endAll(left) : 0;
+    const running = ({ master: { pid } }: Left): QueueError => {
+      const message = `a supervisor named ${name} runs already in ${quote(stateDir, 300)}, as process ${pid}`;
+      return new QueueError('DAEMON_RUNNING', message, { path });
+    };
+    if (left && isHere(left.master)) throw running(left);
+    const orphans = left && isOfThisSystem(left.master) ? left.children : [];
     const register = new Register(path, onTrouble);
+    // Should this one be killed as well before they have ended, they are found by the next.
+    for (const each of orphans) register.#children.set(each.mark, each);
     try {
       fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
       register.#write();
     } catch (cause) {
       throw unwritable(path, cause);
     }
+    if (!left || orphans.length === 0) return { register, ended: 0 };
+    const ended = await endAll(left, force);
+    // Two that begin in the same instant may both have found the dead one: the later is named.
+    const now = readLeft(path);
+    if (now && !isSame(now.master, nodeProcesses.self())) throw running(now);
+    register.#children.clear();
+    register.#keep();
     return { register, ended };
   }
 
-  /** To be called before a child is started; returns its mark. */
-  expect(): string {
+  /**
+   * To be called before a child is started; returns its mark.
+   * @param deadline how long it may take to end when it is told to; ms.
+   */
+  expect(deadline: number): string {
     const mark = randomBytes(12).toString('hex');
-    this.#children.set(mark, { mark });
+    this.#children.set(mark, { mark, deadline });
     this.#keep();
     return mark;
   }
 
   /** To be called when it has a pid. */
   began(mark: string, pid: number): void {
-    this.#children.set(mark, { mark, pid, start: factsOf(pid)?.start ?? '' });
+    this.#children.set(mark, { ...this.#children.get(mark), mark, pid, start: factsOf(pid)?.start ?? '' });
     this.#keep();
   }
 
@@ -126,42 +143,57 @@ export class Register {
 }
 
 /** Ends all that lives of them; resolves with how many processes there were. */
-async function endAll(left: Left): Promise<number> {
-  const found = livingOf(left);
-  if (found.length === 0) return 0;
-  signal(found, 'SIGTERM');
-  if (!(await isOver(left, GRACE))) {
-    signal(livingOf(left), 'SIGKILL');
-    await isOver(left, BURIAL);
+async function endAll(left: Left, force?: AbortSignal): Promise<number> {
+  const first = livingOf(left);
+  signal([...first.keys()], 'SIGTERM');
+  const told = performance.now();
+  let allLateAt: number | undefined;
+  let pause = 5;
+  for (let living = first; living.size > 0; living = livingOf(left)) {
+    const now = performance.now();
+    const late = [...living].filter(([, deadline]) => force?.aborted === true || now - told >= deadline);
+    signal(
+      late.map(([pid]) => pid),
+      'SIGKILL',
+    );
+    allLateAt = late.length === living.size ? (allLateAt ?? now) : undefined;
+    if (allLateAt !== undefined && now - allLateAt >= BURIAL) break;
+    await sleep(pause, undefined, { signal: force }).catch(() => sleep(pause));
+    pause = Math.min(100, pause * 2);
   }
-  return found.length;
+  return first.size;
 }
 
-async function isOver(left: Left, patience: number): Promise<boolean> {
-  const until = performance.now() + patience;
-  for (let pause = 5; livingOf(left).length > 0; pause = Math.min(100, pause * 2)) {
-    if (performance.now() >= until) return false;
-    await sleep(pause);
+/** The processes that are certainly theirs, right now, and how long each may take to end; ms. */
+function livingOf({ master, children }: Left): Map<number, number> {
+  const living = new Map<number, number>();
+  if (!isOfThisSystem(master)) return living;
+  const marks = new Map<string, number>();
+  const leaders = new Map<number, number>();
+  for (const { mark, pid, start, deadline = GRACE } of children) {
+    marks.set(mark, deadline);
+    if (pid !== undefined && start !== undefined && isHere({ ...master, pid, start }))
+      leaders.set(pid, deadline);
   }
-  return true;
-}
-
-/** The processes that are certainly theirs, right now. */
-function livingOf({ master, children }: Left): number[] {
-  const self = nodeProcesses.self();
-  // Of another boot, or another container, nothing is here.
-  if (self.boot === '' || master.boot !== self.boot || master.pidNamespace !== self.pidNamespace) return [];
-  const marks = new Set(children.map(({ mark }) => mark));
-  const leaders = new Set<number>();
-  for (const { pid, start } of children)
-    if (pid !== undefined && start !== undefined && isHere({ ...master, pid, start })) leaders.add(pid);
-  return processes().filter((pid) => {
-    if (pid === process.pid) return false;
+  for (const pid of processes()) {
+    if (pid === process.pid) continue;
     const facts = factsOf(pid);
-    if (!facts || isEnded(facts)) return false;
+    if (!facts || isEnded(facts)) continue;
     // A group has the number of its leader as long as that lives: nobody else can have it.
-    return leaders.has(pid) || leaders.has(facts.group) || marks.has(markOf(pid));
-  });
+    const deadline = leaders.get(pid) ?? leaders.get(facts.group) ?? marks.get(markOf(pid));
+    if (deadline !== undefined) living.set(pid, deadline);
+  }
+  return living;
+}
+
+/** Of another boot, or another container, nothing is here. */
+function isOfThisSystem({ boot, pidNamespace }: Identity): boolean {
+  const self = nodeProcesses.self();
+  return self.boot !== '' && boot === self.boot && pidNamespace === self.pidNamespace;
+}
+
+function isSame(one: Identity, other: Identity): boolean {
+  return one.pid === other.pid && one.start === other.start && isOfThisSystem(one);
 }
 
 function markOf(pid: number): string {
@@ -213,8 +245,9 @@ function isIdentity(value: unknown): value is Identity {
 }
 
 function isEntry(value: unknown): value is Entry {
-  const { mark, pid, start } = (value ?? {}) as Record<string, unknown>;
+  const { mark, pid, start, deadline } = (value ?? {}) as Record<string, unknown>;
   if (typeof mark !== 'string' || !/^[0-9a-f]{24}$/.test(mark)) return false;
+  if (deadline !== undefined && !(typeof deadline === 'number' && deadline >= 0)) return false;
   return pid === undefined || (isPid(pid) && typeof start === 'string');
 }
 

@@ -51,6 +51,8 @@ export type Told =
   | { type: 'answer'; id: number; result: Json }
   | { type: 'answer'; id: number; error: Trouble }
   | { type: 'event'; event: string; data: Json }
+  /** How far a worker is: for the parent of a crew; a supervisor has the queue to ask. */
+  | { type: 'work' }
   | { type: 'log'; level: LogLevel; text: string; fields: LogFields };
 
 /** What a child has told; undefined when that is nothing a child tells. */
@@ -77,6 +79,26 @@ export function toTold(message: unknown): Told | undefined {
       if (!isLevel(level) || typeof text !== 'string' || !isRecord(fields)) return undefined;
       return isPlain(fields, LARGEST_MESSAGE) ? { type, level, text, fields } : undefined;
     }
+    default:
+      return undefined;
+  }
+}
+
+/** Likewise of a worker: it runs as a member of a crew, whose parent is the supervisor (src/worker/crew/protocol.ts). */
+export function toldByWorker(message: unknown): Told | undefined {
+  if (!isRecord(message)) return undefined;
+  switch (message['type']) {
+    case 'ready':
+      return { type: 'ready', verifies: false };
+    case 'refused': {
+      // It leaves with 0, for its parent knows.
+      const why = `it cannot work: ${toTrouble(message['error']).message}`;
+      return { type: 'failed', error: { code: 'PROCESS_FAILED', message: why } };
+    }
+    case 'moves':
+    case 'counts':
+    case 'report':
+      return { type: 'work' };
     default:
       return undefined;
   }

@@ -98,7 +98,7 @@ export class SavedChanges {
     return desired;
   }
 
-  /** Resolved when it has been written, as are the others. Errors: STORAGE_FAILED: it has not, and nothing is kept. */
+  /** It has been written when this returns, as with the others. Errors: STORAGE_FAILED, STORAGE_FULL: it has not, and nothing is kept. */
   added(spec: ProcessSpec): void {
     this.#keep(spec.name, { of: this.#digest(spec.name), kept: 'added', process: inputOf(spec) });
   }
@@ -184,7 +184,7 @@ export class SavedChanges {
     }
   }
 
-  /** Errors: STORAGE_FAILED. */
+  /** Errors: STORAGE_FAILED, STORAGE_FULL. */
   #write(): void {
     const { path } = this.#options;
     const draft = `${path}.draft`;
@@ -200,10 +200,12 @@ export class SavedChanges {
       syncFolder(dirname(path));
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
-      throw new QueueError('STORAGE_FAILED', `the change cannot be kept in ${quote(path, 300)}: ${code}`, {
-        path,
-        cause,
-      });
+      const full = code === 'ENOSPC' || code === 'EDQUOT';
+      throw new QueueError(
+        full ? 'STORAGE_FULL' : 'STORAGE_FAILED',
+        `the change cannot be kept in ${quote(path, 300)}: ${code}`,
+        { path, cause },
+      );
     }
   }
 

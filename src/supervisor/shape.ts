@@ -150,12 +150,16 @@ export interface SupervisorControl {
   add(spec: ProcessSpec, options?: ChangeOptions): Promise<ProcessStatus>;
   /** Resolves when its children have ended. */
   remove(name: string, options?: ChangeOptions): Promise<void>;
+  /** Resolves when they are up, or have failed. Errors: CHILD_GONE: one was stopped meanwhile. */
   start(target: string, options?: ChangeOptions): Promise<void>;
   stop(target: string, options?: ChangeOptions): Promise<void>;
-  /** One child after the other, the next only when the one before it is up again. */
+  /**
+   * One child after the other, the next only when the one before it is up again.
+   * Errors: CHILD_GONE: one did not come up, and those behind it go on as they were; or one was stopped meanwhile.
+   */
   restart(target: string, options?: ChangeOptions): Promise<void>;
   scale(name: string, instances: number, options?: ChangeOptions): Promise<ProcessStatus>;
-  /** Forgets its failures, and starts what has failed. */
+  /** Forgets its failures, and starts what has failed. Errors: CHILD_GONE: one was stopped meanwhile. */
   reset(target: string, options?: ChangeOptions): Promise<void>;
   /** Resolves with the child's answer. Errors: UNKNOWN_COMMAND, COMMAND_FAILED (its own words), COMMAND_TIMEOUT, CHILD_GONE. */
   send(target: string, command: string, args: Json, options?: SendOptions): Promise<Json>;

@@ -114,6 +114,33 @@ test('a client that does not read is let go, and costs the others nothing', asyn
   await deaf.closed;
 });
 
+test('of the past a client is sent no more than it reads, and then all of it, with what has come meanwhile', async () => {
+  let written = 0;
+  const past = 60;
+  const large = {
+    toJSON: () => {
+      written++;
+      return 'x'.repeat(100_000);
+    },
+  } as unknown as string;
+  for (let n = 0; n < past; n++) desk.supervisor.tell(large);
+  const deaf = Array.from({ length: 5 }, () => new Client('', '/api/events?since=0'));
+  await Promise.all(deaf.map((client) => client.heard('retry')));
+  for (const { socket } of deaf) socket.pause();
+  await vi.waitUntil(() => desk.supervisor.listeners === deaf.length, 10_000);
+  // What the system takes of it, it has taken by the time another has heard all.
+  const client = new Client('', '/api/events?since=0');
+  await client.heard(`id: ${life()}-${past}\n[^]*\n\n`);
+  expect(written).toBeLessThan(past + deaf.length * 20);
+  desk.supervisor.tell('news');
+  await client.heard('"data":"news"');
+  deaf[0]!.socket.resume();
+  await deaf[0]!.heard('"data":"news"');
+  const all = Array.from({ length: past + 1 }, (_, index) => `${life()}-${index + 1}`);
+  expect(deaf[0]!.ids).toEqual(all);
+  expect(client.ids).toEqual(all);
+});
+
 test('there is a bound to how many listen', async () => {
   const clients = Array.from({ length: 64 }, () => new Client());
   await Promise.all(clients.map((client) => client.heard('retry')));

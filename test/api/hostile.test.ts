@@ -94,6 +94,16 @@ describe('too much', () => {
     ]);
   });
 
+  test('headers beyond 100 are 431, and hide nothing behind them', async () => {
+    const withHeaders = (count: number, last: string): string =>
+      `GET /healthz HTTP/1.1\r\n${HOST}${'X: x\r\n'.repeat(count - 3)}${last}\r\nConnection: close\r\n\r\n`;
+    expect(await answerTo(withHeaders(100, 'X: y'))).toEqual([200, '']);
+    expect(await answerTo(withHeaders(100, 'Origin: http://evil.example'))).toEqual([403, 'FORBIDDEN']);
+    for (const count of [101, 102, 112, 130, 133, 200, 2000])
+      for (const last of ['Origin: http://evil.example', 'Host: localhost', 'X: y'])
+        expect([count, ...(await answerTo(withHeaders(count, last)))]).toEqual([count, 431, 'TOO_LARGE']);
+  });
+
   test('a path of more than 16 KiB is 431', async () => {
     expect(await answerTo(`GET /${'x'.repeat(20_000)} HTTP/1.1\r\n${HOST}\r\n`)).toEqual([431, 'TOO_LARGE']);
   });

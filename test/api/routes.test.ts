@@ -1,5 +1,6 @@
 /** What can be asked for, and what is answered. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { QueueError } from '../../src/errors.ts';
 import { errorBody, status as statusSchema } from '../../src/api/schemas.ts';
 import { specOf, FakeSupervisor } from './fake-supervisor.ts';
 import { Desk } from './desk.ts';
@@ -191,6 +192,23 @@ describe('processes', () => {
     expect(json.children.map(({ id }: { id: string }) => id)).toEqual(['cam#1', 'cam#2', 'cam#3']);
     expect((await desk.post('/api/processes/cam/scale', { instances: -1 })).status).toBe(422);
     expect((await desk.post('/api/processes/cam/scale', {})).status).toBe(422);
+  });
+
+  test('of a child that does not read, and of a disk that is full, the caller is told', async () => {
+    desk.supervisor.answer = async (child) => {
+      throw new QueueError('CHILD_BUSY', `${child} does not read`);
+    };
+    const { json } = await desk.post('/api/processes/cam/command', { command: 'zoom' });
+    expect(json.answers).toEqual([
+      { child: 'cam#1', ok: false, error: { code: 'CHILD_BUSY', message: 'cam#1 does not read' } },
+    ]);
+    desk.supervisor.add = async () => {
+      throw new QueueError('STORAGE_FULL', 'the change cannot be kept in "/srv/var/x.json": ENOSPC');
+    };
+    expect(await desk.post('/api/processes', { name: 'x', exec: 'a', save: true })).toMatchObject({
+      status: 507,
+      json: { error: { code: 'STORAGE_FULL', message: expect.not.stringContaining('srv') } },
+    });
   });
 
   test('a command is put to all children, and each answers for itself', async () => {

@@ -72,3 +72,33 @@ test('a client that leaves in the middle of a long answer costs nothing, not eve
   expect(said).toEqual([]);
   expect(desk.log.filter(({ level }) => level === 'ERROR')).toEqual([]);
 });
+
+test('of answers that nobody reads no more than 64 MiB wait; those that have waited longest are broken off', async () => {
+  const desk = new Desk();
+  cleanups.push(() => desk.close());
+  await desk.open();
+  await desk.queues.createQueue('mails');
+  for (let n = 0; n < 9; n++) await desk.queues.addMessage('mails', { data: 'x'.repeat(1_000_000) });
+  const clients: { socket: ReturnType<Desk['connect']>; bytes: number }[] = [];
+  for (let n = 0; n < 12; n++) {
+    const client = { socket: desk.connect(), bytes: 0 };
+    clients.push(client);
+    cleanups.push(async () => client.socket.destroy());
+    client.socket.write(
+      'GET /api/queues/mails/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    );
+    await once(client.socket, 'readable');
+  }
+  const read = async ({ socket }: { socket: ReturnType<Desk['connect']> }): Promise<number> => {
+    let bytes = 0;
+    socket.on('data', (part: Buffer) => (bytes += part.length));
+    await once(socket, 'close');
+    return bytes;
+  };
+  const lengths: number[] = [];
+  for (const client of clients) lengths.push(await read(client));
+  const whole = lengths.map((length) => length > 9_000_000);
+  expect(whole.indexOf(true)).toBeGreaterThan(3);
+  expect(whole.indexOf(true)).toBeLessThan(7);
+  expect(whole.slice(whole.indexOf(true))).not.toContain(false);
+});

@@ -15,6 +15,11 @@ function say(text: string): void {
   process.stdout.write(`${escapeControls(text)}\n`);
 }
 
+/** The last lines of what a check has said. */
+function sayEnd(said: string): void {
+  for (const text of said.trimEnd().split('\n').slice(-TAIL)) say(`  ${text}`);
+}
+
 /** Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   const chosen = choose(args);
@@ -75,7 +80,7 @@ async function breakThem(chosen: readonly BrokenEngine[], signal: AbortSignal): 
       say(`caught    ${engine.suite}: ${engine.name}: after ${seconds} s: ${line.trim().slice(0, SHOWN)}`);
     } else if (outcome === 'failed') {
       say(`OTHERWISE ${engine.suite}: ${engine.name}: it fails, but does not say ${quote(engine.says)}:`);
-      for (const text of said.trimEnd().split('\n').slice(-TAIL)) say(`  ${text}`);
+      sayEnd(said);
     } else say(`SURVIVED  ${engine.suite}: ${engine.name}: after ${seconds} s`);
   }
   if (signal.aborted) process.stderr.write('broken-engines: ended early\n');
@@ -90,7 +95,10 @@ async function soundOf(check: Check, known: Map<string, string>, signal: AbortSi
     const result = await runCheck(check, [], signal);
     outcome = result.outcome;
     known.set(key, outcome);
-    if (outcome === 'failed' && !signal.aborted) say(`the engine as it is fails:\n${result.said}`);
+    if (outcome === 'failed' && !signal.aborted) {
+      say('the engine as it is fails:');
+      sayEnd(result.said);
+    }
   }
   return outcome;
 }

@@ -324,6 +324,56 @@ describe('limits', () => {
   });
 });
 
+describe('what takes long to read', () => {
+  // JSON5 needs milliseconds for one of these.
+  const packet = `{name:"count",args:{a:[${'1,'.repeat(4000)}1]}}\n`;
+
+  async function crowd(house: House, options: ConstructorParameters<typeof CallServer>[0] = {}) {
+    let count = 0;
+    const answer = method((self) => {
+      count++;
+      self.succeed('');
+    });
+    const server = await house.server(options, { count: answer });
+    const clients: Client[] = [];
+    for (let n = 0; n < 20; n++) clients.push(await house.client(server));
+    return { server, clients, counted: () => count };
+  }
+
+  test('has turns of its own, so that others are answered between', async ({ house }) => {
+    const { server, clients, counted } = await crowd(house);
+    const other = await house.client(server);
+    await Promise.all(clients.map((client) => client.send(packet.repeat(10))));
+    await other.call('verify');
+    await other.call('verify');
+    expect(counted()).toBeLessThan(50);
+    expect((await clients.at(-1)!.answers(10)).every(({ code }) => code === 0)).toBe(true);
+  });
+
+  test('is read in the order of the packets, and answered to who has closed its side', async ({ house }) => {
+    const { clients, counted } = await crowd(house);
+    const [client] = clients;
+    await client!.send(`${packet}{"name":"verify"}\n${packet}{"name":"none"}\n`.repeat(2));
+    client!.half();
+    const codes = (await client!.closed())
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { code: number }).code);
+    expect(codes).toEqual([0, 0, 0, codes[3], 0, 0, 0, codes[3]]);
+    expect(codes[3]).not.toBe(0);
+    expect(counted()).toBe(4);
+  });
+
+  test('is left when the server closes', async ({ house }) => {
+    const { server, clients, counted } = await crowd(house);
+    await Promise.all(clients.map((client) => client.send(packet.repeat(10))));
+    await clients[0]!.answers(1);
+    await server.close();
+    expect(counted()).toBeLessThan(200);
+    for (const client of clients) await client.closed();
+  });
+});
+
 describe('closing', () => {
   test('waits for the calls under way, begins no others, and ends all connections', async ({ house }) => {
     const { server, open, began, begun } = await slow(house);

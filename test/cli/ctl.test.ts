@@ -1,8 +1,10 @@
 /** `queue-daemon ctl`: what people type, what the supervisor is asked, and what they are told. */
 import { mkdirSync, realpathSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Client } from '../../bin/queue-daemon/ctl/client.ts';
 import { QueueError } from '../../src/errors.ts';
 import { Desk } from '../api/desk.ts';
 import { specOf, FakeSupervisor } from '../api/fake-supervisor.ts';
@@ -97,6 +99,15 @@ describe('changes', () => {
       ['stop', true],
       ['remove', true],
     ]);
+  });
+
+  test('one that is not done for a child is a failure, and no supervisor that is missing', async () => {
+    desk.supervisor.restart = async () => {
+      throw new QueueError('CHILD_GONE', 'somebody has stopped cam#1 meanwhile');
+    };
+    const { code, stdout, stderr } = await ctl('restart', 'cam');
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toBe('queue-daemon: somebody has stopped cam#1 meanwhile (CHILD_GONE)\n');
   });
 
   test('add takes the keys of a section, and paths from here', async () => {
@@ -249,6 +260,69 @@ describe('without a supervisor', () => {
       const ended = await ctl('status');
       expect([ended.code, ended.stdout]).toEqual([code, '']);
       expect(ended.stderr).toMatch(said);
+      await new Promise((done) => server.close(done));
+    }
+  });
+
+  test('JSON that is not what a supervisor says is told in one line', async () => {
+    await desk.api.close();
+    const socket = join(desk.folder, 'var/supervisor.sock');
+    for (const body of [
+      'null',
+      '{"x":1}',
+      '[]',
+      '{"master":{},"processes":[]}',
+      '{"answers":[null]}',
+      'data: nonsense\n',
+    ]) {
+      const length = Buffer.byteLength(body);
+      const answer = `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\nConnection: close\r\n\r\n${body}`;
+      const server = createServer((client) => {
+        client.on('error', () => undefined).once('data', () => client.end(answer));
+      });
+      await new Promise<void>((done) => server.listen(socket, done));
+      const isEvent = body.startsWith('data: ');
+      for (const args of isEvent
+        ? [['events']]
+        : [
+            ['status'],
+            ['stop', 'cam'],
+            ['scale', 'cam', '2'],
+            ['add', 'x', 'worker=x'],
+            ['command', 'cam', 'x'],
+          ]) {
+        const ended = await ctl(...args);
+        expect([body, args, ended.code, ended.stdout]).toEqual([body, args, 1, '']);
+        expect(ended.stderr).toMatch(
+          /^queue-daemon: expected .* from the supervisor, received .* \(API_REFUSED\)\n$/,
+        );
+      }
+      await new Promise((done) => server.close(done));
+    }
+  });
+
+  test('one that is silent is given up, one that only takes its time is not', async () => {
+    const finish: (() => void)[] = [];
+    let asked = 0;
+    const server = createHttpServer((request, response) => {
+      if (request.url === '/healthz') {
+        // Two times it takes its time, then it hangs.
+        if (++asked <= 2) response.end('{"alive":true}');
+        if (asked === 2) finish[0]?.();
+      } else finish.push(() => response.end('{"done":true}'));
+    });
+    const socket = join(bench.folder, 'silent.sock');
+    await new Promise<void>((done) => server.listen(socket, done));
+    try {
+      const client = new Client(socket, 200);
+      expect(await client.change('POST', '/slow')).toEqual({ done: true });
+      expect(asked).toBe(2);
+      const silent = { code: 'API_UNREACHABLE', message: expect.stringContaining('no answer within 200 ms') };
+      await expect(client.change('POST', '/hangs')).rejects.toMatchObject(silent);
+      await expect(client.get('/hangs')).rejects.toMatchObject(silent);
+      await expect(client.lines('/hangs').next()).rejects.toMatchObject(silent);
+    } finally {
+      server.closeAllConnections();
       await new Promise((done) => server.close(done));
     }
   });

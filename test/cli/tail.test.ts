@@ -38,6 +38,22 @@ test('a line that comes just before its file is put aside is not passed over', (
   listing.mockRestore();
 });
 
+test('a whole file that comes and goes between the listing and the opening is not passed over', () => {
+  writeFileSync(log, 'first\n');
+  tail.last(10);
+  putAside(1);
+  writeFileSync(log, 'second\n');
+  const { openSync } = fs;
+  const opening = vi.spyOn(fs, 'openSync').mockImplementationOnce(((path: string, flags: number) => {
+    putAside(2);
+    writeFileSync(log, 'third\n');
+    return openSync(path, flags);
+  }) as typeof fs.openSync);
+  // The second look is the one that finds out.
+  expect([...tail.next(), ...tail.next()]).toEqual(['second', 'third']);
+  opening.mockRestore();
+});
+
 test('a log that is emptied is read from its beginning', () => {
   writeFileSync(log, 'first\nsecond\n');
   tail.last(0);

@@ -295,9 +295,19 @@ describe('files that somebody removes under one that lives', () => {
     await expect(place.keep()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
     rmSync(stateDir);
     mkdirSync(stateDir);
-    writeFileSync(place.paths.pid, 'what is this?');
+    mkdirSync(place.paths.pid);
     await expect(place.keep()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
-    expect(fs.readFileSync(place.paths.pid, 'utf8')).toBe('what is this?');
+  });
+
+  test('are put up in the place of a file that names nobody', async () => {
+    const place = await take();
+    for (const text of ['', 'what is this?', '12\n{}\n']) {
+      writeFileSync(place.paths.pid, text);
+      await place.keep();
+      expect(readHolder(place.paths.pid)).toEqual(place.holder);
+    }
+    await place.release();
+    expect(readdirSync(stateDir)).toEqual([]);
   });
 
   test('let nobody else in as long as the state file says that it lives', async () => {

@@ -128,8 +128,8 @@ test('who asks for JSON gets files and nothing else in the list, and with the la
     expect([isAbsolute(path), typeof content]).toEqual([true, 'string']);
   expect(planned.map(({ path }) => basename(path))).toEqual([
     'coda-idle.service',
-    'coda-idle:verify.service',
-    'coda-idle:verify.timer',
+    'coda.verify-idle.service',
+    'coda.verify-idle.timer',
   ]);
   expect(planned.map(({ commands }) => commands)).toEqual([
     [],
@@ -158,6 +158,90 @@ test('what was not written by install is not overwritten, and not removed', asyn
   expect(readdirSync(folder)).toEqual(['coda-idle.service']);
 });
 
+describe('of two installations in one system', () => {
+  const inB = (yard: Yard, ...args: string[]): Promise<Ended> =>
+    yard.bench.shell(
+      `cd b && "$NODE" "$BIN/queue-daemon.js" ${args.join(' ')} --init systemd --root '${rootOf(yard)}'`,
+    );
+  const inA = (yard: Yard, ...args: string[]): Promise<Ended> =>
+    yard.verb(...args, '--init', 'systemd', '--root', rootOf(yard));
+
+  test.for([['queue'], ['worker@']])(
+    'the second %s is refused, with what to do, and under a name of its own stands beside the first',
+    async ([name = ''], { yard }) => {
+      mkdirSync(join(yard.folder, 'b'));
+      expect(await inA(yard, 'install', name)).toMatchObject({ code: 0 });
+      const before = files(rootOf(yard));
+      for (const verb of ['install', 'uninstall']) {
+        const { code, stderr } = await inB(yard, verb, name);
+        expect([code, stderr]).toEqual([69, expect.stringContaining(`for ${yard.folder};`) as string]);
+        expect(stderr).toContain('--name');
+        expect(files(rootOf(yard))).toEqual(before);
+      }
+      expect(await inB(yard, 'install', name, '--name', 'second')).toMatchObject({ code: 0 });
+      const both = files(rootOf(yard));
+      expect(both).toMatchObject(before);
+      const id = name === 'queue' ? 'coda-second.service' : 'coda-second@.service';
+      const [, unit] = both[join(rootOf(yard), 'etc/systemd/system', id)] ?? [];
+      expect(unit).toContain(`\nWorkingDirectory=${yard.folder}/b\n`);
+      expect(unit).toContain(`/coda/${name === 'queue' ? 'second' : 'second@'}.env\n`);
+      expect(await inB(yard, 'uninstall', name, '--name', 'second')).toMatchObject({ code: 0 });
+      expect(files(rootOf(yard))).toEqual(before);
+      expect(await inA(yard, 'uninstall', name)).toMatchObject({ code: 0 });
+      expect(files(rootOf(yard))).toEqual({});
+    },
+  );
+
+  test('two files of configuration in one folder are two', async ({ yard }) => {
+    for (const name of ['x', 'y']) yard.bench.file(`${name}.ini`, `[daemon]\nstateDir = ${name}\n`);
+    expect(await inA(yard, 'install', 'queue', '--config', 'x.ini')).toMatchObject({ code: 0 });
+    expect(await inA(yard, 'install', 'queue', '--config', 'y.ini')).toMatchObject({ code: 69 });
+  });
+});
+
+test('daemons whose names look alike, and the template of workers, share no file', async ({ yard }) => {
+  yard.bench.file('config.ini', '[daemon]\nonFailure = restart, run /bin/true\n');
+  const written: string[] = [];
+  for (const name of ['ok', 'ok-verify', 'ok-failure', 'worker', 'worker@']) {
+    if (name !== 'worker@') yard.daemon(name, IDLE);
+    const args = ['install', name, '--init', 'systemd', '--root', rootOf(yard), '--json'];
+    written.push(...(JSON.parse(await yard.does(...args)) as InstalledFile[]).map(({ path }) => path));
+  }
+  expect(new Set(written).size).toBe(written.length);
+  const kept = files(rootOf(yard));
+  expect(Object.keys(kept).sort()).toEqual(written.sort());
+  const secrets = Object.values(kept).flatMap(([, text]) => /^EnvironmentFile=.*$/m.exec(text)?.[0] ?? []);
+  expect(new Set(secrets).size).toBe(5);
+});
+
+test('a configuration that is wrong by now does not keep a service from being taken away', async ({
+  yard,
+}) => {
+  yard.daemon('idle', IDLE);
+  await installed(yard, '--init', 'systemd');
+  yard.bench.file('config.ini', '[daemon]\nstallAfter = soon\n');
+  const { code, stderr } = await yard.verb('uninstall', 'idle', '--init', 'systemd', '--root', rootOf(yard));
+  expect([code, stderr]).toEqual([0, expect.stringContaining('carrying on with what is right') as string]);
+  expect(files(rootOf(yard))).toEqual({});
+});
+
+test('a dry run says that there is no such account', async ({ yard }) => {
+  yard.daemon('idle', IDLE);
+  const { code, stderr } = await yard.verb(
+    'install',
+    'idle',
+    '--init',
+    'sysv',
+    '--user',
+    'nobody2',
+    '--dry-run',
+  );
+  expect([code, stderr]).toEqual([
+    0,
+    expect.stringMatching(/refused: .*there is none named nobody2/) as string,
+  ]);
+});
+
 test('others may read what is written, and run the script, whatever the umask says', async ({ yard }) => {
   yard.daemon('idle', IDLE);
   const install = '"$NODE" "$BIN/queue-daemon.js" install idle --root root --init';
@@ -171,10 +255,10 @@ test('another policy leaves nothing of the one before', async ({ yard }) => {
   yard.daemon('idle', IDLE);
   yard.bench.file('config.ini', '[daemon]\nonFailure = restart, run /bin/true\n');
   await yard.does('install', 'idle', '--init', 'systemd', '--root', rootOf(yard));
-  expect(Object.keys(files(rootOf(yard))).join()).toContain('coda-idle:failure.service');
+  expect(Object.keys(files(rootOf(yard))).join()).toContain('coda.failure-idle.service');
   yard.bench.file('config.ini', '[daemon]\nonFailure = restart\n');
   const done = await installed(yard, '--init', 'systemd');
-  const failure = join(rootOf(yard), 'etc/systemd/system/coda-idle:failure.service');
+  const failure = join(rootOf(yard), 'etc/systemd/system/coda.failure-idle.service');
   expect(done.filter(({ content }) => content === null)).toMatchObject([{ path: failure, mode: null }]);
   expect(Object.keys(files(rootOf(yard))).join()).not.toContain('failure');
 });

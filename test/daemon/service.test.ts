@@ -158,14 +158,14 @@ describe('systemd', () => {
   test('what is to be run after the last restart is a unit of its own; what cannot be had is said', () => {
     const plan = systemdPlan(serviceOf({}, 'restart, run /bin/page "a b" $X %n'), HERE);
     expect(directive(contentOf(plan, 'reports.service'), 'OnFailure')).toEqual([
-      'coda-reports:failure.service',
+      'coda.failure-reports.service',
     ]);
-    expect(directive(contentOf(plan, '-failure.service'), 'ExecStart')).toEqual([
+    expect(directive(contentOf(plan, 'failure-reports.service'), 'ExecStart')).toEqual([
       '/bin/page "a b" "$$X" %%n',
     ]);
     const others = systemdPlan(serviceOf({}, 'restart, none, restart'), HERE);
     expect(others.unable[0]).toMatch(/what follows on "none" is left out/);
-    expect(others.others).toEqual(['/etc/systemd/system/coda-reports:failure.service']);
+    expect(others.others).toEqual(['/etc/systemd/system/coda.failure-reports.service']);
     expect(systemdPlan(serviceOf({}, 'reboot'), HERE).unable[0]).toMatch(/Windows only/);
   });
 
@@ -186,11 +186,11 @@ describe('systemd', () => {
 
   test('a timer has all daemons checked, and what it starts outlives the check', () => {
     const plan = systemdPlan(serviceOf(), HERE);
-    expect(contentOf(plan, '-verify.timer')).toContain('OnUnitInactiveSec=1min');
-    expect(directive(contentOf(plan, '-verify.service'), 'ExecStart')).toEqual([
+    expect(contentOf(plan, 'verify-reports.timer')).toContain('OnUnitInactiveSec=1min');
+    expect(directive(contentOf(plan, 'verify-reports.service'), 'ExecStart')).toEqual([
       '/usr/bin/node /opt/coda/dist/bin/queue-daemon.js verify --all --revive --config=/etc/coda.ini',
     ]);
-    expect(directive(contentOf(plan, '-verify.service'), 'KillMode')).toEqual(['process']);
+    expect(directive(contentOf(plan, 'verify-reports.service'), 'KillMode')).toEqual(['process']);
   });
 
   test('the template of workers runs one per instance', () => {

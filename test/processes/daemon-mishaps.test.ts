@@ -26,6 +26,8 @@ import { yardTest as test } from './yard.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/bin/queue-daemon.js', import.meta.url));
 const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
+/** An account that is everywhere, with another number on each system. */
+const DAEMON = Number(spawnSync('id', ['-u', 'daemon'], { encoding: 'utf8' }).stdout);
 const SPAWN = `import { spawn } from 'node:child_process';`;
 
 describe('a configuration that is wrong by now', () => {
@@ -99,6 +101,66 @@ describe('files that somebody removes under a daemon', () => {
     expect(yard.running()).toEqual([]);
   });
 
+  test.for([[''], ['rubbish\n']])(
+    'with %j in the place of its pid file, it puts that right again',
+    async ([text = ''], { yard }) => {
+      yard.daemon('idle', IDLE);
+      await yard.does('start', 'idle');
+      const pid = yard.pidOf('idle');
+      writeFileSync(yard.path('idle', '.pid'), text);
+      await until(() => yard.pidOf('idle') === pid);
+      expect(await yard.status('idle')).toMatchObject({ state: 'running', pid });
+      expect(await yard.does('stop', 'idle')).toBe('idle: stopped');
+      expect(readdirSync(yard.stateDir).filter((name) => name.includes('.pid'))).toEqual([]);
+    },
+  );
+
+  test('once it has died, what ran in the background is dead, is counted, and is started again', async ({
+    yard,
+  }) => {
+    yard.daemon('idle', IDLE);
+    yard.daemon('rash', `${IDLE} onStart() { setTimeout(() => process.exit(3), 500); }`);
+    yard.daemon('front', IDLE);
+    for (const name of ['idle', 'rash']) await yard.does('start', name);
+    const front = yard.foreground('front');
+    await until(async () => (await yard.status('front')).state === 'running');
+    await yard.gone(yard.pidOf('rash'));
+    process.kill(yard.pidOf('idle'), 'SIGKILL');
+    await yard.gone(yard.pidOf('idle'));
+    front.process.kill('SIGKILL');
+    await front.ended;
+    for (const name of ['idle', 'rash', 'front']) rmSync(yard.path(name, '.pid'));
+    yard.daemon('rash', IDLE);
+
+    for (const name of ['idle', 'rash', 'front'])
+      expect([name, (await yard.status(name)).state]).toEqual([name, 'dead']);
+    const { code, stdout } = await yard.verb('verify', '--all', '--revive');
+    expect([
+      code,
+      stdout
+        .replace(/: dead: .*;/g, ':')
+        .split('\n')
+        .sort(),
+    ]).toEqual([0, ['', 'idle: started again', 'rash: started again']]);
+    for (const name of ['idle', 'rash'])
+      expect(await yard.status(name)).toMatchObject({ state: 'running', crashes: 1 });
+    // Whoever removes the pid file of one that ran before his eyes has cleared up after it.
+    await yard.does('start', 'front');
+    expect(await yard.status('front')).toMatchObject({ crashes: 1 });
+  });
+
+  test('what was stopped by force, or cleared up after its death, is not dead', async ({ yard }) => {
+    yard.daemon('stuck', 'executeStart() { for (;;); }');
+    yard.daemon('idle', IDLE);
+    for (const name of ['stuck', 'idle']) await yard.does('start', name);
+    process.kill(yard.pidOf('idle'), 'SIGKILL');
+    await yard.gone(yard.pidOf('idle'));
+    await yard.does('stop', 'stuck', '--timeout', '100ms');
+    await yard.does('stop', 'idle');
+    for (const name of ['stuck', 'idle'])
+      expect(await yard.status(name)).toMatchObject({ state: 'stopped', end: { why: 'told' } });
+  });
+
   test('without the folder, one that finds another in its place ends, and leaves that alone', async ({
     yard,
   }) => {
@@ -155,6 +217,44 @@ describe('an end that nobody asked for', () => {
     expect(stderr).toContain(
       'daemon rash came up, and is dead already: ended its process with process.exit(0)',
     );
+  });
+
+  test('is explained by what it has printed, and not by what stood in that file before', async ({ yard }) => {
+    yard.daemon('rash', 'executeStart() { process.stderr.write("of today\\n"); process.exit(0); }');
+    mkdirSync(yard.stateDir, { mode: 0o700 });
+    writeFileSync(yard.path('rash', '.out'), 'of last week\n');
+    const { stderr } = await yard.verb('start', 'rash');
+    expect(stderr).toContain('of today');
+    expect(stderr).not.toContain('of last week');
+    const { stdout } = await yard.verb('status', 'rash');
+    expect(stdout).toContain('of today');
+    expect(stdout).not.toContain('of last week');
+    expect(await yard.verb('status', 'rash', '--json')).not.toMatchObject({
+      stdout: expect.stringContaining('printedFrom') as string,
+    });
+  });
+
+  test('by an error that nothing caught is printed without what a terminal would obey', async ({ yard }) => {
+    yard.daemon(
+      'rash',
+      "executeStart() { setImmediate(() => { throw new Error('red \\u001b[31m'); }); return new Promise(() => {}); }",
+    );
+    const { code, stdout, stderr } = await yard.foreground('rash').ended;
+    expect([code, stderr]).toEqual([1, expect.stringContaining('Uncaught Error: red \\u001b[31m') as string]);
+    expect(stdout + stderr).not.toContain('\u001b');
+  });
+
+  test('is left to a handler that the daemon has for it', async ({ yard }) => {
+    yard.daemon(
+      'rash',
+      `maxSessions = 1;
+      onStart() { process.on('uncaughtException', () => this.done()); }
+      executeStart() {
+        setImmediate(() => { throw new Error('no'); });
+        return new Promise((done) => (this.done = done));
+      }`,
+    );
+    expect(await yard.foreground('rash').ended).toMatchObject({ code: 0, stderr: '' });
   });
 
   test('by a third word to stop was asked for', async ({ yard }) => {
@@ -362,6 +462,42 @@ describe('a crash is counted', () => {
     expect(readFileSync(yard.path('idle', '.state.json'), 'utf8')).toBe('rubbish');
   });
 });
+
+test('a folder in the place of its state keeps a daemon from being started, and that is said at once', async ({
+  yard,
+}) => {
+  yard.daemon('idle', IDLE);
+  mkdirSync(yard.path('idle', '.state.json'), { recursive: true });
+  const { code, stderr } = await yard.verb('start', 'idle');
+  expect([code, stderr]).toEqual([69, expect.stringContaining('found a folder') as string]);
+});
+
+test('one that runs here logs as much as it is told', async ({ yard }) => {
+  yard.daemon('once', "maxSessions = 1; executeStart() { this.log.debug('in detail'); }");
+  const quiet = await yard.foreground('once').ended;
+  expect(quiet.stdout).not.toContain('in detail');
+  const loud = await yard.foreground('once', '--log-level', 'DEBUG').ended;
+  expect(loud.stdout).toContain('in detail');
+  expect(await yard.foreground('once', '--log-level', 'OFF').ended).toMatchObject({ code: 0, stdout: '' });
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  'a daemon can be stopped where nothing can be written',
+  async ({ yard }) => {
+    yard.daemon('idle', IDLE);
+    mkdirSync(yard.stateDir);
+    chownSync(yard.stateDir, DAEMON, DAEMON);
+    chmodSync(yard.folder, 0o755);
+    const as = { cwd: yard.folder, uid: DAEMON, gid: DAEMON, encoding: 'utf8' } as const;
+    expect(spawnSync(process.execPath, [COMMAND, 'start', 'idle'], as).status).toBe(0);
+    const pid = yard.pidOf('idle');
+    chmodSync(yard.stateDir, 0o500);
+    const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, 'stop', 'idle'], as);
+    expect([status, stdout], stderr).toEqual([0, 'idle: stopped\n']);
+    expect(stderr).toMatch(/is to stay stopped cannot be noted \(EACCES\)/);
+    await yard.gone(pid);
+  },
+);
 
 test('status names the file that the daemon logs to', async ({ yard }) => {
   yard.daemon('idle', IDLE);

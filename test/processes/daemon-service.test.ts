@@ -1,11 +1,19 @@
 /** A daemon that a service of the system runs: what it says to that service, how it ends, and what others do with it then. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { until } from './stage.ts';
 import { yardTest as test, type Yard } from './yard.ts';
 
 const SERVICE = ['--service', 'coda-idle.service'];
+
+/** Puts up the unit of a service of the account, whose home the yard is then. */
+function putUnit(yard: Yard): { HOME: string } {
+  const folder = join(yard.folder, '.config/systemd/user');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'coda-idle.service'), '');
+  return { HOME: yard.folder };
+}
 const IDLE = 'executeStart() {} getSleepTime() { return 3600; }';
 
 describe('what looks after daemons leaves that to the service', () => {
@@ -13,7 +21,9 @@ describe('what looks after daemons leaves that to the service', () => {
     yard.daemon('idle', 'stallAfter = 0.5; executeStart() { return new Promise(() => {}); }');
     const { ended } = yard.foreground('idle', ...SERVICE);
     await until(async () => (await yard.status('idle')).state === 'stalled');
-    const { code, stdout } = await yard.verb('verify', '--all', '--revive');
+    const home = putUnit(yard);
+    const verify = ['verify', '--all', '--revive'];
+    const { code, stdout } = await yard.bench.run('queue-daemon', verify, '', home);
     expect([code, stdout]).toEqual([
       0,
       'idle: stalled: its iteration does not end; ended, for coda-idle.service to start it again\n',
@@ -21,7 +31,7 @@ describe('what looks after daemons leaves that to the service', () => {
     expect(await ended).toMatchObject({ signal: 'SIGKILL' });
     expect((await yard.status('idle')).state).toBe('dead');
 
-    const again = await yard.verb('verify', 'idle', '--revive');
+    const again = await yard.bench.run('queue-daemon', ['verify', 'idle', '--revive'], '', home);
     expect([again.code, again.stdout]).toEqual([
       1,
       expect.stringMatching(/^idle: dead: .*; coda-idle\.service is to start it again\n$/) as string,
@@ -33,8 +43,9 @@ describe('what looks after daemons leaves that to the service', () => {
     yard.daemon('idle', IDLE);
     const { ended } = yard.foreground('idle', ...SERVICE);
     await until(async () => (await yard.status('idle')).state === 'running');
+    const home = putUnit(yard);
     for (const verb of ['restart', 'condrestart']) {
-      const { code, stderr } = await yard.verb(verb, 'idle');
+      const { code, stderr } = await yard.bench.run('queue-daemon', [verb, 'idle'], '', home);
       expect([code, stderr]).toEqual([
         75,
         expect.stringMatching(/"coda-idle.service": restart that/) as string,
@@ -58,7 +69,28 @@ test('those who look are sent to the service, and to its journal', async ({ yard
   });
   child.kill('SIGKILL');
   await ended;
-  expect((await yard.verb('status', 'idle')).stdout).toContain('\n  systemctl restart coda-idle.service\n');
+  const home = putUnit(yard);
+  const { stdout } = await yard.bench.run('queue-daemon', ['status', 'idle'], '', home);
+  expect(stdout).toContain('\n  systemctl restart coda-idle.service\n');
+});
+
+test('what a service ran that is gone by now is started again like any other', async ({ yard }) => {
+  yard.daemon('idle', IDLE);
+  const home = putUnit(yard);
+  const { process: child, ended } = yard.foreground('idle', ...SERVICE);
+  await until(async () => (await yard.status('idle')).state === 'running');
+  child.kill('SIGKILL');
+  await ended;
+  const verify = ['verify', '--all', '--revive'];
+  const told = await yard.bench.run('queue-daemon', verify, '', home);
+  expect([told.code, told.stdout]).toEqual([1, expect.stringContaining('is to start it again') as string]);
+  rmSync(join(yard.folder, '.config'), { recursive: true });
+  expect((await yard.verb('status', 'idle')).stdout).toContain('\n  queue-daemon start idle\n');
+  expect(await yard.bench.run('queue-daemon', verify, '', home)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('; started again\n') as string,
+  });
+  expect(await yard.status('idle')).toMatchObject({ state: 'running', service: null });
 });
 
 test('systemd is told that it is up, and that it stops; what it starts cannot speak for it', async ({

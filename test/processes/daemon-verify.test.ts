@@ -1,5 +1,5 @@
 /** `queue-daemon verify`: which daemons are as they should be, and what it does about the others. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { parsedLines } from '../cli/commands.ts';
@@ -46,6 +46,51 @@ describe('a stalled daemon', () => {
     expect([code, stdout]).toEqual([0, 'sick: stalled: its iteration does not end; started again\n']);
     expect(yard.pidOf('sick')).not.toBe(first);
     expect(yard.running()).toEqual([yard.pidOf('sick')]);
+  });
+
+  test('that is told to stop is not started again under the hands of who told it', async ({ yard }) => {
+    yard.daemon('sick', SICK, FS);
+    await yard.does('start', 'sick');
+    yard.bench.file('block', '');
+    await until(async () => (await yard.status('sick')).state === 'stalled');
+    const stopping = yard.verb('stop', 'sick', '--timeout', '6s');
+    await until(() => existsSync(yard.path('sick', '.stopped')));
+    expect(await verified(yard, '--all', '--revive')).toMatchObject({
+      code: 0,
+      told: { sick: 'stalled stalled false' },
+    });
+    expect((await stopping).stdout).toMatch(/was killed/);
+    expect(yard.running()).toEqual([]);
+    expect(existsSync(yard.path('sick', '.stopped'))).toBe(true);
+    expect(await yard.status('sick')).toMatchObject({ pid: null, state: 'stopped' });
+  });
+
+  test('that somebody stops while it is being ended is left stopped', async ({ yard }) => {
+    yard.bench.file('config.ini', '[worker]\nstopDeadline = 2s\n');
+    yard.daemon('hung', 'stallAfter = 0.5; executeStart() { return new Promise(() => {}); }');
+    await yard.does('start', 'hung');
+    await until(async () => (await yard.status('hung')).state === 'stalled');
+    const reviving = yard.verb('verify', 'hung', '--revive');
+    await until(async () => (await yard.status('hung')).phase === 'stopping');
+    yard.bench.file('var/hung.stopped', '');
+    const { code, stdout } = await reviving;
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/stopped by hand meanwhile/) as string]);
+    expect(yard.running()).toEqual([]);
+  });
+
+  test('that could not be started again is not ended', async ({ yard }) => {
+    yard.bench.file('config.ini', '[worker]\nstopDeadline = 0\n');
+    yard.daemon('sick', SICK, FS);
+    await yard.does('start', 'sick');
+    const pid = yard.pidOf('sick');
+    yard.bench.file('block', '');
+    await until(async () => (await yard.status('sick')).state === 'stalled');
+    rmSync(yard.path('sick', '.out'));
+    symlinkSync('/dev/null', yard.path('sick', '.out'));
+    const { code, stderr } = await yard.verb('verify', '--all', '--revive');
+    expect([code, stderr]).toEqual([1, expect.stringContaining('sick.out": a link') as string]);
+    expect(await yard.verb('restart', 'sick')).toMatchObject({ code: 69 });
+    expect(yard.running()).toEqual([pid]);
   });
 
   test('whose process somebody else starts again is left to that', async ({ yard }) => {

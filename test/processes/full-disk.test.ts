@@ -17,7 +17,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test as base } from 'vitest';
 import type { Queue } from '../../src/backend.ts';
+import { loadConfig } from '../../src/config.ts';
 import { QueueError } from '../../src/errors.ts';
+import { SavedChanges } from '../../src/supervisor/saved.ts';
+import type { ProcessSpec } from '../../src/supervisor/shape.ts';
+import { checkProcess } from '../../src/supervisor/spec.ts';
 import { messages, Q, Stage, until, upTo } from './stage.ts';
 
 const DISK = 16 * 1024 * 1024;
@@ -279,5 +283,24 @@ describe.skipIf(reason !== undefined)('a full disk', () => {
     rmSync(foreign);
     expect(await backend.create(Q, {})).toBe(true);
     expect(await backend.list()).toEqual([Q]);
+  });
+
+  test('a change of processes that is to be saved is refused, and what was saved before holds', async ({
+    disk,
+  }) => {
+    const config = await loadConfig({ cwd: disk, env: {} });
+    const options = { path: join(disk, 'var', 'x.saved.json'), config, onTrouble: () => undefined };
+    const spec = (name: string): ProcessSpec => checkProcess({ name, exec: 'a' }, { config, folder: disk });
+    const names = (saved: SavedChanges): string[] => saved.over([]).map((each) => each.spec.name);
+    const saved = new SavedChanges(options);
+    saved.added(spec('early'));
+    const foreign = fill(disk);
+    expect(() => saved.added(spec('late'))).toThrow(
+      expect.objectContaining({ code: 'STORAGE_FULL', message: expect.stringContaining('ENOSPC') }),
+    );
+    expect([names(saved), names(new SavedChanges(options))]).toEqual([['early'], ['early']]);
+    rmSync(foreign);
+    saved.added(spec('late'));
+    expect(names(new SavedChanges(options))).toEqual(['early', 'late']);
   });
 });

@@ -1,5 +1,6 @@
 /** What changes while a supervisor runs: its configuration, and what people ask for; and what of that is kept. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { overseerTest as test, type Overseer } from './overseer.ts';
 import { stateOf, until } from './stage.ts';
@@ -142,7 +143,112 @@ describe('SIGHUP', () => {
   });
 });
 
+describe('a rolling reload', () => {
+  const text = (a: number): string =>
+    `[process:p]\nclass = slow.mjs\ninstances = 4\nrestartLimit = 1\nparams.a = ${a}\n`;
+  /** Resolves when all four are up and read this param. */
+  const reads = (yard: Overseer, a: string): Promise<void> =>
+    until(async () => {
+      await yard.up('p', 4);
+      const { answers } = (await yard.ask('POST', '/api/processes/p/command', { command: 'a' })) as {
+        answers: { result?: string }[];
+      };
+      return answers.every(({ result }) => result === a);
+    });
+
+  test('goes on behind a child that somebody stops and starts meanwhile', async ({ yard }) => {
+    yard.class('slow', 'commandA() { return this.params.a; }');
+    yard.configure(text(1));
+    const supervisor = await yard.supervise();
+    const before = await yard.up('p', 4);
+    yard.configure(text(2));
+    supervisor.process.kill('SIGHUP');
+    await until(async () => (await yard.children('p'))[0]?.pid !== before[0]);
+    await yard.ask('POST', '/api/processes/p%234/stop');
+    await yard.ask('POST', '/api/processes/p%234/start');
+    await reads(yard, '2');
+    expect((await yard.up('p', 4)).filter((pid) => before.includes(pid))).toEqual([]);
+    expect(await yard.ended(supervisor)).toBe(0);
+  });
+
+  test('that a child has halted goes on with the next reload, from that child on', async ({ yard }) => {
+    yard.class('slow', 'commandA() { return this.params.a; }');
+    yard.configure(text(1));
+    const supervisor = await yard.supervise();
+    const before = await yard.up('p', 4);
+    // The next process that is started cannot be what it is to be.
+    const broken = yard.bench.file(
+      'slow.mjs',
+      `${readFileSync(join(yard.bench.folder, 'slow.mjs'), 'utf8')};
+      if (existsSync('broken')) throw new Error('no such camera');`,
+    );
+    writeFileSync(
+      broken,
+      readFileSync(broken, 'utf8').replace(
+        'import { appendFileSync }',
+        'import { appendFileSync, existsSync }',
+      ),
+    );
+    yard.bench.file('broken', '');
+    yard.configure(text(2));
+    for (const count of [1, 2]) {
+      supervisor.process.kill('SIGHUP');
+      await supervisor.said(new RegExp(`(p#1 did not come up again[^]*){${count}}`));
+      // The same one is tried again, and no other is lost over it.
+      expect((await yard.children('p')).map(({ pid }) => pid)).toEqual([null, ...before.slice(1)]);
+    }
+    rmSync(join(yard.bench.folder, 'broken'));
+    supervisor.process.kill('SIGHUP');
+    await reads(yard, '2');
+    const done = await yard.up('p', 4);
+    // Then there is nothing left to do.
+    supervisor.process.kill('SIGHUP');
+    await until(async () => (await yard.status('supervisor')).reloads.count === 4);
+    expect(await yard.up('p', 4)).toEqual(done);
+    expect(await yard.ended(supervisor)).toBe(0);
+  });
+});
+
 describe('changes that are saved', () => {
+  test('of a process that was added keep all of it, and the configuration can be read anew', async ({
+    yard,
+  }) => {
+    yard.configure('');
+    const first = await yard.supervise();
+    await yard.ask('POST', '/api/processes', { name: 'x', exec: 'sleep 1000' });
+    await yard.ask('POST', '/api/processes/x/scale', { instances: 2, save: true });
+    const pids = await yard.up('x', 2);
+    yard.configure('[process:new]\nexec = sleep 1000\n');
+    first.process.kill('SIGHUP');
+    await yard.up('new');
+    expect(await yard.up('x', 2)).toEqual(pids);
+    await yard.ask('POST', '/api/processes/x/stop', { save: true });
+    expect(await seen(yard)).toEqual({ new: 'configured x1 running', x: 'saved x2 stopped' });
+    expect(await yard.ended(first)).toBe(0);
+    const second = await yard.supervise();
+    await yard.up('new');
+    expect(await seen(yard)).toEqual({ new: 'configured x1 running', x: 'saved x2 stopped' });
+    // The newer word counts.
+    yard.configure('[process:x]\nexec = sleep 3000\n');
+    second.process.kill('SIGHUP');
+    await until(async () => (await seen(yard))['x'] === 'configured x1 running');
+    expect(await yard.ended(second)).toBe(0);
+  });
+
+  test('have the defaults that hold when they are made', async ({ yard }) => {
+    yard.configure('');
+    const supervisor = await yard.supervise();
+    yard.configure('[worker]\nstopDeadline = 9s\n[supervisor]\nrestartLimit = 7\n');
+    supervisor.process.kill('SIGHUP');
+    await until(async () => (await yard.status('supervisor')).reloads.count === 1);
+    await yard.ask('POST', '/api/processes', { name: 'y', exec: 'sleep 1000', save: true });
+    expect(JSON.parse(readFileSync(yard.path('supervisor', '.saved.json'), 'utf8')).changes.y).toMatchObject({
+      kept: 'added',
+      process: { stopDeadline: 9000, restartLimit: 7 },
+    });
+    expect(await yard.ended(supervisor)).toBe(0);
+  });
+
   test('hold at the next start; others do not', async ({ yard }) => {
     yard.configure(
       '[process:a]\nexec = sleep 1000\n[process:b]\nexec = sleep 1000\n[process:c]\nexec = sleep 1000\n[process:d]\nexec = sleep 1000\n',

@@ -176,7 +176,10 @@ describe('changes at run time', () => {
     // What is under way is cut short by what comes later.
     const restart = master.call('restart', 'slow');
     await master.call('remove', 'slow');
-    await restart;
+    await expect(restart).rejects.toMatchObject({
+      code: 'CHILD_GONE',
+      message: 'somebody has stopped slow#1 and 1 more meanwhile',
+    });
     expect(court.running()).toEqual([]);
   });
 
@@ -185,9 +188,15 @@ describe('changes at run time', () => {
     const master = court.supervise([{ name: 'quick', class: quick, instances: 3 }]);
     await master.up('quick#1', 'quick#2', 'quick#3');
     const verbs = ['stop', 'start', 'restart', 'stop', 'restart', 'start', 'reset', 'stop', 'start'];
-    await Promise.all(verbs.map((verb) => master.call(verb, 'quick')));
+    const together = async (...all: string[]): Promise<string[]> => {
+      const ends = await Promise.allSettled(all.map((verb) => master.call(verb, 'quick')));
+      return ends.map((end) => (end.status === 'fulfilled' ? 'done' : (end.reason as Error).message));
+    };
+    const cut = 'somebody has stopped quick#1 and 2 more meanwhile';
+    expect(await together(...verbs)).toEqual(['done', cut, cut, 'done', cut, cut, cut, 'done', 'done']);
     expect(court.running()).toHaveLength(3);
-    await Promise.all(['start', 'restart', 'stop'].map((verb) => master.call(verb, 'quick')));
+    // They run: the first may be done before the last comes.
+    expect((await together('start', 'restart', 'stop')).slice(1)).toEqual([cut, 'done']);
     expect(court.running()).toEqual([]);
     await Promise.all([
       master.call('scale', 'quick', 1),
@@ -209,6 +218,21 @@ describe('changes at run time', () => {
     expect(court.running()).toEqual([await master.pidOf('quick#1')]);
     await master.stop();
     expect(court.running()).toEqual([]);
+  });
+
+  test('a stop of one child cuts nothing short for the others', async ({ court }) => {
+    const quick = court.class('quick', WAIT);
+    const master = court.supervise([{ name: 'quick', class: quick, instances: 4 }]);
+    await master.up('quick#1', 'quick#2', 'quick#3', 'quick#4');
+    const before = court.running();
+    const restart = master.call('restart', 'quick');
+    await master.event('stopping', 'quick#1');
+    await master.call('stop', 'quick#3');
+    await expect(restart).rejects.toThrow('somebody has stopped quick#3 meanwhile');
+    expect(court.running()).toHaveLength(3);
+    expect(court.running().filter((pid) => before.includes(pid))).toEqual([]);
+    await master.call('start', 'quick');
+    expect(court.running()).toHaveLength(4);
   });
 
   test('a rolling restart replaces one after the other, and halts at one that does not come up', async ({

@@ -9,6 +9,8 @@ import { WAIT, courtTest as test, isGone, kill, type Court } from './masters.ts'
 import { until } from './stage.ts';
 
 const STUBBORN = 'async run() { await new Promise(() => setInterval(() => {}, 1e6)); }';
+/** Says so when it is told to end, and goes on. */
+const DEAF = ['sh', '-c', "trap 'echo told > told' TERM; while :; do sleep 1000 & wait $!; done"];
 const BLOCKED = "run() { process.on('SIGTERM', () => {}); console.log('blocked'); for (;;); }";
 
 test('children end within seconds when it is killed, also those that are blocked or ignore it, with what they have started', async ({
@@ -83,7 +85,7 @@ test('what was left behind is ended by the next one, whether it has its number o
   court,
 }) => {
   const script = "trap '' TERM; sleep 1000 & while :; do sleep 1000; done";
-  const left = await leftBehind(court, ['sh', '-c', script]);
+  const left = await leftBehind(court, ['sh', '-c', script], '1s');
   // As if the supervisor had been killed between the start of the second and the note of its number.
   const path = join(court.stateDir, 'supervisor.children.json');
   const { children, ...rest } = JSON.parse(readFileSync(path, 'utf8')) as {
@@ -98,6 +100,62 @@ test('what was left behind is ended by the next one, whether it has its number o
     level: 'warn',
   });
   expect(court.running()).toHaveLength(1);
+});
+
+test('what was left behind has its own stopDeadline to end in, be it short or long', async ({ court }) => {
+  const stubborn = ['sh', '-c', "trap '' TERM; sleep 1000 & while :; do sleep 1000; done"];
+  const slow = [
+    'sh',
+    '-c',
+    "trap 'echo told > told; sleep 6; echo done > done; exit' TERM; while :; do sleep 1000 & wait $!; done",
+  ];
+  const left = await leftBehind(court, stubborn, '500ms', { exec: slow, stopDeadline: '30s' });
+  const path = join(court.stateDir, 'supervisor.children.json');
+  const [first] = (JSON.parse(readFileSync(path, 'utf8')) as { children: { pid: number }[] }).children;
+  const next = court.supervise([]);
+  await until(() => court.read('told') !== '');
+  const told = performance.now();
+  await until(() => isGone(first!.pid));
+  expect(performance.now() - told).toBeLessThan(4000);
+  await next.line(/^has ended \d+ processes/);
+  expect(court.read('done')).toBe('done\n');
+  expect(left.every(isGone)).toBe(true);
+}, 40_000);
+
+test('what was left behind is killed when the one that waits for it is forced to end', async ({ court }) => {
+  const left = await leftBehind(court, DEAF, '10m');
+  const next = court.supervise([]);
+  await until(() => court.read('told') !== '');
+  await next.call('force');
+  await until(() => left.every(isGone));
+  await next.stop();
+});
+
+test('of two that begin while there is something to be ended, one runs', async ({ court }) => {
+  const left = await leftBehind(court, DEAF, '3s');
+  const first = court.supervise([{ name: 'one', exec: 'sleep 1000' }]);
+  await until(() => court.read('told') !== '');
+  const second = court.supervise([{ name: 'one', exec: 'sleep 1000' }]);
+  await first.up('one#1');
+  expect(await second.ended).toMatchObject({ code: 'DAEMON_RUNNING' });
+  expect(left.every(isGone)).toBe(true);
+  expect(court.running()).toHaveLength(1);
+  // What it waited for is forgotten, and its own is not.
+  const { children } = JSON.parse(readFileSync(join(court.stateDir, 'supervisor.children.json'), 'utf8')) as {
+    children: unknown[];
+  };
+  expect(children).toHaveLength(1);
+});
+
+test('what is still there when its successor is killed as well is ended by the next', async ({ court }) => {
+  const left = await leftBehind(court, DEAF, '2s');
+  const second = court.supervise([]);
+  await until(() => court.read('told') !== '');
+  await second.kill();
+  expect(left.some((pid) => !isGone(pid))).toBe(true);
+  const third = court.supervise([]);
+  await third.line(/^has ended \d+ processes/);
+  expect(left.every(isGone)).toBe(true);
 });
 
 test('a process that has got the number of a child that died is left alone, as is one of another boot', async ({
@@ -174,10 +232,15 @@ async function started(court: Court): Promise<void> {
 }
 
 /** Two children of a supervisor that was killed, and its keeper before it; with all they have started. */
-async function leftBehind(court: Court, exec: string[]): Promise<number[]> {
+async function leftBehind(
+  court: Court,
+  exec: string[],
+  stopDeadline = '10s',
+  another = { exec, stopDeadline },
+): Promise<number[]> {
   const master = court.supervise([
-    { name: 'one', exec },
-    { name: 'two', exec },
+    { name: 'one', exec, stopDeadline },
+    { name: 'two', ...another },
   ]);
   await master.up('one#1', 'two#1');
   const children = readFileSync(`/proc/${master.pid}/task/${master.pid}/children`, 'utf8')

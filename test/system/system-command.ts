@@ -106,7 +106,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
     );
   },
   'its units are in order': async (machine) => {
-    const { code, stderr } = await machine.run('systemd-analyze', 'verify', UNIT, 'coda-tick:verify.timer');
+    const { code, stderr } = await machine.run('systemd-analyze', 'verify', UNIT, 'coda.verify-tick.timer');
     equal([code, stderr], [0, '']);
   },
   'it starts with the machine, also after a cut of the power': async (machine) => {

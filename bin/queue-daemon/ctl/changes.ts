@@ -7,7 +7,7 @@ import { whole } from '../../cli.ts';
 import { counted } from '../../output.ts';
 import { say, type Options } from '../daemons.ts';
 import { Client, part } from './client.ts';
-import type { Process } from './shapes.ts';
+import { processOf, type Process } from './shapes.ts';
 
 interface Changing extends Options {
   save?: true;
@@ -39,7 +39,7 @@ export function changeCommands(ctl: Command): void {
         const options = command.optsWithGlobals<Changing>();
         const client = await Client.of(options);
         const path = `/api/processes/${part(target)}/${verb}`;
-        const after = (await client.change('POST', path, saving(options))) as Process;
+        const after = processOf(await client.change('POST', path, saving(options)));
         await say(options.json, after, `${target}: ${done}${standing(after)}`);
       });
   }
@@ -69,7 +69,7 @@ Examples:
       const options = command.optsWithGlobals<Changing>();
       const body = { ...inputOf(settings), name, ...saving(options) };
       const client = await Client.of(options);
-      const after = (await client.change('POST', '/api/processes', body)) as Process;
+      const after = processOf(await client.change('POST', '/api/processes', body));
       await say(options.json, after, `${name}: added${standing(after)}`);
     });
 }
@@ -101,7 +101,7 @@ function scaleCommand(ctl: Command): void {
       const options = command.optsWithGlobals<Changing>();
       const client = await Client.of(options);
       const path = `/api/processes/${part(name)}/scale`;
-      const after = (await client.change('POST', path, { instances, ...saving(options) })) as Process;
+      const after = processOf(await client.change('POST', path, { instances, ...saving(options) }));
       await say(
         options.json,
         after,

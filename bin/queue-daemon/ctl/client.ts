@@ -1,6 +1,6 @@
 /** How `queue-daemon ctl` speaks to the supervisor: HTTP over the socket that the configuration names. */
 import { lstatSync } from 'node:fs';
-import { request, type IncomingMessage } from 'node:http';
+import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { listenNameOf, socketPathOf } from '../../../src/api/address.ts';
 import { QueueError, quote } from '../../../src/errors.ts';
 import { tell } from '../../cli.ts';
@@ -9,15 +9,22 @@ import { soundPartOf, type Options } from '../daemons.ts';
 
 type Method = 'GET' | 'POST' | 'DELETE';
 
-/** Milliseconds that a question may take; what changes something takes as long as it takes. */
+/** Milliseconds that a question may take. What changes something takes as long as it takes, as long as the supervisor lives. */
 const PATIENCE = 30_000;
+/** Characters of a line: of one event. */
+const LONGEST_LINE = 16 * 1024 ** 2;
 
 export class Client {
   readonly #socket: string;
+  readonly #patience: number;
 
-  /** @param socket its path. */
-  constructor(socket: string) {
+  /**
+   * @param socket its path.
+   * @param patience milliseconds for which the supervisor may be silent.
+   */
+  constructor(socket: string, patience = PATIENCE) {
     this.#socket = socket;
+    this.#patience = patience;
   }
 
   /** A configuration that is wrong is told: the supervisor runs with the one that it had. Errors: CONFIG_INVALID: it cannot be read. */
@@ -28,24 +35,40 @@ export class Client {
   }
 
   /** Resolves with the answer, parsed. Errors: API_UNREACHABLE; API_REFUSED; what the supervisor has refused it with. */
-  async get(path: string, patience = PATIENCE): Promise<unknown> {
-    return this.#answer(await this.#send('GET', path, undefined, patience));
+  async get(path: string, patience = this.#patience): Promise<unknown> {
+    return this.#answer(await this.#send('GET', path, undefined, endAfter(patience)));
   }
 
-  /** As `get`. Resolves with undefined when there is nothing to say. */
+  /**
+   * As `get`, but takes as long as it takes: when it is silent for long, the supervisor is asked whether it lives.
+   * Resolves with undefined when there is nothing to say.
+   */
   async change(method: 'POST' | 'DELETE', path: string, body: object = {}): Promise<unknown> {
-    return this.#answer(await this.#send(method, path, body));
+    const watch = (sent: ClientRequest): void => {
+      sent.setTimeout(this.#patience, () => {
+        this.get('/healthz').then(
+          // Counts from now on again.
+          () => sent.socket?.setTimeout(this.#patience),
+          (error: Error) => sent.destroy(error),
+        );
+      });
+    };
+    return this.#answer(await this.#send(method, path, body, watch));
   }
 
-  /** The lines of an answer as they come. Ends when the supervisor ends it. Errors: as of `get`. */
+  /**
+   * The lines of an answer as they come. Ends when the supervisor ends it, or does not even give the sign of life that it
+   * gives twice a minute or more. Errors: as of `get`.
+   */
   async *lines(path: string): AsyncGenerator<string> {
-    const response = await this.#send('GET', path);
+    const response = await this.#send('GET', path, undefined, endAfter(this.#patience));
     if (response.statusCode !== 200) await this.#answer(response);
     let rest = '';
     try {
       for await (const part of response.setEncoding('utf8')) {
         const lines = (rest + (part as string)).split('\n');
         rest = lines.pop() ?? '';
+        if (rest.length > LONGEST_LINE) return;
         yield* lines;
       }
     } catch {
@@ -53,7 +76,12 @@ export class Client {
     }
   }
 
-  #send(method: Method, path: string, body?: object, patience?: number): Promise<IncomingMessage> {
+  #send(
+    method: Method,
+    path: string,
+    body: object | undefined,
+    watch: (sent: ClientRequest) => void,
+  ): Promise<IncomingMessage> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       Host: 'localhost',
@@ -65,8 +93,7 @@ export class Client {
     const socketPath = listenNameOf(this.#socket);
     return new Promise((resolve, reject) => {
       const sent = request({ socketPath, method, path, headers, agent: false }, resolve);
-      if (patience !== undefined)
-        sent.setTimeout(patience, () => sent.destroy(new Error(`no answer within ${patience} ms`)));
+      watch(sent);
       sent.once('error', (cause: NodeJS.ErrnoException) => reject(this.#unreachable(cause)));
       sent.end(text);
     });
@@ -93,6 +120,7 @@ export class Client {
   }
 
   #unreachable(cause: NodeJS.ErrnoException): QueueError {
+    if (cause instanceof QueueError) return cause;
     const where = quote(this.#socket, 300);
     const { code } = cause;
     const owner = lstatSync(this.#socket, { throwIfNoEntry: false })?.uid;
@@ -109,6 +137,12 @@ export class Client {
       cause,
     });
   }
+}
+
+function endAfter(patience: number): (sent: ClientRequest) => void {
+  return (sent) => {
+    sent.setTimeout(patience, () => sent.destroy(new Error(`no answer within ${patience} ms`)));
+  };
 }
 
 interface Refused {

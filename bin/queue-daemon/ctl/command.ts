@@ -6,7 +6,7 @@ import { note, print, safeJson, table } from '../../output.ts';
 import { duration } from '../../queue/time.ts';
 import type { Options as Common } from '../daemons.ts';
 import { Client, part } from './client.ts';
-import type { Answers } from './shapes.ts';
+import { answersOf } from './shapes.ts';
 
 interface Options extends Common {
   deadline?: number;
@@ -39,11 +39,9 @@ Examples:
         ...(deadline !== undefined && { deadline: Math.max(1, deadline) }),
       };
       const client = await Client.of(options);
-      const { answers } = (await client.change(
-        'POST',
-        `/api/processes/${part(target)}/command`,
-        body,
-      )) as Answers;
+      const { answers } = answersOf(
+        await client.change('POST', `/api/processes/${part(target)}/command`, body),
+      );
       if (answers.some(({ ok }) => !ok)) process.exitCode = EXIT.failure;
       if (options.json) return print(safeJson(answers));
       if (answers.length === 0) return note('no children');

@@ -7,7 +7,7 @@ import { isRead, note, print, safe, safeJson, styled } from '../../output.ts';
 import { stamp } from '../../when.ts';
 import type { Options as Common } from '../daemons.ts';
 import { Client } from './client.ts';
-import type { Event } from './shapes.ts';
+import { eventOf, type Event } from './shapes.ts';
 
 interface Options extends Common {
   past?: true;
@@ -40,7 +40,7 @@ Examples:
       for await (const line of client.lines(`/api/events${options.past ? '?since=0' : ''}`)) {
         if (!isRead()) return;
         if (!line.startsWith('data: ')) continue;
-        const event = JSON.parse(line.slice('data: '.length)) as Event;
+        const event = eventOf(line.slice('data: '.length));
         await print(options.json ? safeJson(event) : inWords(event));
         if (++count === options.limit) return;
       }

@@ -7,7 +7,7 @@ import { note, print, safeJson, styled, table } from '../../output.ts';
 import { fromNow, lasting } from '../../when.ts';
 import { megabytes, type Options } from '../daemons.ts';
 import { Client } from './client.ts';
-import type { Child, Process, Status } from './shapes.ts';
+import { statusOf, type Child, type Process, type Status } from './shapes.ts';
 
 export function statusCommand(ctl: Command): void {
   ctl
@@ -26,7 +26,7 @@ Examples:
     .action(async (name: string | undefined, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
       const client = await Client.of(options);
-      const status = (await client.get('/api/status')) as Status;
+      const status = statusOf(await client.get('/api/status'));
       const processes = name === undefined ? status.processes : [find(status, name)];
       if (processes.some(({ children }) => children.some(({ state }) => state === 'failed')))
         process.exitCode = EXIT.failure;

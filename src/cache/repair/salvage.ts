@@ -280,18 +280,21 @@ class Salvor {
   async #settleMoved(segments: readonly number[]): Promise<void> {
     if (this.#moved.size === 0) return;
     const state = this.#state;
-    const { found, known } = movedMessages(this.#ports, this.#folder, state, this.#moved);
+    const { found, known, unread } = movedMessages(this.#ports, this.#folder, state, this.#moved);
     const news: News = { ended: new Set(), updates: new Map() };
     for (const segment of segments)
       await this.#reading(segment, (fd) => findNews(this.#ports, fd, segment, found, news));
     for (const at of known) state.happen(at, { type: 'remove' });
     for (const [uuid, at] of found) {
+      const update = news.updates.get(uuid);
+      // Told of by where it stood, with an update that has moved as well, it would be there twice.
+      const stood = update && position(...update.header.p);
+      if (stood !== undefined && unread.has(stood)) state.happen(stood, { type: 'remove' });
       if (news.ended.has(uuid)) {
         state.happen(at, { type: 'remove' });
         continue;
       }
       this.#doubtful++;
-      const update = news.updates.get(uuid);
       if (!update) continue;
       const { header, place, length, headerLength } = update;
       const disabled = header.x === undefined ? undefined : header.x === 1;

@@ -79,7 +79,10 @@ function formerOf(plan: Plan, where: Where): string[] {
 
 function presentOf(plan: Plan, where: Where): string[] {
   const own = plan.files.map(({ path }) => below(where, path));
-  return [...own.filter((path, at) => isOurs(path, markIn(plan, plan.files[at]?.path))), ...formerOf(plan, where)];
+  return [
+    ...own.filter((path, at) => isOurs(path, markIn(plan, plan.files[at]?.path))),
+    ...formerOf(plan, where),
+  ];
 }
 
 /** The line with the mark, as it stands in the file of that path; that of the first one where it is another's. */

@@ -80,9 +80,12 @@ export function idOf({ called }: Pick<Service, 'called'>): string {
   return `coda-${called}`;
 }
 
-/** What goes with a service. No daemon has a `:` in its name, so this is never the service of another. */
-export function besideOf(service: Pick<Service, 'called'>, what: string): string {
-  return `${idOf(service).replace('@', ':')}:${what}`;
+/**
+ * A unit that goes with a service: `coda.verify-reports`, `coda.failure-worker@all`. It does not begin as services do, and no daemon
+ * has a `@` in its name, so it is never the service of another, nor beside one.
+ */
+export function besideOf({ called }: Pick<Service, 'called'>, what: string): string {
+  return `coda.${what}-${called.replace('@', '@all')}`;
 }
 
 export function titleOf({ name, called }: Pick<Service, 'name' | 'called'>): string {
@@ -100,8 +103,7 @@ export function commandOf({ node, script, options, name }: Service, ...verb: str
  * not absolute, no name of an account.
  */
 export function checkService(service: Service): void {
-  const { node, script, folder, home, stateDir, writable, readable, options, environment, account } =
-    service;
+  const { node, script, folder, home, stateDir, writable, readable, options, environment, account } = service;
   for (const path of [node, script, folder, home, stateDir, ...writable, ...readable]) {
     if (!/^(?:\/|[A-Za-z]:[\\/]|\\\\)/.test(path)) throw refused('an absolute path', path);
     // Some files hold a path to the end of its line, and no quotes.
@@ -111,7 +113,17 @@ export function checkService(service: Service): void {
   const commands = service.policy.onFailure.flatMap((action) =>
     action.kind === 'run' ? action.command : [],
   );
-  for (const text of [node, script, folder, home, stateDir, ...writable, ...readable, ...options, ...commands])
+  for (const text of [
+    node,
+    script,
+    folder,
+    home,
+    stateDir,
+    ...writable,
+    ...readable,
+    ...options,
+    ...commands,
+  ])
     checkText(text);
   for (const [name, value] of Object.entries(environment)) {
     if (!/^[A-Z_][A-Z0-9_]*$/.test(name)) throw refused('the name of a variable', name);

@@ -202,7 +202,7 @@ class Crew {
     const tellsEach = timeout !== undefined || left !== undefined;
     const child = new Child(
       command,
-      { parent: process.pid, limit: left, tellsEach, settings },
+      { parent: process.pid, line: 'ipc', limit: left, tellsEach, settings },
       {
         onStderr,
         onReady: (pid) => {

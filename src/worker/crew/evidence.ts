@@ -50,6 +50,15 @@ export function memoryOf(pid: number): number | undefined {
   return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
 }
 
+/** Likewise of this process; undefined also when no file descriptor is left to ask by. */
+export function ownMemory(): number | undefined {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return undefined;
+  }
+}
+
 /** Whether it stands still, or is gone, as far as the system tells. */
 export function standsStill(pid: number): boolean {
   const stat = read(`/proc/${pid}/stat`);

@@ -9,15 +9,8 @@ import type { WorkerEvent } from '../events.ts';
 import type { LoopReport, WorkerQueues } from '../loop.ts';
 import type { Worker } from '../worker.ts';
 import { count, noCounts } from './counts.ts';
-import {
-  ASSIGNMENT,
-  toHeld,
-  toRefusal,
-  type Assignment,
-  type Moves,
-  type Order,
-  type Told,
-} from './protocol.ts';
+import { IpcLine, PipeLine, type Line } from './line.ts';
+import { ASSIGNMENT, toHeld, toRefusal, type Assignment, type Moves, type Told } from './protocol.ts';
 
 /** The numbers are told at most so often, in ms. */
 const COUNTS_EVERY = 100;
@@ -28,13 +21,14 @@ const WATCH_EVERY = 1000;
 export function takeAssignment(env: NodeJS.ProcessEnv): Assignment | undefined {
   const text = env[ASSIGNMENT];
   delete env[ASSIGNMENT];
-  return text !== undefined && process.send ? (JSON.parse(text) as Assignment) : undefined;
+  if (text === undefined) return undefined;
+  const assignment = JSON.parse(text) as Assignment;
+  return assignment.line === 'pipe' || process.send ? assignment : undefined;
 }
 
 export class Member {
   readonly #assignment: Assignment;
-  /** The end of the parent's channel that talks. */
-  readonly #send = process.send?.bind(process);
+  readonly #line: Line;
   readonly #stop = new AbortController();
   readonly #force = new AbortController();
   readonly #counts = noCounts();
@@ -49,14 +43,14 @@ export class Member {
   /** @param patience ms after which a member that its parent has left is killed, whatever it is doing. */
   constructor(assignment: Assignment, patience: number) {
     this.#assignment = assignment;
-    // The channel is the crew's own: a worker finds none, as if it ran by itself, and can say nothing in its place.
-    delete process.send;
-    process.on('message', (order: Order) => {
-      this.stop();
-      if (order.type === 'force') this.#force.abort();
-    });
-    process.once('disconnect', () => this.stop());
-    if (!process.connected) this.stop();
+    const listeners = {
+      onOrder: (force: boolean): void => {
+        this.stop();
+        if (force) this.#force.abort();
+      },
+      onEnd: () => this.stop(),
+    };
+    this.#line = assignment.line === 'pipe' ? new PipeLine(listeners) : new IpcLine(listeners);
     // A worker that calls process.exit, or throws where nobody catches it.
     process.once('exit', () => {
       if (this.#untold) this.#tellCounts();
@@ -149,9 +143,7 @@ export class Member {
   }
 
   #tell(told: Told, done: () => void = () => undefined): void {
-    // A parent that is gone is noticed elsewhere.
-    if (process.connected) this.#send?.(told, undefined, {}, done);
-    else done();
+    this.#line.tell(told, done);
   }
 }
 

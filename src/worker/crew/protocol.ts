@@ -1,6 +1,5 @@
 /**
- * What a crew's parent and its members say to each other, over the channel that Node opens between a process and its
- * child, as JSON. A member tells of what it holds before it works on it: a handler that blocks its event loop for ever
+ * What a crew's parent and its members say to each other, as JSON: see `line.ts` for the two ways it goes. A member tells of what it holds before it works on it: a handler that blocks its event loop for ever
  * lets it say nothing more.
  */
 import { QueueError, type QueueErrorCode } from '../../errors.ts';
@@ -16,6 +15,8 @@ export interface Assignment {
   parent: number;
   /** Of how many tries is the rest of its work; without, there is no end to it. */
   limit?: number | undefined;
+  /** What leads to the parent: the channel that Node opens between a process and its child, or a pipe as descriptor 3. */
+  line: 'ipc' | 'pipe';
   /** Whether to tell of each message. It costs a write and a read of some 100 bytes a message. */
   tellsEach: boolean;
   /**

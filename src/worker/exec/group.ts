@@ -29,15 +29,15 @@ export class Group {
   readonly #read: Promise<unknown>;
   #exited = false;
 
-  /** @param channel what the command has as its descriptor 3, if anything: a pipe, or Node's own channel. */
-  constructor(words: readonly string[], env: NodeJS.ProcessEnv, channel?: 'pipe' | 'ipc') {
+  /** @param withPipe whether the command has a pipe as its descriptor 3. */
+  constructor(words: readonly string[], env: NodeJS.ProcessEnv, withPipe = false) {
     const [program = '', ...args] = words;
     this.#child = spawn(program, args, {
       env,
-      stdio: ['pipe', 'pipe', 'pipe', ...(channel ? [channel] : [])],
+      stdio: ['pipe', 'pipe', 'pipe', ...(withPipe ? (['pipe'] as const) : [])],
       detached: process.platform !== 'win32',
       windowsHide: true,
-    }) as ChildProcessWithoutNullStreams;
+    });
     this.exit = new Promise((resolve, reject) => {
       this.#child.once('exit', (code, signal) => {
         this.#exited = true;
@@ -52,7 +52,10 @@ export class Group {
     });
   }
 
-  /** Of the group and of the command; undefined when it could not be started. */
+  /**
+   * Of the group and of the command; undefined when it could not be started. Then its streams are not to be touched: Node makes
+   * none where no file descriptor was left for them.
+   */
   get pid(): number | undefined {
     return this.#child.pid;
   }
@@ -61,14 +64,9 @@ export class Group {
     return this.#child.stdin;
   }
 
-  /** Its descriptor 3, where that is a pipe. */
+  /** Its descriptor 3, where it has that. */
   get pipe(): Duplex | undefined {
     return (this.#child.stdio[3] ?? undefined) as Duplex | undefined;
-  }
-
-  /** Calls `listener` with what it says over Node's own channel, where it has that. */
-  onMessage(listener: (message: unknown) => void): void {
-    this.#child.on('message', listener);
   }
 
   /** Has all of it killed, at once. */

@@ -1,0 +1,63 @@
+/**
+ * What leads from a member to its parent. Node's own channel is for a parent that trusts its members: it takes what they say
+ * into memory whatever its length, and a line that is no JSON is the end of the parent. A supervisor, which is not to fall
+ * with any worker, has a pipe instead and bounds what comes through it (src/supervisor/channel.ts).
+ */
+import { Socket } from 'node:net';
+import type { Order, Told } from './protocol.ts';
+
+/** As a supervisor starts its children. */
+const DESCRIPTOR = 3;
+/** Characters; an order has some twenty. */
+const LONGEST_ORDER = 1024;
+
+export interface LineListeners {
+  /** Told to stop, or else to give up at once. Must not throw. */
+  onOrder: (force: boolean) => void;
+  /** The parent is gone. May be called more than once, and before the constructor has returned. Must not throw. */
+  onEnd: () => void;
+}
+
+export interface Line {
+  /** Calls `done` when the parent has got it, as far as the system tells, or is gone; its end is noticed elsewhere. */
+  tell(told: Told, done: () => void): void;
+}
+
+export class IpcLine implements Line {
+  readonly #send = process.send?.bind(process);
+
+  constructor({ onOrder, onEnd }: LineListeners) {
+    // The channel is the crew's own: a worker finds none, as if it ran by itself, and can say nothing in its place.
+    delete process.send;
+    process.on('message', ({ type }: Order) => onOrder(type === 'force'));
+    process.once('disconnect', onEnd);
+    if (!process.connected) onEnd();
+  }
+
+  tell(told: Told, done: () => void): void {
+    if (process.connected) this.#send?.(told, undefined, {}, done);
+    else done();
+  }
+}
+
+export class PipeLine implements Line {
+  readonly #pipe = new Socket({ fd: DESCRIPTOR, readable: true, writable: true });
+
+  constructor({ onOrder, onEnd }: LineListeners) {
+    let text = '';
+    this.#pipe.setEncoding('utf8');
+    this.#pipe.on('data', (part: string) => {
+      const lines = (text + part).split('\n');
+      text = (lines.pop() ?? '').slice(0, LONGEST_ORDER);
+      for (const line of lines) onOrder((JSON.parse(line) as Order).type === 'force');
+    });
+    // A pipe that breaks is a pipe that ends.
+    this.#pipe.on('error', () => undefined);
+    this.#pipe.once('close', onEnd);
+  }
+
+  tell(told: Told, done: () => void): void {
+    if (this.#pipe.writable) this.#pipe.write(`${JSON.stringify(told)}\n`, done);
+    else done();
+  }
+}
