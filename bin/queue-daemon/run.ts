@@ -265,8 +265,13 @@ function inWords({ ended, sessions, failed, abandoned }: RunReport): string {
   return `${why} after ${what}${abandoned ? '; something had not ended in time' : ''}`;
 }
 
+/** 0 where there is none, or none that can be looked at. */
 function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
+  }
 }
 
 function isFile({ log: { destination } }: Config): boolean {

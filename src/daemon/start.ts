@@ -104,20 +104,21 @@ function refuseIfUp(judgement: Judgement): void {
 function openOutput(stateDir: string, name: string): number {
   const { output: path, state } = pathsOf(stateDir, name);
   const { O_WRONLY, O_CREAT, O_APPEND } = fs.constants;
-  // Anything else in its place is replaced; this would keep the daemon from ever saying that it is up.
-  if (fs.lstatSync(state, { throwIfNoEntry: false })?.isDirectory())
-    throw new QueueError(
-      'STORAGE_FAILED',
-      `expected a file for the state of the daemon at ${quote(state, 300)}, found a folder`,
-      { path: state },
-    );
   try {
     makeFolder(stateDir);
+    // Anything else in its place is replaced; this would keep the daemon from ever saying that it is up.
+    if (fs.lstatSync(state, { throwIfNoEntry: false })?.isDirectory())
+      throw new QueueError(
+        'STORAGE_FAILED',
+        `expected a file for the state of the daemon at ${quote(state, 300)}, found a folder`,
+        { path: state },
+      );
     // What is said here is little, unless a daemon prints where it should log.
     trimOutput(path);
     lookForRoom(path);
     return fs.openSync(path, O_WRONLY | O_CREAT | O_APPEND | (fs.constants.O_NOFOLLOW ?? 0), 0o600);
   } catch (cause) {
+    if (cause instanceof QueueError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     const full = code === 'ENOSPC' || code === 'EDQUOT';
     const found = code === 'ELOOP' ? 'a link' : code;

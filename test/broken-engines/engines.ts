@@ -139,7 +139,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     'a successor is used, and deletions rest on it, before it is flushed',
     'a power cut is reported as damage',
   ),
-  // That the folder is not flushed before a note does no harm here: ext4 and XFS flush a new file's name with the file.
+  // That the folder is not flushed before a note does no harm here: ext4 flushes a new file's name with the file.
   cut('always', 25)(
     'a new queue is answered before its name is flushed',
     'is lost after it was created',

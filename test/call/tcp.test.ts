@@ -375,6 +375,25 @@ describe('what takes long to read', () => {
 });
 
 describe('closing', () => {
+  test('between two packets that came at once ends the connection behind the first', async ({ house }) => {
+    let closed: Promise<void> | undefined;
+    const server = await house.server(
+      {},
+      {
+        close: method((self) => {
+          // By then it is answered, and the other waits for the next turn.
+          setImmediate(() => (closed ??= server.close()));
+          self.succeed('closing');
+        }),
+      },
+    );
+    const client = await house.client(server);
+    await client.send('{"name":"close"}\n'.repeat(1000));
+    const answers = (await client.closed()).trim().split('\n');
+    expect(answers.length).toBeLessThan(10);
+    await closed;
+  });
+
   test('waits for the calls under way, begins no others, and ends all connections', async ({ house }) => {
     const { server, open, began, begun } = await slow(house);
     const busy = await house.client(server);

@@ -351,6 +351,8 @@ describe('what stands where its files should be', () => {
     yard.daemon('idle', IDLE);
     await yard.does('start', 'idle');
     const pid = yard.pidOf('idle');
+    // Else it would put that right again.
+    process.kill(pid, 'SIGSTOP');
     const all = ['start', 'stop', 'restart', 'reload', 'status', 'verify'];
     for (const [text, verbs] of [
       ['x\u001b[31m', all],
@@ -368,7 +370,7 @@ describe('what stands where its files should be', () => {
       }
       expect((await yard.verb('list')).stdout).not.toContain('idle');
     }
-    expect(stateOf(pid)).toBe('S');
+    expect(stateOf(pid)).toBe('T');
   });
 
   test('a state folder that is a file, or may not be written', async ({ yard }) => {

@@ -217,17 +217,21 @@ describe('changes that are saved', () => {
     const first = await yard.supervise();
     await yard.ask('POST', '/api/processes', { name: 'x', exec: 'sleep 1000' });
     await yard.ask('POST', '/api/processes/x/scale', { instances: 2, save: true });
+    await yard.ask('POST', '/api/processes', { name: 'z', exec: 'sleep 1000' });
+    await yard.ask('POST', '/api/processes/z/scale', { instances: 2, save: true });
+    await yard.ask('POST', '/api/processes/z/stop', { save: true });
     const pids = await yard.up('x', 2);
     yard.configure('[process:new]\nexec = sleep 1000\n');
     first.process.kill('SIGHUP');
     await yard.up('new');
     expect(await yard.up('x', 2)).toEqual(pids);
     await yard.ask('POST', '/api/processes/x/stop', { save: true });
-    expect(await seen(yard)).toEqual({ new: 'configured x1 running', x: 'saved x2 stopped' });
+    const all = { new: 'configured x1 running', x: 'saved x2 stopped', z: 'saved x2 stopped' };
+    expect(await seen(yard)).toEqual(all);
     expect(await yard.ended(first)).toBe(0);
     const second = await yard.supervise();
     await yard.up('new');
-    expect(await seen(yard)).toEqual({ new: 'configured x1 running', x: 'saved x2 stopped' });
+    expect(await seen(yard)).toEqual(all);
     // The newer word counts.
     yard.configure('[process:x]\nexec = sleep 3000\n');
     second.process.kill('SIGHUP');

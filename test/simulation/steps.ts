@@ -139,7 +139,9 @@ export const STEPS: { [name in Step]: (env: Env, hands: Hands) => Promise<void> 
     try {
       await queue.change({ type: 'attributes', patch: { [key]: setting.value } });
       setting.answered();
-      ripen(env, queue, setting.ripened);
+      ripen(env, queue, () => {
+        if (!witness.excuses.suspends('interval')) setting.ripened();
+      });
     } finally {
       setting.over();
     }

@@ -40,18 +40,15 @@ export class Client {
   }
 
   /**
-   * As `get`, but takes as long as it takes: when it is silent for long, the supervisor is asked whether it lives.
+   * As `get`, but takes as long as it takes: meanwhile the supervisor is asked whether it lives.
    * Resolves with undefined when there is nothing to say.
    */
   async change(method: 'POST' | 'DELETE', path: string, body: object = {}): Promise<unknown> {
     const watch = (sent: ClientRequest): void => {
-      sent.setTimeout(this.#patience, () => {
-        this.get('/healthz').then(
-          // Counts from now on again.
-          () => sent.socket?.setTimeout(this.#patience),
-          (error: Error) => sent.destroy(error),
-        );
-      });
+      const look = setInterval(() => {
+        this.get('/healthz').catch((error: Error) => sent.destroy(error));
+      }, this.#patience);
+      sent.once('close', () => clearInterval(look));
     };
     return this.#answer(await this.#send(method, path, body, watch));
   }

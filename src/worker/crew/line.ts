@@ -8,8 +8,6 @@ import type { Order, Told } from './protocol.ts';
 
 /** As a supervisor starts its children. */
 const DESCRIPTOR = 3;
-/** Characters; an order has some twenty. */
-const LONGEST_ORDER = 1024;
 
 export interface LineListeners {
   /** Told to stop, or else to give up at once. Must not throw. */
@@ -48,7 +46,7 @@ export class PipeLine implements Line {
     this.#pipe.setEncoding('utf8');
     this.#pipe.on('data', (part: string) => {
       const lines = (text + part).split('\n');
-      text = (lines.pop() ?? '').slice(0, LONGEST_ORDER);
+      text = lines.pop() ?? '';
       for (const line of lines) onOrder((JSON.parse(line) as Order).type === 'force');
     });
     // A pipe that breaks is a pipe that ends.
