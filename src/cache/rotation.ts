@@ -175,8 +175,11 @@ export class Rotation {
     // Not before: a power cut could take the note that came first and leave the one that names this file.
     if (noted && !made) this.#discard(noted.path);
     if (!log.inPlace() && !this.#newerExists()) throw this.#displaced();
+    const named = `${folder}/${segmentName(next)}`;
     try {
-      fs.rename(`${folder}/${temporaryName(next, successor)}`, `${folder}/${segmentName(next)}`);
+      // Where it is there already another has done it, perhaps by a note that has rotted since and named another file:
+      // what was written to that must not be replaced.
+      if (fs.kind(named) === undefined) fs.rename(`${folder}/${temporaryName(next, successor)}`, named);
     } catch (error) {
       // Already done by another.
       if (errorCode(error) !== 'ENOENT') throw error;

@@ -5,12 +5,14 @@
 import { describe, expect, test } from 'vitest';
 import type { NewMessage, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
+import { Batch } from '../../src/cache/record.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
 const Q = 'jobs';
 const FIRST = `/srv/${Q}/00000001.journal`;
+const SECOND = `/srv/${Q}/00000002.journal`;
 const PAGE = 4096;
 /** A segment that holds it is due to be sealed, where segments are small. */
 const LARGE = 'x'.repeat(3000);
@@ -167,3 +169,42 @@ describe('the maker of a successor is told of an error, although its note is in 
     });
   });
 });
+
+test('a note that has rotted since lets no other file take the place of the segment that it named', async () => {
+  const machine = new SimMachine(new Seeded(1));
+  const { fs } = machine;
+  // It reads no further before the note has rotted.
+  const late = await open(machine, 100);
+  await late.status();
+  const sealing = await open(machine, 100);
+  await sealing.add([message(LARGE)]);
+  await sealing.add([message('acknowledged')]);
+  await sealing.close();
+  const first = fs.contents(FIRST).toString();
+  const [, prefix = ''] = /\n(\["[^\n]*)"op":"next"/.exec(first) ?? [];
+  const at = first.indexOf(prefix + '"op":"next"');
+  const note = first.slice(at, first.indexOf('\n', at));
+  const [, header] = JSON.parse(note) as [string, { r: string }];
+  // Another process had made a head too, noted it, and died before it could remove it.
+  const second = fs.contents(SECOND);
+  const other = 'ffffffffffffffff';
+  const batch = new Batch();
+  batch.add(JSON.stringify({ ...header, r: other, w: '00000000000000ff', n: 1 }));
+  put(fs, `/srv/${Q}/tmp-00000002-${other}`, second.subarray(0, headEnd(second)));
+  put(fs, FIRST, batch.buffer.subarray(0, batch.length));
+  fs.corrupt(FIRST, at + note.indexOf('"next"'), Buffer.from('"nixt"'));
+  await late.add([message('behind')]);
+  expect(await dataOf(late)).toEqual(expect.arrayContaining(['acknowledged', 'behind']));
+});
+
+/** Appends to a file. */
+function put(fs: SimMachine['fs'], path: string, bytes: Uint8Array): void {
+  const fd = fs.open(path, fs.kind(path) === undefined ? 'create' : 'append');
+  fs.write(fd, bytes, 0, bytes.length);
+  fs.close(fd);
+}
+
+/** Where the head of a segment ends: behind the line that says that it is whole. */
+function headEnd(segment: Buffer): number {
+  return segment.indexOf('\n', segment.indexOf('"op":"ready"')) + 1;
+}

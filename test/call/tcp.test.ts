@@ -382,7 +382,9 @@ describe('closing', () => {
       {
         close: method((self) => {
           // By then it is answered, and the other waits for the next turn.
-          setImmediate(() => (closed ??= server.close()));
+          setImmediate(() => {
+            closed ??= server.close();
+          });
           self.succeed('closing');
         }),
       },
