@@ -366,5 +366,5 @@ function stillborn(cause: unknown): Launched {
 }
 
 function refusal(error: unknown): string {
-  return `it cannot be started: ${escapeControls((error as Error).message)}`;
+  return `cannot be started: ${escapeControls((error as Error).message)}`;
 }

@@ -70,13 +70,15 @@ describe.skipIf(shim.missing !== undefined)('a device that fails', () => {
     const other = await scene.start();
     await manager.addMessage(Q, { data: 1 });
     for (const bytes of [1, 20, 100, 250]) {
+      const met = faults.met().length + 1;
       faults.begin(
         { call: 'write', path: '.journal', times: 1, how: { bytes } },
         { call: 'write', path: '.journal', skip: 1, times: 1, how: 'EIO' },
       );
       const calls = [2, 3].map((data) => manager.addMessage(Q, { data: { bytes, data } }));
       const answers = await Promise.allSettled(calls);
-      expect(answers.map(({ status }) => status)).toContain('rejected');
+      // What was cut off is refused, or written again and there: both are true answers.
+      expect(faults.met().length).toBeGreaterThan(met);
       faults.end();
       await other.manager.addMessage(Q, { data: bytes });
       const expected = answers.flatMap((answer) =>

@@ -91,7 +91,7 @@ describe('starting and stopping', () => {
     expect(await why('none')).toContain(
       'expected a class that extends ManagedProcess, received another class',
     );
-    expect(await why('unknown')).toMatch(/^it cannot be started: spawn .*ENOENT$/);
+    expect(await why('unknown')).toMatch(/^cannot be started: spawn .*ENOENT$/);
     expect(await why('worker')).toContain('no worker of type "no-such-type"');
     expect(await why('daemon')).toContain('no daemon named "no-such-daemon"');
     expect(await master.line(/^done once$/)).toMatchObject({ child: 'once#1', stream: 'stdout' });

@@ -240,7 +240,12 @@ async function expectSaved(
   const there = new Set(found.map(({ uuid }) => uuid));
   expect(there.size).toBe(found.length);
   const order = [...anatomy.messages.keys()];
-  const places = found.map(({ uuid }) => order.indexOf(uuid)).filter((place) => place >= 0);
+  // Behind missing bytes a message stands elsewhere than one that is known by where it stood.
+  const hasMoved = (uuid: string): boolean => hits.holders(uuid).some((each) => hits.hasMoved(each));
+  const places = found
+    .filter(({ uuid }) => !hasMoved(uuid))
+    .map(({ uuid }) => order.indexOf(uuid))
+    .filter((place) => place >= 0);
   expect(places).toEqual(places.toSorted((a, b) => a - b));
   for (const uuid of order) {
     if (there.has(uuid)) continue;
