@@ -37,7 +37,8 @@ async function work(
   env: Record<string, string> = {},
 ): Promise<Ended> {
   const text = data.map((item) => JSON.stringify({ data: item })).join('\n');
-  await bench.run('queue', ['add', 'talk', '--create', '--ndjson', '-'], text);
+  const added = await bench.run('queue', ['add', 'talk', '--create', '--ndjson', '-'], text);
+  expect([added.code, added.stderr]).toEqual([0, '']);
   return bench.run('queue-worker', ['talk', '--drain', '--json', ...args], '', env);
 }
 
@@ -109,7 +110,8 @@ test.each([
   [[], { CODA_LEVEL: 'DEBUG' }, ['fine print', 'completed']],
   [['--log-level', 'DEBUG', '--processes', '1'], { CODA_LEVEL: 'OFF' }, ['fine print', 'completed']],
 ])('at the level of %j, %j', async (args, env, last) => {
-  const { stderr, code } = await work([{ text: 'one' }], args, env);
+  const { stdout, stderr, code } = await work([{ text: 'one' }], args, env);
+  expect(parsedLines(stdout)).toMatchObject([{ ended: 'drained', completed: 1 }]);
   expect([code, texts(stderr).slice(-2)]).toEqual([0, last]);
 });
 
