@@ -73,7 +73,9 @@ export async function stopDaemon(
     await kill(target, group);
     if (!(await isGone(target, BURIAL))) throw failed(target, 'does not end, although it was killed');
   }
-  const orphans = group === undefined ? 0 : await endOrphans(group);
+  const left = group === undefined ? 0 : await endOrphans(group);
+  // What was killed with it and is not gone yet was not left behind.
+  const orphans = forced ? 0 : left;
   await notes.write(() => clear(stateDir, name, forced));
   await mark();
   return { before, forced, orphans, unwritten: notes.refused };
