@@ -42,7 +42,7 @@ test(
   'a broken engine is caught, and the round that did it is kept',
   { timeout: 300_000 },
   async ({ folder }) => {
-    const { edits } = MUTANTS.find(({ name }) => name === 'the folder chooses the successor')!;
+    const { edits } = MUTANTS.find(({ name }) => name === 'an add is answered before it is written')!;
     const kills = 400;
     const record = await torture({
       seed: 1,
