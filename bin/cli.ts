@@ -1,8 +1,11 @@
 /** What the commands share: how a command line is read, a manager opened, and an error told. */
+import { lstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { CommanderError, InvalidArgumentError, Option, type Command } from 'commander';
 import type { Durability } from '../src/backend.ts';
+import { loadConfig, type Config } from '../src/config.ts';
 import { QueueError, escapeControls, quote } from '../src/errors.ts';
+import type { OpenOptions } from '../src/manager-options.ts';
 import { QueueManager } from '../src/queue-manager.ts';
 import { COMPLETE, complete } from './complete.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
@@ -65,16 +68,42 @@ export function tell(program: string, error: unknown): void {
     );
 }
 
-/** Opens the manager for the time of `use`. */
+/**
+ * Opens the manager for the time of `use`. Where there is no folder of queues, that is said, and there are none: a
+ * `--cache-root` misspelt must leave no folder behind.
+ * @param makes whether a queue may be created, and with it the folder.
+ */
 export async function withManager<Result>(
-  { config, cacheRoot, durability }: CommonOptions,
+  common: CommonOptions,
   use: (manager: QueueManager) => Promise<Result>,
+  { makes = false }: { makes?: boolean } = {},
 ): Promise<Result> {
-  const manager = await QueueManager.open({ config, cacheRoot, durability });
+  const { config, cacheRoot, durability } = common;
+  const options = makes ? { config, cacheRoot, durability } : await withoutMaking(common);
+  const manager = await QueueManager.open(options);
   try {
     return await use(manager);
   } finally {
     await manager.close();
+  }
+}
+
+/** Where there is no folder, an empty store in its place: it answers as an empty folder would. */
+async function withoutMaking({ config, cacheRoot, durability }: CommonOptions): Promise<OpenOptions> {
+  const { queue } = await loadConfig({ config, flags: { cacheRoot, durability } });
+  // What was read is handed on: a file that is a pipe can be read once.
+  if (!isRootAbsent(queue)) return { config, ...queue };
+  note(`expected the folder of the queues at ${quote(queue.cacheRoot, 300)}, found none`);
+  return { config, ...queue, queueType: 'memory' };
+}
+
+function isRootAbsent({ queueType, cacheRoot }: Config['queue']): boolean {
+  if (queueType !== 'cache') return false;
+  try {
+    return lstatSync(cacheRoot, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    // Whoever opens it says why it cannot be looked at.
+    return false;
   }
 }
 

@@ -10,6 +10,7 @@ import { LEVELS } from '../src/config-keys.ts';
 import * as library from '../src/index.ts';
 import { crewLog, memberLog, stderrRelay } from '../src/log/crew-events.ts';
 import { logEvent } from '../src/log/worker-events.ts';
+import type { QueueManager } from '../src/queue-manager.ts';
 import { graceOf, runCrew, STOP_MARGIN } from '../src/worker/crew/crew.ts';
 import { Member, takeAssignment } from '../src/worker/crew/member.ts';
 import { execWorker } from '../src/worker/exec/index.ts';
@@ -123,7 +124,7 @@ async function alone({ type, queue, options, config, log }: Job): Promise<void> 
     process.exitCode = EXIT.failure;
   };
   process.once('exit', cutShort);
-  await withManager(options, async (manager) => {
+  await withQueues(options, async (manager) => {
     log('INFO', `working on ${queue}`, { worker: path, concurrency: config.worker.concurrency });
     const report = await runLoop({
       ...config.worker,
@@ -146,7 +147,7 @@ async function alone({ type, queue, options, config, log }: Job): Promise<void> 
 async function asParent({ type, queue, options, config, log }: Job): Promise<void> {
   const count = options.processes ?? 1;
   const signals = stopSignals(log);
-  await withManager(options, async (manager) => {
+  await withQueues(options, async (manager) => {
     const { concurrency, stopDeadline, backoff, backoffMax } = config.worker;
     const report = await runCrew({
       command: {
@@ -173,13 +174,21 @@ async function asParent({ type, queue, options, config, log }: Job): Promise<voi
   });
 }
 
+/** A worker creates its queue. */
+function withQueues<Result>(
+  options: Options,
+  use: (manager: QueueManager) => Promise<Result>,
+): Promise<Result> {
+  return withManager(options, use, { makes: true });
+}
+
 /** Prints nothing but its log: the parent has the last word. */
 async function asMember({ type, queue, options, config, log }: Job, member: Member): Promise<void> {
   memberSignals(() => member.stop());
   let report: LoopReport | undefined;
   try {
     const { worker } = await workerOf(type, options, config);
-    report = await withManager(options, (manager) =>
+    report = await withQueues(options, (manager) =>
       runLoop({
         ...config.worker,
         ...member.signals,

@@ -5,7 +5,7 @@ import { ask } from '../src/call/ask.ts';
 import { addressOf } from '../src/call/host.ts';
 import { loadMethods } from '../src/call/loader.ts';
 import type { Config } from '../src/config.ts';
-import type { LogSink } from '../src/worker/log.ts';
+import { sinkOf } from '../src/worker/log.ts';
 
 /** How long its own `verify` may take; ms. Less than the runner waits for the verdict. */
 const PATIENCE = 5000;
@@ -27,7 +27,7 @@ export default class CallServerDaemon extends Daemon {
       token: call.callToken,
       limits: { connections: call.callConnections },
       queues: manager,
-      log: this.#sink,
+      log: sinkOf(this.log),
     });
     for (const [name, method] of methods) server.addMethod(name, method);
     try {
@@ -64,15 +64,4 @@ export default class CallServerDaemon extends Daemon {
     const { code } = await ask(address, 'verify', this.config.call.callToken, PATIENCE);
     return code === 0;
   }
-
-  readonly #sink: LogSink = (level, text, fields) => this.log[LOWER[level]](text, fields);
 }
-
-const LOWER = {
-  TRACE: 'trace',
-  DEBUG: 'debug',
-  INFO: 'info',
-  WARN: 'warn',
-  ERROR: 'error',
-  FATAL: 'fatal',
-} as const;

@@ -6,6 +6,7 @@ import { Crews } from '../src/daemon/crews.ts';
 import type { DrainedQueue } from '../src/queue-list.ts';
 import type { Command } from '../src/worker/crew/child.ts';
 import { findWorker } from '../src/worker/loader.ts';
+import { sinkOf } from '../src/worker/log.ts';
 
 /** In dist/: what runs workers runs there. */
 const QUEUE_WORKER = fileURLToPath(new URL('../bin/queue-worker.js', import.meta.url));
@@ -24,7 +25,7 @@ export default class QueueDaemon extends Daemon {
       config,
       queues: this.#manager,
       command: (queue) => commandOf(queue, config),
-      sink: (level, text, fields) => this.log[LOWER[level]](text, fields),
+      sink: sinkOf(this.log),
     });
     this.#crews.start();
   }
@@ -47,15 +48,6 @@ export default class QueueDaemon extends Daemon {
     await this.#manager?.close();
   }
 }
-
-const LOWER = {
-  TRACE: 'trace',
-  DEBUG: 'debug',
-  INFO: 'info',
-  WARN: 'warn',
-  ERROR: 'error',
-  FATAL: 'fatal',
-} as const;
 
 async function check({ daemon, worker, file }: Config): Promise<void> {
   const where = file === undefined ? {} : { path: file };

@@ -33,10 +33,10 @@ const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
 export const LEVELS: readonly LogThreshold[] = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL', 'OFF'];
 /** Whether an end that nobody asked for counts as a failure. */
 const EXIT_MODES: readonly ('failure' | 'success')[] = ['failure', 'success'];
-const NO_PATHS: readonly string[] = Object.freeze([]);
-const NO_NAMES: readonly string[] = Object.freeze([]);
+const NONE: readonly string[] = Object.freeze([]);
 /** Without a port. */
 const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+const FIELD_NAME = /^[^\s"']+$/;
 const CALL_SCHEMES: readonly ('tcp' | 'udp')[] = ['tcp', 'udp'];
 const FORMATS: readonly LogFormat[] = ['auto', 'pretty', 'json', 'syslog'];
 
@@ -293,13 +293,7 @@ function hostNames(): Key<readonly string[]> {
   return {
     fallback: '',
     expected: 'names of hosts such as coda.example.org, with commas between',
-    parse: (given) => {
-      const names = String(given)
-        .split(',')
-        .map((name) => name.trim().toLowerCase());
-      if (names.length === 1 && names[0] === '') return NO_NAMES;
-      return names.every((name) => HOST_NAME.test(name)) ? Object.freeze(names) : undefined;
-    },
+    parse: (given) => parseList(String(given).toLowerCase(), (name) => HOST_NAME.test(name)),
   };
 }
 
@@ -307,15 +301,16 @@ function fieldPaths(): Key<readonly string[]> {
   return {
     fallback: '',
     expected: 'names of fields, or paths such as headers.authorization, with commas between',
-    parse: (given) => {
-      const paths = String(given)
-        .split(',')
-        .map((path) => path.trim());
-      if (paths.length === 1 && paths[0] === '') return NO_PATHS;
-      const sound = paths.every((path) => path.split('.').every((name) => /^[^\s"']+$/.test(name)));
-      return sound ? Object.freeze(paths) : undefined;
-    },
+    parse: (given) =>
+      parseList(String(given), (path) => path.split('.').every((name) => FIELD_NAME.test(name))),
   };
+}
+
+/** What stands between commas; undefined when one entry is not sound. Of nothing but spaces nothing. */
+function parseList(text: string, isSound: (entry: string) => boolean): readonly string[] | undefined {
+  if (text.trim() === '') return NONE;
+  const entries = text.split(',').map((entry) => entry.trim());
+  return entries.every(isSound) ? Object.freeze(entries) : undefined;
 }
 
 export function count(fallback: string, least: number, most: number): Key<number> {

@@ -1,10 +1,15 @@
+import { mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { backoffDelay } from '../src/backoff.ts';
 import { QueueError, quote } from '../src/errors.ts';
 import { Emitter } from '../src/events.ts';
+import { makeFolder } from '../src/make-folder.ts';
 import { encodePayload } from '../src/payload.ts';
 import { toTryError } from '../src/try-error.ts';
 import { uuidv7 } from '../src/uuid.ts';
+import { sinkOf, type Log, type LogFields } from '../src/worker/log.ts';
 
 describe('backoffDelay', () => {
   const limits = { backoff: 1000, backoffMax: 60_000 };
@@ -189,4 +194,48 @@ describe('encodePayload', () => {
       delete prototype['intruder'];
     }
   });
+});
+
+describe('makeFolder', () => {
+  test('makes those above it too, for their owner only, and takes what is there', () => {
+    const root = mkdtempSync(join(tmpdir(), 'coda-folders-'));
+    try {
+      makeFolder(join(root, 'a/b'));
+      for (const name of ['a', 'a/b']) expect(statSync(join(root, name)).mode & 0o777).toBe(0o700);
+      symlinkSync(join(root, 'a'), join(root, 'link'));
+      for (const name of ['a/b', 'link', 'link/c']) makeFolder(join(root, name));
+      expect(statSync(join(root, 'a/c')).isDirectory()).toBe(true);
+      writeFileSync(join(root, 'file'), '');
+      for (const name of ['file', 'file/d']) expect(() => makeFolder(join(root, name))).toThrow('ENOTDIR');
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
+
+  test.runIf(process.platform === 'linux')('says what the system says where none can be made', () => {
+    expect(() => makeFolder('/proc/nothing/x')).toThrow(/ENOENT.*\/proc\/nothing'/);
+  });
+});
+
+test('sinkOf tells each line to the method of its level', () => {
+  const told: unknown[] = [];
+  const tell = (level: string) => (text: string, fields?: LogFields) => void told.push([level, text, fields]);
+  const log: Log = {
+    trace: tell('trace'),
+    debug: tell('debug'),
+    info: tell('info'),
+    warn: tell('warn'),
+    error: tell('error'),
+    fatal: tell('fatal'),
+  };
+  const sink = sinkOf(log);
+  for (const level of ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const)
+    sink(level, level, { n: 1 });
+  expect(told).toEqual(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal'].map((level) => [
+      level,
+      level.toUpperCase(),
+      { n: 1 },
+    ]),
+  );
 });

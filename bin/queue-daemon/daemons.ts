@@ -1,5 +1,6 @@
 /** What the verbs of `queue-daemon` share: which daemon is meant, how it is started, how it is told about. */
 import { statSync } from 'node:fs';
+import type { LogThreshold } from '../../src/config-keys.ts';
 import { loadConfig, type Config } from '../../src/config.ts';
 import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import { listDaemons } from '../../src/daemon/loader.ts';
@@ -20,6 +21,8 @@ import { lasting } from '../when.ts';
 export interface Options extends CommonOptions {
   daemons?: string;
   json?: true;
+  /** Of a daemon that is started. */
+  logLevel?: LogThreshold;
 }
 
 /** Declared by the program, for all its verbs. */
@@ -176,13 +179,14 @@ function inWords(started: Started, timeout: number): string {
 /** The same program, with the same options, in the foreground. */
 function commandOf(
   name: string,
-  { config, cacheRoot, durability, daemons }: Options,
+  { config, cacheRoot, durability, daemons, logLevel }: Options,
 ): { file: string; args: string[]; env: NodeJS.ProcessEnv } {
   const flags = {
     '--config': config,
     '--cache-root': cacheRoot,
     '--durability': durability,
     '--daemons': daemons,
+    '--log-level': logLevel,
   };
   const given = Object.entries(flags).flatMap(([flag, value]) =>
     value === undefined ? [] : [`${flag}=${value}`],

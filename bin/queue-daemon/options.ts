@@ -33,7 +33,7 @@ export const RELOAD = [
   duration(LONGEST),
 ] as const;
 
-/** Of what runs a daemon in the foreground. */
+/** Of what runs or starts a daemon. */
 export function logLevel(): Option {
   return new Option('--log-level <name>', 'the least that is logged').choices(LEVELS);
 }

@@ -7,13 +7,14 @@ import { QueueError, quote } from '../../src/errors.ts';
 import { note } from '../output.ts';
 import { lasting } from '../when.ts';
 import { named, patience, say, serviceOf, start, toJson, type Named } from './daemons.ts';
-import { TO_COME_UP, UP, type TimedOptions } from './options.ts';
+import { logLevel, TO_COME_UP, UP, type TimedOptions } from './options.ts';
 
 export function startCommand(program: Command): void {
   program
     .command('start <daemon>')
     .description('start a daemon in the background, and wait until it is up')
     .option(...UP)
+    .addOption(logLevel())
     .option('--json', 'print what was started as JSON')
     .addHelpText(
       'after',
@@ -37,6 +38,7 @@ export function restartCommand(program: Command): void {
     .command('restart <daemon>')
     .description('stop a daemon, if it runs, and start it')
     .option(...UP)
+    .addOption(logLevel())
     .option('--json', 'print what was started as JSON')
     .addHelpText('after', '\nExample:\n  queue-daemon restart queue')
     .action(async (name: string, _: unknown, command: Command) => {
@@ -50,6 +52,7 @@ export function condrestartCommand(program: Command): void {
     .command('condrestart <daemon>')
     .description('restart a daemon if it runs; leave it be if it does not')
     .option(...UP)
+    .addOption(logLevel())
     .option('--json', 'print what was started as JSON, or how it stands')
     .addHelpText('after', '\nExample, after an update of its code:\n  queue-daemon condrestart queue')
     .action(async (name: string, _: unknown, command: Command) => {

@@ -72,7 +72,9 @@ export function addCommand(program: Command): void {
       }
       if (options.skipBad && options.ndjson === undefined) refuse('--skip-bad is for --ndjson');
       if (options.timeout !== undefined && !options.wait) refuse('--timeout is for --wait');
-      await withManager(options, (manager) => add(manager, queue, data, options));
+      await withManager(options, (manager) => add(manager, queue, data, options), {
+        makes: options.create === true,
+      });
     });
 }
 

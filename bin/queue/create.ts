@@ -29,7 +29,9 @@ export function createCommand(program: Command): void {
         ...(maxMessages !== undefined && { maxMessages }),
         ...(maxBytes !== undefined && { maxBytes }),
       };
-      const created = await withManager(common, (manager) => manager.createQueue(queue, options));
+      const created = await withManager(common, (manager) => manager.createQueue(queue, options), {
+        makes: true,
+      });
       const text = created ? `created ${queue}` : `${queue} was there already`;
       await print(json ? safeJson({ queue, created }) : text);
     });

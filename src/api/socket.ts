@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { knockAt, listenNameOf } from './address.ts';
 
 const DRAFT = /^\.api-d[0-9a-f]{8}$/;
@@ -144,7 +145,7 @@ async function removeDrafts(folder: string): Promise<void> {
 function prepareFolder(folder: string): void {
   let mode: number;
   try {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     ({ mode } = fs.statSync(folder));
   } catch (cause) {
     throw failed(folder, (cause as NodeJS.ErrnoException).code, cause);

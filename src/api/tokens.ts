@@ -4,9 +4,10 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makeSmall, readSmall, removeSmall } from '../daemon/small-file.ts';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 
 export type Right = 'full' | 'read';
 
@@ -26,7 +27,6 @@ export class Tokens {
    * Errors: CONFIG_INVALID: a file of them is open to others, or holds no token; STORAGE_FAILED.
    */
   static open(folder: string): Tokens {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
     const rights = Object.keys(FILES) as Right[];
     return new Tokens(rights.map((right) => [right, digestOf(read(join(folder, FILES[right])))] as const));
   }
@@ -62,6 +62,7 @@ function read(path: string): string {
 function make(path: string): string {
   const draft = `${path}.${randomBytes(4).toString('hex')}`;
   try {
+    makeFolder(dirname(path));
     makeSmall(draft, `${randomBytes(32).toString('base64url')}\n`, { synced: true });
     try {
       fs.linkSync(draft, path);

@@ -5,11 +5,12 @@
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QueueError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { factsOf, isEnded, isNobody, nodeProcesses } from '../process-table.ts';
 import { concludeDead } from './keeper.ts';
 import { tellOrder, type Order } from './life-sign.ts';
 import { HOLDER, holderOf, isHere, lifeOf, pathsOf, takePlace, type Holder } from './place.ts';
-import { makeFolder, makeSmall } from './small-file.ts';
+import { makeSmall } from './small-file.ts';
 import type { Failure } from './state.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
 

@@ -53,10 +53,14 @@ export function readHolder(path: string): Holder | undefined {
   if (holder) return holder;
   throw new QueueError(
     'STORAGE_FAILED',
-    `expected the pid file of a daemon at ${quote(path, 300)}, found ${quote(text)}; ` +
-      'remove it if that daemon does not run',
+    `expected the pid file of a daemon at ${quote(path, 300)}, found ${quote(text)}; ${removal(path)}`,
     { path },
   );
+}
+
+/** Nobody else removes it: were it taken for nobody's, two who find it at once could both come to have the place. */
+function removal(path: string): string {
+  return `remove it if that daemon does not run: rm ${quote(path, 300)}`;
 }
 
 /**
@@ -83,7 +87,7 @@ export function lastHeirOf(stateDir: string, name: string, holder: Holder): Hold
       throw new QueueError(
         'STORAGE_FAILED',
         `expected who comes after ${last.token} at ${quote(path, 300)}, found ${next.token}, who came before; ` +
-          'remove it if that daemon does not run',
+          removal(path),
         { path },
       );
     last = next;

@@ -16,6 +16,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { nodeProcesses } from '../process-table.ts';
 import {
   HIDDEN,
@@ -32,7 +33,7 @@ import {
 } from './holder.ts';
 import { LifeSign, removeSignOf, type Order } from './life-sign.ts';
 import { lifeOf, survivorOf, type Life } from './life.ts';
-import { makeFolder, makeSmall, removeSmall } from './small-file.ts';
+import { makeSmall, removeSmall } from './small-file.ts';
 
 export { holderOf, pathsOf, readHolder, type Holder, type Paths } from './holder.ts';
 export { isHere, lifeOf, survivorOf, type Life } from './life.ts';

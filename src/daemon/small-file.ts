@@ -1,6 +1,5 @@
 /** Small files that others may have put there, or damaged: read with care, and replaced in one step. */
 import fs from 'node:fs';
-import { dirname } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL } = fs.constants;
@@ -52,20 +51,6 @@ export function makeSmall(path: string, text: string, { synced }: { synced: bool
     throw error;
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Makes a folder for its owner only, with those above it, where there is none. Throws the system's error. */
-export function makeFolder(path: string): void {
-  try {
-    fs.mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    // All that Node says of a disk that is read-only, with `recursive`.
-    let missing = path;
-    while (dirname(missing) !== missing && !fs.existsSync(dirname(missing))) missing = dirname(missing);
-    fs.mkdirSync(missing, { mode: 0o700 });
-    makeFolder(path);
   }
 }
 

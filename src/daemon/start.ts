@@ -4,9 +4,10 @@ import fs from 'node:fs';
 import type { Command } from '../worker/crew/child.ts';
 import type { Exit } from '../worker/crew/evidence.ts';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { endLeftBehind, looking } from './control.ts';
 import { pathsOf } from './place.ts';
-import { makeFolder, makeSmall, removeSmall } from './small-file.ts';
+import { makeSmall, removeSmall } from './small-file.ts';
 import { isUp, judge, type Judgement } from './verify.ts';
 
 /** How long a process that does not come up may take to end; ms. */

@@ -5,12 +5,13 @@
  *
  * Putting aside is nothing but a rename, to a name of its own: whoever does it, and dies after it, loses nothing. Only one writer
  * does so at a time, for of two the second could put aside what the first has just begun, under a name that comes too
- * early. A file beside the log says who; nobody waits for it longer than a moment, and one that is left over by
- * a death counts for ten seconds. Of what comes of `mv` at the same moment, a fresh file gets its name back.
+ * early. An empty file beside the log says that somebody does; nobody waits for it longer than a moment, and one that is
+ * left over by a death counts for ten seconds. Of what comes of `mv` at the same moment, a fresh file gets its name back.
  */
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { asideNames, nextAside, prune } from './files.ts';
 
 export interface LogFileOptions {
@@ -160,7 +161,7 @@ export class LogFile {
     if (uid !== 0 && BigInt(uid) !== expected.uid) return false;
     const claim = `${this.#path}.rotating`;
     try {
-      if (!isTaken(claim)) {
+      if (!claimed(claim)) {
         this.#pauseUntil = this.#now() + LEFT_TO_OTHERS;
         return false;
       }
@@ -311,20 +312,8 @@ function openOrMake(path: string, predecessor: fs.BigIntStats | undefined): numb
   return fd;
 }
 
-/** With those above it. Not mkdir's `recursive`: on some paths, such as /proc/x, that never returns. */
-function makeFolder(path: string): void {
-  if (statOf(path)) return;
-  const parent = dirname(path);
-  if (parent !== path) makeFolder(parent);
-  try {
-    fs.mkdirSync(path, 0o700);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
-}
-
 /** Whether this process has made the file, alone; another one's is waited for a moment. */
-function isTaken(claim: string): boolean {
+function claimed(claim: string): boolean {
   for (let waited = 0; ; waited++) {
     try {
       fs.closeSync(fs.openSync(claim, 'wx', 0o600));

@@ -2,6 +2,7 @@
 import { LEVELS, type LogLevel } from '../config-keys.ts';
 import { escapeControls } from '../errors.ts';
 import type { Json } from '../message.ts';
+import { LOGGED } from '../worker/log.ts';
 
 /** As it is written as JSON; what else there is are its fields. */
 export interface Line {
@@ -14,7 +15,7 @@ export interface Line {
 
 /** A line that was written as JSON; undefined when it was not written by a log of ours. */
 export function parseLine(written: string): Line | undefined {
-  if (!written.startsWith('{"time":')) return undefined;
+  if (!written.startsWith(LOGGED)) return undefined;
   try {
     const line = JSON.parse(written) as Line;
     const { time, level, text } = line;

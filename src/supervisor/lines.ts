@@ -2,12 +2,12 @@
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { escapeControls } from '../errors.ts';
+import { LOGGED } from '../worker/log.ts';
 
 /** Characters of a line that are handed on. */
 const LONGEST_LINE = 4000;
 /** Of a line of a log, which is read by the supervisor, and so must be whole. */
 const LONGEST_LOGGED = 1024 * 1024;
-const LOGGED = '{"time":';
 /** What Node prints behind the message of an error that nobody has caught. */
 const BEHIND_ERROR = /^(?:\s+at |Node\.js v\d)/;
 /** So many a second, and as many again at once. */

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isHere } from '../daemon/place.ts';
 import { makeSmall, readSmall, removeSmall } from '../daemon/small-file.ts';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { factsOf, isEnded, nodeProcesses, type Identity } from '../process-table.ts';
 
 /** The variable that has the mark. */
@@ -79,7 +80,7 @@ export class Register {
     // Should this one be killed as well before they have ended, they are found by the next.
     for (const each of orphans) register.#children.set(each.mark, each);
     try {
-      fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+      makeFolder(stateDir);
       register.#write();
     } catch (cause) {
       throw unwritable(path, cause);

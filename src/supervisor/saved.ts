@@ -15,6 +15,7 @@ import { dirname } from 'node:path';
 import type { Config } from '../config.ts';
 import { makeSmall, readSmall, removeSmall } from '../daemon/small-file.ts';
 import { QueueError, quote } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { canonical } from './changes.ts';
 import type { ProcessSpec } from './shape.ts';
 import { MOST_INSTANCES, checkProcess, inputOf, type ProcessInput } from './spec.ts';
@@ -193,7 +194,7 @@ export class SavedChanges {
     try {
       if (text.length > LARGEST)
         throw Object.assign(new Error('too large'), { code: `more than ${LARGEST} bytes` });
-      fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(path));
       removeSmall(draft);
       makeSmall(draft, text, { synced: true });
       fs.renameSync(draft, path);

@@ -7,7 +7,7 @@ import type { Clock } from '../cache/ports.ts';
 import type { Config } from '../config.ts';
 import { QueueError, escapeControls } from '../errors.ts';
 import type { Json } from '../message.ts';
-import type { Log, LogSink } from '../worker/log.ts';
+import { sinkOf, type Log, type LogSink } from '../worker/log.ts';
 import { EventLog } from './event-log.ts';
 import type { Desired, Fleet, SupervisorOptions, Surroundings } from './fleet.ts';
 import type {
@@ -33,7 +33,7 @@ export class Supervisor implements SupervisorControl {
   constructor(options: SupervisorOptions = {}, surroundings: Surroundings = {}) {
     this.#options = options;
     this.#surroundings = surroundings;
-    this.#log = sinkOf(options.log);
+    this.#log = harmless(options.log);
     this.#events = new EventLog(this.#log, () => this.#clock.now());
   }
 
@@ -126,20 +126,13 @@ export class Supervisor implements SupervisorControl {
   }
 }
 
-const METHODS = {
-  TRACE: 'trace',
-  DEBUG: 'debug',
-  INFO: 'info',
-  WARN: 'warn',
-  ERROR: 'error',
-  FATAL: 'fatal',
-} as const;
-
-function sinkOf(log: Log | undefined): LogSink {
+/** A program's own log may print as it comes what children have said, and may throw. */
+function harmless(log: Log | undefined): LogSink {
   if (!log) return () => undefined;
+  const sink = sinkOf(log);
   return (level, text, fields) => {
     try {
-      log[METHODS[level]](escapeControls(text), fields);
+      sink(level, escapeControls(text), fields);
     } catch {
       // A log that cannot be written is no reason to give up children.
     }

@@ -18,6 +18,14 @@ export interface Log {
   fatal(text: string, fields?: LogFields): void;
 }
 
+/** What a line begins with that a log of ours has written as JSON. */
+export const LOGGED = '{"time":';
+
+/** Hands each line on to the method of `log` that is called as its level is. Throws what that throws. */
+export function sinkOf(log: Log): LogSink {
+  return (level, text, fields) => log[level.toLowerCase() as Lowercase<LogLevel>](text, fields);
+}
+
 /** A log whose lines all carry `about`. Its methods never throw, whatever they are given. */
 export function logAbout(sink: LogSink, about: LogFields): Log {
   const at =

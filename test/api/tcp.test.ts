@@ -182,6 +182,13 @@ describe('token files', () => {
     symlinkSync(join(desk.folder, 'elsewhere'), file);
     expect(() => Tokens.open(desk.folder)).toThrow(/a link/);
   });
+
+  test('a folder that cannot be made is told as what it is', () => {
+    writeFileSync(join(desk.folder, 'file'), '');
+    const open = (): Tokens => Tokens.open(join(desk.folder, 'file/state'));
+    expect(open).toThrow(expect.objectContaining({ code: 'STORAGE_FAILED' }));
+    expect(open).toThrow(/ENOTDIR/);
+  });
 });
 
 test('a request that is torn is refused over TCP as well', async () => {

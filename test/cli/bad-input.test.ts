@@ -22,6 +22,7 @@ import { commandTree, type CommandFacts } from './command-tree.ts';
 import { Bench, parsedLines, type Ended } from './commands.ts';
 import { HOSTILE, HostileFolder } from './hostile-queue.ts';
 import { Terminal } from './terminal.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 let bench: Bench;
 let folder: HostileFolder;
@@ -54,14 +55,10 @@ function shell(name: string, args: readonly string[], behind: string): Promise<E
   return bench.shell(`{ "$NODE" "$BIN/${script}" ${words}; echo "exit code $?" >&2; } ${behind}`);
 }
 
-const CONTROLS =
-  // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
-
 /** What may never be, however a command ends. */
 function expectClean({ stdout, stderr }: Pick<Ended, 'stdout' | 'stderr'>): void {
   for (const text of [stdout, stderr]) {
-    expect(CONTROLS.exec(text)?.index, text.slice(0, 3000)).toBeUndefined();
+    expect(CONTROLS_IN_LINES.exec(text)?.index, text.slice(0, 3000)).toBeUndefined();
     expect(text).not.toMatch(/^ +at file:|internal error|\[object /m);
     expect(text).not.toMatch(/^queue: done/m);
   }

@@ -10,6 +10,7 @@ import { Desk } from '../api/desk.ts';
 import { specOf, FakeSupervisor } from '../api/fake-supervisor.ts';
 import { Bench, parsedLines, type Ended, type Started } from './commands.ts';
 import { HOSTILE } from './hostile-queue.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 let desk: Desk;
 let bench: Bench;
@@ -25,10 +26,6 @@ afterEach(async () => {
 const ENV = (): Record<string, string> => ({ CODA_STATE_DIR: join(desk.folder, 'var') });
 const ctl = (...args: string[]): Promise<Ended> => bench.run('queue-daemon', ['ctl', ...args], '', ENV());
 const start = (...args: string[]): Started => bench.start('queue-daemon', ['ctl', ...args], ENV());
-
-const CONTROLS =
-  // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 
 describe('status', () => {
   test('is a table of the children', async () => {
@@ -77,7 +74,7 @@ describe('status', () => {
       ['status', HOSTILE],
     ]) {
       const { stdout, stderr } = await ctl(...args);
-      expect(CONTROLS.exec(stdout + stderr)).toBeNull();
+      expect(CONTROLS_IN_LINES.exec(stdout + stderr)).toBeNull();
     }
   });
 });
@@ -216,7 +213,7 @@ describe('events', () => {
     ]);
     const words = await ctl('events', '--past', '--limit', '3');
     expect(words.stdout).toMatch(/ told +cam#1 +\{"seen":1\}\n.* failed +cam#1 .*\n.* running +mails#1\n$/);
-    expect(CONTROLS.exec(words.stdout)).toBeNull();
+    expect(CONTROLS_IN_LINES.exec(words.stdout)).toBeNull();
   });
 
   test('say so when the supervisor ends', async () => {

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, parsedLines, type Ended } from './commands.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 let bench: Bench;
 
@@ -101,8 +102,7 @@ describe('verbs with several targets', () => {
   test('let no control character of an alias through, nor one of an argument', async () => {
     await add('\u001b]0;x\u0007\u202e');
     const { stdout, stderr } = await bench.queue('cancel', 'mails', '\u001b]0;x\u0007\u202e', '\u001b[31m');
-    // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-    expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
+    expect(stdout + stderr).not.toMatch(CONTROLS_IN_LINES);
     expect(stdout).toContain('\\u001b]0;x\\u0007\\u202e');
   });
 });

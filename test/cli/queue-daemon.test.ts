@@ -8,6 +8,7 @@ import { commandTree, type CommandFacts } from './command-tree.ts';
 import type { Ended } from './commands.ts';
 import { HOSTILE } from './hostile-queue.ts';
 import { KEYS, Terminal } from './terminal.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 /** Calls that are right, of a daemon that is there and does not run; with their exit codes. */
 const RIGHT: Readonly<Record<string, [args: string[], code: number]>> = {
@@ -41,13 +42,9 @@ beforeAll(async () => {
 });
 afterAll(() => yard.close());
 
-const CONTROLS =
-  // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
-
 function expectClean({ stdout, stderr }: Ended): void {
   for (const text of [stdout, stderr]) {
-    expect(CONTROLS.exec(text)?.index, text.slice(0, 3000)).toBeUndefined();
+    expect(CONTROLS_IN_LINES.exec(text)?.index, text.slice(0, 3000)).toBeUndefined();
     expect(text).not.toMatch(/^ +at file:|internal error|\[object /m);
   }
 }

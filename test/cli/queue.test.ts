@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, parsedLines } from './commands.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 let bench: Bench;
 
@@ -198,8 +199,62 @@ describe('queue status and queue list', () => {
   });
 
   test('list says that there are none', async () => {
+    mkdirSync(join(bench.folder, 'queues'));
     expect(await bench.queue('list')).toMatchObject({ code: 0, stdout: '', stderr: 'no queues\n' });
     expect(await bench.json('list')).toEqual([]);
+  });
+});
+
+describe('a folder of queues that is not there', () => {
+  const VERBS = [
+    ...['status', 'find', 'check', 'verify', 'repair', 'attr', 'get', 'pause', 'resume', 'watch'].map(
+      (verb) => [verb, 'mails'],
+    ),
+    ...['show', 'cancel', 'retry', 'remove --yes', 'wait', 'enable', 'disable'].map((verb) => [
+      ...verb.split(' '),
+      'mails',
+      'a',
+    ]),
+    ['update', 'mails', 'a', '--retries', '1'],
+    ['add', 'mails', '1'],
+    ['destroy', 'mails', '--yes'],
+    ['purge', 'mails', '--yes'],
+  ];
+
+  test.each(VERBS)('is not made by %s, which names it', async (...args) => {
+    const { code, stdout, stderr } = await bench.queue(...args, '--cache-root', 'quues/mistyped');
+    expect([code, stdout]).toEqual([69, '']);
+    expect(stderr).toContain(
+      `expected the folder of the queues at "${bench.folder}/quues/mistyped", found none\n`,
+    );
+    expect(stderr).toContain('QUEUE_NOT_FOUND');
+    expect(existsSync(join(bench.folder, 'quues'))).toBe(false);
+  });
+
+  test('has no queues in it, and is not made to tell that', async () => {
+    const said = `expected the folder of the queues at "${bench.folder}/queues", found none\n`;
+    expect(await bench.queue('list')).toEqual({
+      code: 0,
+      signal: null,
+      stdout: '',
+      stderr: `${said}no queues\n`,
+    });
+    expect(await bench.queue('list', '--json')).toMatchObject({ code: 0, stdout: '[]\n', stderr: said });
+    expect(existsSync(join(bench.folder, 'queues'))).toBe(false);
+  });
+
+  test.each([[['create', 'mails']], [['add', 'mails', '1', '--create']]])('is made by %s', async (args) => {
+    expect(await bench.queue(...args, '--cache-root', 'new/queues')).toMatchObject({ code: 0, stderr: '' });
+    expect(statSync(join(bench.folder, 'new/queues')).mode & 0o777).toBe(0o700);
+  });
+
+  test('is looked for where a configuration says that is a pipe', async () => {
+    await bench.queue('create', 'mails', '--cache-root', 'elsewhere');
+    const { stdout } = await bench.shell(
+      `printf '[queue]\\ncacheRoot = ${bench.folder}/elsewhere\\n' | queue list --config /dev/stdin --json`,
+    );
+    expect(JSON.parse(stdout)).toMatchObject([{ queue: 'mails' }]);
+    expect(existsSync(join(bench.folder, 'queues'))).toBe(false);
   });
 });
 
@@ -223,11 +278,9 @@ describe('queue get', () => {
       await bench.queue('add', 'mails', JSON.stringify(data), '--create', '--alias', '\u001b]0;x\u0007');
     }
     const shown = (await bench.queue('get', 'mails')).stdout;
-    // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-    expect(shown).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e\u2028]/);
+    expect(shown).not.toMatch(CONTROLS_IN_LINES);
     const { stdout } = await bench.queue('get', 'mails', '--json');
-    // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-    expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e\u2028]/);
+    expect(stdout).not.toMatch(CONTROLS_IN_LINES);
     expect(JSON.parse(stdout)).toMatchObject({ data });
   });
 });

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { QueueManager } from '../../src/queue-manager.ts';
 import { Bench } from './commands.ts';
 import { Terminal } from './terminal.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 let bench: Bench;
 let manager: QueueManager;
@@ -135,8 +136,7 @@ describe('queue show', () => {
       env: { NO_COLOR: '1' },
     });
     expect(await terminal.ended).toMatchObject({ code: 0 });
-    // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-    expect(terminal.output).not.toMatch(/[\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f\u202e]/);
+    expect(terminal.output.replaceAll('\r\n', '\n')).not.toMatch(CONTROLS_IN_LINES);
     expect(terminal.screen().find((row) => row.endsWith('added'))).toMatch(/^ {2} *(now|\d+s ago) +added$/);
     await terminal.close();
   });

@@ -6,6 +6,7 @@ import { frame, type Scene } from '../../bin/queue/watch/frame.ts';
 import { fitRow, textOf } from '../../bin/queue/watch/row.ts';
 import { rateInWords, Trend } from '../../bin/queue/watch/trend.ts';
 import { FIRST_VIEW, press, settled, type View } from '../../bin/queue/watch/view.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 const NOW = Date.parse('2026-12-24T18:00:00Z');
 const ago = (seconds: number): Date => new Date(NOW - seconds * 1000);
@@ -126,8 +127,7 @@ describe('a frame', () => {
           const shown = lines(given, columns, rows);
           expect(shown).toHaveLength(rows);
           for (const line of shown) expect(widthOf(line)).toBeLessThanOrEqual(columns);
-          // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-          expect(shown.join('')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/);
+          expect(shown.join('')).not.toMatch(CONTROLS);
         }
       }
     }

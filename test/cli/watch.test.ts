@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, parsedLines, type Started } from './commands.ts';
 import { KEYS, Terminal, type TerminalOptions } from './terminal.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 let bench: Bench;
 let terminals: Terminal[];
@@ -269,8 +270,7 @@ describe('queue watch on a terminal', () => {
     // Everything but modes, moves and erasing to the end of the row.
     // oxlint-disable-next-line no-control-regex -- these are the characters it is for
     const rest = plain.output.replace(/\u001b\[(\?\d+[hl]|\d+H|K)/g, '');
-    // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-    expect(rest).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/);
+    expect(rest).not.toMatch(CONTROLS);
   });
 
   test('without a keyboard it shows the same, and a signal ends it', async () => {

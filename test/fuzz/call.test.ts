@@ -9,6 +9,7 @@ import type { Json } from '../../src/message.ts';
 import { Client, method } from '../call/client.ts';
 import { CallServer } from '../../src/call/server.ts';
 import { LIMIT, runs } from './runs.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 const MOST = 4096;
 
@@ -95,9 +96,6 @@ function read(parts: Buffer[]): Incoming[] {
   take();
   return found;
 }
-
-// oxlint-disable-next-line no-control-regex -- these are the characters it is for
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 
 test('whatever the bytes, and however they are split', { timeout: LIMIT }, () => {
   fc.assert(

@@ -3,6 +3,7 @@ import * as fc from 'fast-check';
 import { expect } from 'vitest';
 import { EXIT } from '../../bin/exit-codes.ts';
 import type { Ended, Started } from '../cli/commands.ts';
+import { CONTROLS_IN_LINES } from '../support/controls.ts';
 
 /** No argument of a process can hold a NUL; and what is taken for a path must stay in the folder of the test. */
 const text = fc
@@ -28,8 +29,6 @@ export function word(options: readonly string[], values: readonly string[] = [])
   );
 }
 
-// oxlint-disable-next-line no-control-regex -- these are the characters it is for
-const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 const CODES: readonly (number | null)[] = Object.values(EXIT).filter((code) => code !== EXIT.internal);
 
 /** What runs on by design is told to end after so long; ms. */
@@ -66,7 +65,7 @@ export async function expectOrdinary(started: Started, { runsOn, also = [] }: Ma
   // Told before it listens, or with nothing to tidy up, the system ends it.
   if (!(runsOn && signal === 'SIGTERM')) expect([...CODES, ...also]).toContain(code);
   expect(stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
-  expect(stderr).not.toMatch(CONTROLS);
-  expect(stdout).not.toMatch(CONTROLS);
+  expect(stderr).not.toMatch(CONTROLS_IN_LINES);
+  expect(stdout).not.toMatch(CONTROLS_IN_LINES);
   return end;
 }

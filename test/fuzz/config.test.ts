@@ -8,6 +8,7 @@ import { ALL_KEYS, SECTIONS } from '../../src/config-keys.ts';
 import { loadConfig } from '../../src/config.ts';
 import { QueueError } from '../../src/errors.ts';
 import { LIMIT, runs } from './runs.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 let folder: string;
 beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'coda-fuzz-config-'))));
@@ -47,9 +48,6 @@ const file = fc.oneof(
   lines.map((some) => Buffer.from(some.join('\n'))),
   fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
 );
-
-// oxlint-disable-next-line no-control-regex -- these are the characters it is for
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 
 test('from a file', { timeout: LIMIT }, async () => {
   const path = join(folder, 'config.ini');

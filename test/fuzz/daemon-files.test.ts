@@ -14,6 +14,7 @@ import { isUp, judge, knownNames } from '../../src/daemon/verify.ts';
 import { nodeProcesses } from '../../src/process-table.ts';
 import { expectTypedError } from '../support/examine.ts';
 import { LIMIT, runs } from './runs.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 const NAME = 'mails';
 const TOKENS = ['a', 'b', 'c'].map((letter) => letter.repeat(16));
@@ -139,8 +140,8 @@ async function typed<T>(doing: () => Promise<T> | T): Promise<T | undefined> {
   } catch (error) {
     const { code, message } = expectTypedError(error);
     expect(CODES).toContain(code);
-    // oxlint-disable-next-line no-control-regex -- no terminal is to obey what stands in a file
-    expect(message).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
+    // No terminal is to obey what stands in a file.
+    expect(message).not.toMatch(CONTROLS);
     return undefined;
   }
 }

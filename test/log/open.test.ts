@@ -16,6 +16,7 @@ import { loadConfig, type ConfigInput } from '../../src/config.ts';
 import { openLog, type OpenedLog } from '../../src/log/open.ts';
 import type { Json } from '../../src/message.ts';
 import { logAbout, type LogFields } from '../../src/worker/log.ts';
+import { CONTROLS } from '../support/controls.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -154,9 +155,6 @@ describe('a line', () => {
   });
 });
 
-const CONTROLS =
-  // oxlint-disable-next-line no-control-regex -- these are the characters it is for
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const HOSTILE = 'a\nb\r\u001b[31m\u0085\u2028\u202e\ufeff\0"\\{}\ud800';
 
 describe.each(['json', 'syslog'] as const)('whatever a line of %s holds', (format) => {

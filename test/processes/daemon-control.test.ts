@@ -1,7 +1,15 @@
 /** `queue-daemon` and the processes it looks after: started, stopped, reloaded, killed, and never taken for one another. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import fs, { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import fs, {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, vi } from 'vitest';
@@ -365,12 +373,26 @@ describe('what stands where its files should be', () => {
         const { code, stdout, stderr } = await yard.verb(verb, 'idle');
         expect([verb, code, stdout]).toEqual([verb, verb === 'verify' ? 1 : 69, '']);
         expect(stderr).toMatch(
-          /expected the pid file of a daemon at .*remove it if that daemon does not run \(STORAGE_FAILED/,
+          /expected the pid file of a daemon at .*remove it if that daemon does not run: rm ".*idle\.pid" \(STORAGE_FAILED/,
         );
       }
       expect((await yard.verb('list')).stdout).not.toContain('idle');
     }
     expect(stateOf(pid)).toBe('T');
+  });
+
+  test('a pid file that is none, of a daemon that is dead: what is said to be done about it helps', async ({
+    yard,
+  }) => {
+    yard.daemon('idle', IDLE);
+    mkdirSync(yard.stateDir);
+    writeFileSync(yard.path('idle', '.pid'), 'xx');
+    const { code, stderr } = await yard.verb('start', 'idle');
+    expect(code).toBe(69);
+    const command = /: (rm ".*") \(STORAGE_FAILED\)\n$/.exec(stderr)?.[1] ?? '';
+    expect(await yard.bench.shell(command)).toMatchObject({ code: 0, stderr: '' });
+    await yard.does('start', 'idle');
+    expect(await yard.status('idle')).toMatchObject({ state: 'running' });
   });
 
   test('a state folder that is a file, or may not be written', async ({ yard }) => {
@@ -382,6 +404,12 @@ describe('what stands where its files should be', () => {
         69,
         expect.stringMatching(/expected .*ENOTDIR|EEXIST.*STORAGE_FAILED/),
       ]);
+    }
+    // Where a folder that is to be made with those above it would be tried for ever.
+    const env = { CODA_STATE_DIR: '/proc/nothing/var' };
+    if (process.platform === 'linux') {
+      const { code, stderr } = await yard.bench.run('queue-daemon', ['start', 'idle'], '', env);
+      expect([code, stderr]).toEqual([69, expect.stringMatching(/ENOENT.*STORAGE_FAILED/)]);
     }
     if (process.getuid?.() === 0) return;
     yard.bench.file('config.ini', '[daemon]\nstateDir = closed/var\n');

@@ -481,6 +481,28 @@ test('one that runs here logs as much as it is told', async ({ yard }) => {
   expect(await yard.foreground('once', '--log-level', 'OFF').ended).toMatchObject({ code: 0, stdout: '' });
 });
 
+test('one that is started logs as much as it is told, also when it has read its configuration again', async ({
+  yard,
+}) => {
+  yard.daemon('idle', "executeStart() { this.log.debug('in detail'); } getSleepTime() { return 60; }");
+  const details = (): number => readFileSync(yard.path('idle', '.log'), 'utf8').split('in detail').length - 1;
+  await yard.does('start', 'idle', '--log-level', 'DEBUG');
+  await until(() => details() === 1);
+  await yard.does('reload', 'idle');
+  await until(() => details() === 2);
+  await yard.does('restart', 'idle', '--log-level', 'DEBUG');
+  await until(() => details() === 3);
+  await yard.does('condrestart', 'idle', '--log-level', 'WARN');
+  const before = readFileSync(yard.path('idle', '.log'), 'utf8');
+  await yard.does('stop', 'idle');
+  expect(readFileSync(yard.path('idle', '.log'), 'utf8')).toBe(before);
+  // What was told once is not told for good.
+  await yard.does('start', 'idle');
+  await yard.does('stop', 'idle');
+  expect(details()).toBe(3);
+  expect(readFileSync(yard.path('idle', '.log'), 'utf8').slice(before.length)).toContain('"level":"INFO"');
+});
+
 test.skipIf(process.getuid?.() !== 0)(
   'a daemon can be stopped where nothing can be written',
   async ({ yard }) => {

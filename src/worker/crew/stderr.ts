@@ -1,12 +1,12 @@
 /** A child's stderr: handed on line by line, so that the lines of several children do not mix, and its end kept. */
 import type { Readable } from 'node:stream';
+import { LOGGED } from '../log.ts';
 
 /** Characters kept of the end. */
 const KEPT = 2048;
 /** A line longer than this is handed on in pieces. */
 const LONGEST_LINE = 64 * 1024;
 /** But those of a log are read by the parent, and so must stay whole. */
-const LOGGED = '{"time":';
 const LONGEST_LOGGED = 16 * 1024 * 1024;
 
 export class Stderr {
