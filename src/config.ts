@@ -4,6 +4,7 @@
  * Paths from the file, and defaults beside it, count from the file's folder; those from the environment and from
  * flags, which a person types, from the working directory.
  */
+import { statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Durability } from './backend.ts';
@@ -156,6 +157,8 @@ export interface ConfigInput {
 }
 
 const LARGEST_FILE = 1024 * 1024;
+/** Windows finds a variable however it is written. */
+const OURS = /^CODA_/i;
 
 /**
  * Resolves with the frozen configuration. Reads at most one file; imports the ini parser only when there is one.
@@ -167,10 +170,19 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
   const wrong = input.onWrong ?? raise;
   const file = await readConfigFile(input.config ?? nonEmpty(env['CODA_CONFIG']), cwd);
   const { values: fromFile, processes } = file ? await parseFile(file.path, file.text, wrong) : NOTHING;
-  refuseNearMisses(env, wrong);
+  const variables = Object.keys(env).filter((name) => OURS.test(name));
+  refuseNearMisses(variables, wrong);
   refuseUnknownFlags(input.flags ?? {});
 
-  const source: Source = { cwd, env, flags: input.flags ?? {}, file: file?.path, fromFile, wrong };
+  const source: Source = {
+    cwd,
+    // Most programs are given none: nothing to ask the environment for, key by key.
+    env: variables.length > 0 ? env : undefined,
+    flags: input.flags ?? {},
+    file: file?.path,
+    fromFile,
+    wrong,
+  };
   const config: Config = {
     ...(file ? { file: file.path } : {}),
     queue: readSection('queue', QUEUE_KEYS, source),
@@ -197,7 +209,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
 
 interface Source {
   cwd: string;
-  env: Readonly<Record<string, string | undefined>>;
+  env: Readonly<Record<string, string | undefined>> | undefined;
   flags: ConfigFlags;
   file: string | undefined;
   fromFile: ReadonlyMap<string, string>;
@@ -225,20 +237,21 @@ function readSection<Keys extends Readonly<Record<string, Key<unknown>>>>(
 function readKey(section: string, name: string, key: Key<unknown>, source: Source): unknown {
   const besideFile = source.file === undefined ? source.cwd : dirname(source.file);
   const flag = source.flags[name as ConfigKey];
-  const variable = variableOf(name);
-  const fromEnv = nonEmpty(source.env[variable]);
+  const fromEnv = nonEmpty(source.env?.[variableOf(name)]);
   const fromFile = source.fromFile.get(name);
-  const [given, folder, where] =
-    flag !== undefined
-      ? [flag, source.cwd, `option ${name}`]
-      : fromEnv !== undefined
-        ? [fromEnv, source.cwd, `environment variable ${variable}`]
-        : fromFile !== undefined
-          ? [fromFile, besideFile, `${quote(source.file, 300)}, [${section}] ${name}`]
-          : [key.fallback, besideFile, `default of ${name}`];
+  const typed = flag !== undefined ? flag : fromEnv;
+  const given = typed !== undefined ? typed : (fromFile ?? key.fallback);
   const known = typeof given === 'string' || typeof given === 'number';
-  const value = known ? key.parse(given, folder) : undefined;
+  const value = known ? key.parse(given, typed === undefined ? besideFile : source.cwd) : undefined;
   if (value !== undefined) return value;
+  const where =
+    flag !== undefined
+      ? `option ${name}`
+      : fromEnv !== undefined
+        ? `environment variable ${variableOf(name)}`
+        : fromFile !== undefined
+          ? `${quote(source.file, 300)}, [${section}] ${name}`
+          : `default of ${name}`;
   source.wrong(
     new QueueError(
       'CONFIG_INVALID',
@@ -247,6 +260,15 @@ function readKey(section: string, name: string, key: Key<unknown>, source: Sourc
     ),
   );
   return key.parse(key.fallback, besideFile);
+}
+
+/** What most programs find: told at once, without the thread pool and an error with its stack. */
+function isMissing(file: string): boolean {
+  try {
+    return statSync(file, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 async function readConfigFile(
@@ -260,6 +282,7 @@ async function readConfigFile(
     );
   }
   const file = resolve(cwd, named ?? 'config.ini');
+  if (named === undefined && isMissing(file)) return undefined;
   let bytes: Uint8Array;
   try {
     const handle = await open(file, 'r');
@@ -382,10 +405,11 @@ function unknownKey(section: string, name: string): string {
  * Other programs own variables that begin with CODA_, so only one that looks like a slip of the pen is refused:
  * CODA_CACHEROOT is, CODA_API_KEY is not.
  */
-function refuseNearMisses(env: Readonly<Record<string, string | undefined>>, wrong: Wrong): void {
+function refuseNearMisses(variables: readonly string[], wrong: Wrong): void {
+  if (variables.length === 0) return;
   const known = new Set(['CODA_CONFIG', ...ALL_KEYS.map(variableOf)]);
   const bare = [...known].map((variable) => variable.slice('CODA_'.length));
-  for (const variable of Object.keys(env)) {
+  for (const variable of variables) {
     if (!variable.startsWith('CODA_') || known.has(variable)) continue;
     const near = nearest(variable.slice('CODA_'.length), bare);
     if (near !== undefined) {

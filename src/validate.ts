@@ -102,17 +102,16 @@ export function checkMessage(input: unknown, maxBytes: number, queue: string): N
 export function checkMessages(inputs: unknown, maxBytes: number, queue: string): NewMessage[] {
   if (!Array.isArray(inputs))
     throw invalid(`expected an array of messages, received ${quote(inputs)}`, queue);
-  return Array.from(inputs, (input: unknown, index) => {
-    try {
-      return checkMessage(input, maxBytes, queue);
-    } catch (error) {
-      if (!(error instanceof QueueError)) throw error;
-      throw new QueueError(error.code, `message ${index} of 0 to ${inputs.length - 1}: ${error.message}`, {
-        queue,
-        cause: error.cause,
-      });
-    }
-  });
+  const messages: NewMessage[] = [];
+  try {
+    // By index: a hole in the array is no message either.
+    for (let i = 0; i < inputs.length; i++) messages.push(checkMessage(inputs[i], maxBytes, queue));
+    return messages;
+  } catch (error) {
+    if (!(error instanceof QueueError)) throw error;
+    const which = `message ${messages.length} of 0 to ${inputs.length - 1}`;
+    throw new QueueError(error.code, `${which}: ${error.message}`, { queue, cause: error.cause });
+  }
 }
 
 /** Errors: INVALID_MESSAGE, MESSAGE_TOO_LARGE. */
@@ -225,8 +224,14 @@ export function checkCallOptions<Name extends string>(
   names: readonly Name[],
   queue: string,
 ): { readonly [N in Name]?: unknown } {
-  const given = objectOf(input, `options { ${names.join(', ')} }`, 'INVALID_ARGUMENT', queue);
-  return Object.fromEntries(entries(given, names, 'INVALID_ARGUMENT', queue)) as { [N in Name]?: unknown };
+  if (!isObject(input)) throw noObject(input, `options { ${names.join(', ')} }`, 'INVALID_ARGUMENT', queue);
+  const options: { [N in Name]?: unknown } = {};
+  for (const key in input) {
+    if (!Object.hasOwn(input, key) || input[key] === undefined) continue;
+    if (!names.includes(key as Name)) throw unknownKey(key, names, 'INVALID_ARGUMENT', queue);
+    options[key as Name] = input[key];
+  }
+  return options;
 }
 
 /** Errors: INVALID_ARGUMENT. */
@@ -260,15 +265,22 @@ export function checkFlag(
   throw new QueueError(code, `${name}: expected true or false, received ${quote(value)}`, { queue });
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 function objectOf(
   value: unknown,
   expected: string,
   code: QueueErrorCode,
   queue: string,
 ): Record<string, unknown> {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    return value as Record<string, unknown>;
-  throw new QueueError(code, `expected ${expected}, received ${quote(value)}`, { queue });
+  if (isObject(value)) return value;
+  throw noObject(value, expected, code, queue);
+}
+
+function noObject(value: unknown, expected: string, code: QueueErrorCode, queue: string): QueueError {
+  return new QueueError(code, `expected ${expected}, received ${quote(value)}`, { queue });
 }
 
 function entries<Name extends string>(

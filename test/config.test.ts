@@ -1,4 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -37,6 +45,35 @@ function refused(text: string | Uint8Array): Promise<{ code: string; message: st
 }
 
 describe('where the configuration comes from', () => {
+  test.skipIf(process.platform === 'win32')(
+    'a file that is there and cannot be read is no missing one',
+    async () => {
+      symlinkSync('config.ini', join(folder, 'config.ini'));
+      await expect(load()).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        path: join(folder, 'config.ini'),
+      });
+      rmSync(join(folder, 'config.ini'));
+      symlinkSync('nowhere', join(folder, 'config.ini'));
+      await expect(load()).resolves.not.toHaveProperty('file');
+    },
+  );
+
+  test('an option that is given as null is refused, also where the environment or the file has a value', async () => {
+    ini('[queue]\nqueueType = cache\n');
+    for (const env of [{}, { CODA_QUEUE_TYPE: 'memory' }]) {
+      const flags = { queueType: null as unknown as string };
+      await expect(load({ env, flags })).rejects.toMatchObject({
+        message: expect.stringMatching(/^option queueType: expected .*, received null$/),
+      });
+    }
+  });
+
+  test('one variable among many of other programs is found', async () => {
+    const env = { PATH: '/bin', CODA_API_KEY: 'x', CODA_LEASE: '7s', coda: '1' };
+    expect((await load({ env })).worker.lease).toBe(7000);
+  });
+
   test('without a file the defaults hold, and paths count from the working directory', async () => {
     const config = await load();
     expect(config).toEqual({

@@ -49,6 +49,17 @@ describe('uuidv7', () => {
     expect(uuids.toSorted()).toEqual(uuids);
   });
 
+  test('have 62 random bits each, of which nothing comes again', () => {
+    // Several times as many as are drawn from the system at once.
+    const random = Array.from({ length: 5000 }, () => uuidv7().slice(19).replaceAll('-', ''));
+    expect(new Set(random.map((digits) => digits.slice(0, 8))).size).toBeGreaterThan(4980);
+    expect(new Set(random.map((digits) => digits.slice(8))).size).toBe(5000);
+    for (let at = 0; at < 16; at++) {
+      const seen = new Set(random.map((digits) => digits[at]!));
+      expect([...seen].sort().join('')).toBe(at === 0 ? '89ab' : '0123456789abcdef');
+    }
+  });
+
   test('stay in order when the clock is set back', () => {
     vi.useFakeTimers();
     try {

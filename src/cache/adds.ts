@@ -1,39 +1,48 @@
 /** Adds: the messages of one call go into the log together, as one submission of many records. */
-import type { Added, NewMessage } from '../backend.ts';
+import type { Added, NewMessage, QueueOptions } from '../backend.ts';
 import { QueueError } from '../errors.ts';
 import type { Json } from '../message.ts';
 import type { Submission } from './journal.ts';
 import type { Draft } from './log.ts';
 import type { Random } from './ports.ts';
-import type { Effect, QueueState } from './state.ts';
+import type { Effect, Header, QueueState } from './state.ts';
 
 /** A submission goes out in one write: what is longer is cut into several of about this many bytes. */
 const GROUP_BYTES = 256 * 1024;
 
 /** Cuts the messages of a call into submissions, in order. */
 export function groupAdds(messages: readonly NewMessage[]): (readonly NewMessage[])[] {
-  const groups: NewMessage[][] = [];
-  let bytes = Infinity;
-  for (const message of messages) {
-    if (bytes > GROUP_BYTES) {
-      groups.push([]);
-      bytes = 0;
-    }
-    groups.at(-1)!.push(message);
-    bytes += message.json.length + 200;
+  const end = endOfGroup(messages, 0);
+  // Most calls are one submission, and need no copy.
+  if (end === messages.length) return end === 0 ? [] : [messages];
+  const groups = [messages.slice(0, end)];
+  for (let from = end; from < messages.length;) {
+    const to = endOfGroup(messages, from);
+    groups.push(messages.slice(from, to));
+    from = to;
   }
   return groups;
 }
 
+function endOfGroup(messages: readonly NewMessage[], from: number): number {
+  let bytes = 0;
+  let end = from;
+  while (end < messages.length && bytes <= GROUP_BYTES) bytes += messages[end++]!.json.length + 200;
+  return end;
+}
+
+/** What all adds of a queue have in common. */
 export interface AddContext {
   queue: string;
   random: Random;
-  /** At the time of the call. */
-  state: QueueState;
-  resolve: (added: Added[]) => void;
-  reject: (error: QueueError) => void;
   /** Finds the message at a position that an add was refused for, and could not be read at once. */
   duplicate: (at: number, message: NewMessage) => Promise<Added>;
+}
+
+/** How the caller is answered. */
+interface Answer {
+  resolve: (added: Added[]) => void;
+  reject: (error: QueueError) => void;
 }
 
 export class AddGroup implements Submission {
@@ -43,17 +52,22 @@ export class AddGroup implements Submission {
   readonly light: boolean;
   readonly size: number;
   readonly #messages: readonly NewMessage[];
-  readonly #drafts: Draft[];
+  readonly #drafts: readonly Draft[];
   readonly #context: AddContext;
+  readonly #options: QueueOptions;
+  readonly #answer: Answer;
   readonly #added: Added[] = [];
   #open: number;
   #error: QueueError | undefined;
 
-  constructor(messages: readonly NewMessage[], context: AddContext) {
+  /** @param state at the time of the call. */
+  constructor(messages: readonly NewMessage[], context: AddContext, state: QueueState, answer: Answer) {
     this.#messages = messages;
     this.#context = context;
+    this.#options = state.options;
+    this.#answer = answer;
     this.#open = messages.length;
-    this.light = !context.state.needsWhole;
+    this.light = !state.needsWhole;
     this.#drafts = messages.map((message) => draftOf(message, context.random.uuid()));
     this.size = messages.reduce((sum, { json }) => sum + json.length, 0);
   }
@@ -81,7 +95,7 @@ export class AddGroup implements Submission {
   }
 
   done(effect: Effect, time: number, index: number): void {
-    const { queue, state } = this.#context;
+    const { queue } = this.#context;
     switch (effect.kind) {
       case 'added':
         this.#added[index] = addedOf(this.#messages[index]!, this.#drafts[index]!, time);
@@ -91,7 +105,7 @@ export class AddGroup implements Submission {
         this.#added[index] = { ...effect.message, duplicate: true };
         return this.#settle(undefined);
       case 'full': {
-        const text = `this queue holds as much as its ${effect.limit} of ${state.options[effect.limit]} allows`;
+        const text = `this queue holds as much as its ${effect.limit} of ${this.#options[effect.limit]} allows`;
         return this.#settle(new QueueError('QUEUE_FULL', text, { queue }));
       }
       default:
@@ -114,21 +128,21 @@ export class AddGroup implements Submission {
   failed(error: QueueError): void {
     this.#error ??= error;
     this.#open = 0;
-    this.#context.reject(this.#error);
+    this.#answer.reject(this.#error);
   }
 
   /** The call is answered when all of it is: no record of it appears after its error. */
   #settle(error: QueueError | undefined): void {
     this.#error ??= error;
     if (--this.#open > 0) return;
-    if (this.#error) this.#context.reject(this.#error);
-    else this.#context.resolve(this.#added);
+    if (this.#error) this.#answer.reject(this.#error);
+    else this.#answer.resolve(this.#added);
   }
 }
 
 function draftOf({ json, alias, retries, due, disabled, username }: NewMessage, uuid: string): Draft {
-  // One shape for all: what is undefined is not written.
-  const op: Draft['op'] = {
+  // One shape for all: what is undefined is not written. The log fills in the last four.
+  const op: Header = {
     op: 'add',
     u: uuid,
     a: alias === '' ? undefined : alias,
@@ -136,6 +150,10 @@ function draftOf({ json, alias, retries, due, disabled, username }: NewMessage, 
     d: due,
     x: disabled ? 1 : undefined,
     by: username === '' ? undefined : username,
+    w: '',
+    n: 0,
+    t: 0,
+    s: undefined,
   };
   return { op, json };
 }

@@ -3,6 +3,7 @@
  */
 import { QueueError } from '../errors.ts';
 import type { Holder, Json, Message } from '../message.ts';
+import { AddReader, UUID_LENGTH } from './add-reader.ts';
 import { isGone } from './files.ts';
 import type { Lease } from './messages.ts';
 import { decode } from './header.ts';
@@ -39,6 +40,8 @@ export class Contents {
   /** What `#buffer` holds: bytes [from, to) of a segment. */
   #held = { segment: 0, from: 0, to: 0 };
   #ended = false;
+  readonly #add = new AddReader();
+  readonly #uuid = Buffer.alloc(UUID_LENGTH);
 
   constructor(fs: FileSystem, folder: string) {
     this.#fs = fs;
@@ -137,16 +140,15 @@ export class Contents {
     const start = offsetOf(place) - this.#held.from;
     const headerLength = checkLine(this.#buffer, start, start + length);
     if (headerLength < 0) return undefined;
+    const json = payloadText(this.#buffer, start, start + length, headerLength);
+    if (this.#add.read(this.#buffer, start, start + length, headerLength)) {
+      this.#add.copyUuid(this.#uuid);
+      return { at, place, content: { u: this.#uuid.toString('latin1') }, inserted: this.#add.time, json };
+    }
     const header = decode(this.#buffer, start, start + length, headerLength)?.header;
     if (header?.op !== 'add' && header?.op !== 'update' && header?.op !== 'carry') return undefined;
     const inserted = header.op === 'add' ? header.t : header.i;
-    return {
-      at,
-      place,
-      content: contentOf(header),
-      inserted,
-      json: payloadText(this.#buffer, start, start + length, headerLength),
-    };
+    return { at, place, content: contentOf(header), inserted, json };
   }
 
   /** What the prefix of a record says, as far as the file can hold it; 0 when it cannot be. */
@@ -214,7 +216,7 @@ export function toMessage(stored: StoredMessage, state: QueueState, now: number)
     state: due !== undefined && due <= now ? 'ready' : phase.state,
     attempts,
     crashes,
-    errors: [...errors],
+    errors: errors.length === 0 ? [] : [...errors],
   };
   if (phase.state === 'claimed') message.holder = holderOf(state, state.touched.get(stored.at)?.lease);
   if (due !== undefined) message.dateTimeDeferredExecution = new Date(due);

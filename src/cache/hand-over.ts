@@ -10,7 +10,8 @@ import type { Journal } from './journal.ts';
 import type { Liveness } from './liveness.ts';
 import type { Draft } from './log.ts';
 import type { Operation } from './operations.ts';
-import { makeToken } from './settles.ts';
+import type { QueueState } from './state.ts';
+import { makeToken } from './token.ts';
 import { toPlace, toWhere } from './where.ts';
 
 interface HandOverOptions {
@@ -39,8 +40,23 @@ export class HandOver {
 
   /** The messages at `positions`, granted to `claim`; at once when all can be read. Errors: STORAGE_FAILED, when none can. */
   messages(claim: string, positions: readonly number[]): Claim[] | Promise<Claim[]> {
-    const { found, missing, refused } = this.#read(claim, positions);
-    return missing.length === 0 && refused.size === 0 ? found : this.#lookAgain(claim, positions);
+    return this.#readAtOnce(claim, positions) ?? this.#lookAgain(claim, positions);
+  }
+
+  /** As it nearly always is. Undefined: not all can be had. */
+  #readAtOnce(claim: string, positions: readonly number[]): Claim[] | undefined {
+    const { state, log } = this.#options.journal;
+    const found: Claim[] = [];
+    try {
+      for (const stored of log.contents.readAll(state, positions)) {
+        const message = stored && toClaim(claim, stored, state);
+        if (!message) return undefined;
+        found.push(message);
+      }
+    } catch {
+      return undefined;
+    }
+    return found;
   }
 
   /** What was not there may have been carried to another segment meanwhile; what was refused may be read now. */
@@ -54,23 +70,16 @@ export class HandOver {
     return found;
   }
 
+  /** One by one: which of them is it that cannot be had? */
   #read(claim: string, positions: readonly number[]): Reading {
     const { state, log } = this.#options.journal;
     const reading: Reading = { found: [], missing: [], refused: new Map() };
-    const put = (at: number, stored: StoredMessage | undefined): void => {
-      const message = stored && toMessage(stored, state, 0);
-      if (!message) reading.missing.push(at);
-      else reading.found.push(Object.assign(message, { token: makeToken(claim, at, message.uuid) }));
-    };
-    let all: (StoredMessage | undefined)[] | undefined;
-    try {
-      all = log.contents.readAll(state, positions);
-    } catch {
-      // One by one: which of them is it?
-    }
-    for (const [i, at] of positions.entries()) {
+    for (const at of positions) {
       try {
-        put(at, all ? all[i] : log.contents.read(state, at));
+        const stored = log.contents.read(state, at);
+        const message = stored && toClaim(claim, stored, state);
+        if (message) reading.found.push(message);
+        else reading.missing.push(at);
       } catch (error) {
         const { queue, journal } = this.#options;
         reading.refused.set(at, storageError(error, 'reading a message', queue, journal.options.folder));
@@ -123,4 +132,10 @@ export class HandOver {
       report(storageError(error, 'ending a claim', queue, folder)),
     );
   }
+}
+
+function toClaim(claim: string, stored: StoredMessage, state: QueueState): Claim | undefined {
+  const message = toMessage(stored, state, 0) as Claim | undefined;
+  if (message) message.token = makeToken(claim, stored.at, message.uuid);
+  return message;
 }

@@ -29,14 +29,15 @@ interface IndexHeader {
   crc: number;
 }
 
-export interface IndexEntry {
-  offset: number;
-  length: number;
-  headerLength: number;
-  due: number | undefined;
-  disabled: boolean;
-  alias: string | undefined;
-}
+/** Where an add stands, and what it says of when it may run. The alias only of a message that was live. */
+type IndexVisitor = (
+  offset: number,
+  length: number,
+  headerLength: number,
+  due: number | undefined,
+  disabled: boolean,
+  alias: string | undefined,
+) => void;
 
 const DEFERRED = 2;
 const DISABLED = 4;
@@ -104,8 +105,8 @@ export function writeIndex(
   }
 }
 
-/** The adds of the segment, or undefined when there is no index that matches it. */
-export function readIndex(fs: FileSystem, folder: string, segment: number): IndexEntry[] | undefined {
+/** The index of the segment, or undefined when there is none that matches it. */
+export function readIndex(fs: FileSystem, folder: string, segment: number): SegmentIndex | undefined {
   const path = `${folder}/${indexName(segment)}`;
   if (fs.kind(path) !== 'file') return undefined;
   try {
@@ -116,7 +117,7 @@ export function readIndex(fs: FileSystem, folder: string, segment: number): Inde
   }
 }
 
-function parseIndex(fs: FileSystem, folder: string, segment: number, path: string): IndexEntry[] | undefined {
+function parseIndex(fs: FileSystem, folder: string, segment: number, path: string): SegmentIndex | undefined {
   const bytes = readWhole(fs, path);
   const lineEnd = bytes.indexOf(10, 1);
   const headerLength = lineEnd < 0 ? -1 : checkLine(bytes, 1, lineEnd);
@@ -126,30 +127,51 @@ function parseIndex(fs: FileSystem, folder: string, segment: number, path: strin
   if (header.op !== 'index' || header.segment !== segment) return undefined;
   if (body.length !== header.bytes || crc32(body) !== header.crc) return undefined;
   if (!hasSeal(fs, `${folder}/${segmentName(segment)}`, header.seal)) return undefined;
-  return decode(body, header.count);
+  return new SegmentIndex(body, header.count);
 }
 
-function decode(body: Buffer, count: number): IndexEntry[] {
-  const entries: IndexEntry[] = [];
-  let times = count * PER_ADD;
-  for (let i = 0; i < count; i++) {
-    const flags = body[count * 10 + i]!;
-    const deferred = (flags & DEFERRED) !== 0;
-    entries.push({
-      offset: body.readUInt32LE(i * 4),
-      length: body.readUInt32LE((count + i) * 4),
-      headerLength: body.readUInt16LE(count * 8 + i * 2),
-      due: deferred ? body.readDoubleLE(times) : undefined,
-      disabled: (flags & DISABLED) !== 0,
-      alias: undefined,
-    });
-    if (deferred) times += 8;
+/** The adds of a segment, in order. */
+export class SegmentIndex {
+  readonly #body: Buffer;
+  readonly #count: number;
+  /** By the add's index. */
+  readonly #aliases: ReadonlyMap<number, string>;
+
+  /** Errors: of any kind, for a body that does not hold what its header says. */
+  constructor(body: Buffer, count: number) {
+    this.#body = body;
+    this.#count = count;
+    let deferred = 0;
+    for (let i = 0; i < count; i++) if (body[count * 10 + i]! & DEFERRED) deferred++;
+    const end = count * PER_ADD + deferred * 8;
+    if (!(end <= body.length)) throw new RangeError(`expected ${end} bytes, got ${body.length}`);
+    const aliases = body.toString('utf8', end);
+    this.#aliases = new Map(aliases === '' ? [] : (JSON.parse(aliases) as [number, string][]));
   }
-  if (times < body.length) {
-    for (const [i, alias] of JSON.parse(body.toString('utf8', times)) as [number, string][])
-      entries[i]!.alias = alias;
+
+  /** A call for each instead of an object: a segment holds tens of thousands, and whoever opens a queue waits for this. */
+  each(visit: IndexVisitor): void {
+    const count = this.#count;
+    const { buffer, byteOffset, byteLength } = this.#body;
+    const numbers = new DataView(buffer, byteOffset, byteLength);
+    let times = count * PER_ADD;
+    for (let i = 0; i < count; i++) {
+      const flags = numbers.getUint8(count * 10 + i);
+      let due: number | undefined;
+      if (flags & DEFERRED) {
+        due = numbers.getFloat64(times, true);
+        times += 8;
+      }
+      visit(
+        numbers.getUint32(i * 4, true),
+        numbers.getUint32((count + i) * 4, true),
+        numbers.getUint16(count * 8 + i * 2, true),
+        due,
+        (flags & DISABLED) !== 0,
+        this.#aliases.get(i),
+      );
+    }
   }
-  return entries;
 }
 
 /** Whether the segment's file has that very seal. Errors: ENOENT. */

@@ -115,7 +115,7 @@ export class Journal {
     this.#pending.push(submission);
     if (this.#scheduled || this.#pumping) return;
     this.#scheduled = true;
-    process.nextTick(() => void this.#pump());
+    process.nextTick(this.#tick);
   }
 
   /** Resolves when everything that was in the log at the time of the call has been applied. */
@@ -196,22 +196,40 @@ export class Journal {
 
   // --- The pump -------------------------------------------------------------------------------------------------
 
-  async #pump(): Promise<void> {
+  /** One function for all ticks. */
+  readonly #tick = (): void => {
     this.#scheduled = false;
-    if (this.#pumping) return;
+    if (!this.#pumping) this.#pump();
+  };
+
+  /** Turn after turn without a break, until nothing is pending or something takes longer: then it goes on behind that. */
+  #pump(): void {
     this.#pumping = true;
     // That a flush has failed is said in the log before anybody who was refused can let go of the handle.
     while (this.#pending.length > 0 || this.#doomed.length > 0 || this.#mustGiveUp) {
       try {
         const obstacle = this.#turn();
-        if (obstacle) await obstacle();
+        if (obstacle) return void this.#overcome(obstacle);
       } catch (error) {
-        if (error instanceof Behind) this.#behind = true;
-        else this.#failAll(this.#typed(error, 'working on the journal'));
+        this.#stumble(error);
       }
     }
     this.#pumping = false;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async #overcome(obstacle: () => Promise<void>): Promise<void> {
+    try {
+      await obstacle();
+    } catch (error) {
+      this.#stumble(error);
+    }
+    this.#pump();
+  }
+
+  #stumble(error: unknown): void {
+    if (error instanceof Behind) this.#behind = true;
+    else this.#failAll(this.#typed(error, 'working on the journal'));
   }
 
   get #mustGiveUp(): boolean {
@@ -230,9 +248,9 @@ export class Journal {
       return () => rotation.reload();
     }
     if (log.suspicious) return async () => void (await rotation.checkForSuccessor());
-    if (!log.whole && this.#pending.some((submission) => !submission.light)) return () => makeWhole(log);
+    if (!log.whole && this.#pending.some(needsWhole)) return () => makeWhole(log);
     if (log.state.seal) return () => rotation.follow();
-    if (this.#short || this.#pending.some(({ current, size = 0 }) => current || size > LARGE_BYTES)) {
+    if (this.#short || this.#pending.some(looksFirst)) {
       if (!log.step()) return () => log.catchUp();
       if (log.state.seal || log.suspicious) return undefined;
     }
@@ -242,7 +260,7 @@ export class Journal {
       if (this.#reclaim) return () => rotation.seal('space');
       return obstacle instanceof SegmentTable ? () => log.readTable(obstacle) : obstacle;
     }
-    log.write(log.flight.some(({ tag }) => tag?.purpose !== 'add'));
+    log.write(log.flight.some(mayUseReserve));
     if ((!log.applyBatch() && !log.step()) || log.suspicious) return () => this.#answerLater();
     this.#answer(log.land());
     const why = rotation.due();
@@ -285,11 +303,10 @@ export class Journal {
       count++;
       if (!draft) continue;
       this.#introduce(submission.registers === true);
-      if (Array.isArray(draft))
-        for (const [index, one] of draft.entries()) log.append(one, submission, index);
+      if (Array.isArray(draft)) for (let i = 0; i < draft.length; i++) log.append(draft[i], submission, i);
       else log.append(draft as Draft, submission);
     }
-    this.#pending.splice(0, count);
+    this.#pending = this.#pending.slice(count);
     if (!obstacle && !this.#reclaim) this.#short = false;
     return obstacle;
   }
@@ -437,6 +454,19 @@ export class Journal {
   #typed(error: unknown, doing: string): QueueError {
     return storageError(error, doing, this.options.queue, this.options.folder);
   }
+}
+
+function needsWhole({ light }: Submission): boolean {
+  return !light;
+}
+
+/** Whether it must not be written before what others have written is known. */
+function looksFirst({ current, size = 0 }: Submission): boolean {
+  return current || size > LARGE_BYTES;
+}
+
+function mayUseReserve({ tag }: InFlight<Submission>): boolean {
+  return tag?.purpose !== 'add';
 }
 
 /** The submissions of records that are not in the log: as they were, or what is left of them. */

@@ -38,24 +38,23 @@ export class Line {
     this.#promote(now);
     const picked: number[] = [];
     const returned: number[] = [];
-    const fresh = this.#fresh();
-    let next = fresh.next();
+    const fresh = new Fresh(this.#lives.tables);
     while (picked.length < limit) {
       const back = this.#firstReturned(now);
-      if (!next.done && typeof next.value !== 'number' && !(back < position(next.value.segment, 0))) {
+      if (fresh.unread && !(back < fresh.at)) {
         for (const at of returned) this.#returned.push(at, 0);
-        return next.value;
+        return fresh.unread;
       }
-      const first = next.done || typeof next.value !== 'number' ? Infinity : next.value;
-      if (back === Infinity && first === Infinity) break;
-      if (back < first) {
+      if (back < fresh.at) {
         this.#returned.pop();
         if (returned.at(-1) === back) continue;
         returned.push(back);
         if (!excluded.has(back)) picked.push(back);
+      } else if (fresh.at === Infinity) {
+        break;
       } else {
-        if (!excluded.has(first)) picked.push(first);
-        next = fresh.next();
+        if (!excluded.has(fresh.at)) picked.push(fresh.at);
+        fresh.advance();
       }
     }
     for (const at of returned) this.#returned.push(at, 0);
@@ -114,14 +113,48 @@ export class Line {
     }
     return Infinity;
   }
+}
 
-  *#fresh(): Generator<number | SegmentTable, void> {
-    for (const table of this.#lives.tables.values()) {
+/** Goes along the fresh, plain messages in their order. Not a generator: one is made for every claim. */
+class Fresh {
+  /** Where it stands; the beginning of a table that has to be read first; Infinity at the end. */
+  at = Infinity;
+  /** The table that has to be read first. */
+  unread: SegmentTable | undefined;
+  readonly #tables: Iterator<SegmentTable>;
+  #table: SegmentTable | undefined;
+  #next = 0;
+
+  constructor(tables: ReadonlyMap<number, SegmentTable>) {
+    this.#tables = tables.values();
+    this.#enter();
+  }
+
+  advance(): void {
+    const table = this.#table!;
+    while (this.#next < table.count) {
+      const i = this.#next++;
+      if (!table.isPlainAt(i)) continue;
+      this.at = position(table.segment, table.offsetAt(i));
+      return;
+    }
+    this.#enter();
+  }
+
+  /** The next table that holds any. */
+  #enter(): void {
+    this.at = Infinity;
+    for (let next = this.#tables.next(); !next.done; next = this.#tables.next()) {
+      const table = next.value;
       if (table.fresh === table.special) continue;
-      if (!table.read) yield table;
-      for (let i = table.skipTouched(); i < table.count; i++) {
-        if (table.isPlainAt(i)) yield position(table.segment, table.offsetAt(i));
+      this.#table = table;
+      if (!table.read) {
+        this.unread = table;
+        this.at = position(table.segment, 0);
+        return;
       }
+      this.#next = table.skipTouched();
+      return this.advance();
     }
   }
 }

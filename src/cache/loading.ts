@@ -163,27 +163,69 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
   }
   const { state } = log;
   if (!state.seal) throw corrupt('so is the seal of its predecessor');
-  const end = endOfDamagedHead(ports.fs, fd);
+  const damaged = readDamagedHead(ports.fs, fd);
+  const { end } = damaged;
+  const isKnown = isRestoredBy(state, damaged);
   if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);
   else {
     state.enterSegment(segment);
     log.enter(fd, end);
   }
+  if (isKnown) log.state.restored = end;
   log.noteDamage(segment, 0, end);
 }
 
-/** Where a damaged head ends: at the first record that is numbered, as only those of writers are. */
-export function endOfDamagedHead(fs: FileSystem, fd: number): number {
+export interface DamagedHead {
+  /** Its first record, where that is legible. */
+  start: HeadStart | undefined;
+  /** Where it ends: at the first record that is numbered, as only those of writers are. */
+  end: number;
+  /** Whether its last record is legible, with nothing lost behind it that may have been a writer's. */
+  isEndLegible: boolean;
+}
+
+export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
+  let start: HeadStart | undefined;
   let end: number | undefined;
   let last = 0;
+  let isEndLegible = false;
   new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
-    record(buffer, start, lineEnd, headerLength, offset) {
+    record(buffer, from, lineEnd, headerLength, offset) {
       if (end !== undefined) return;
-      const decoded = decode(buffer, start, lineEnd, headerLength);
-      if (decoded && isOwn(decoded.header)) end = offset;
-      else last = offset + lineEnd - start + 1;
+      const decoded = decode(buffer, from, lineEnd, headerLength);
+      if (decoded && isOwn(decoded.header)) {
+        end = offset;
+        return;
+      }
+      last = offset + lineEnd - from + 1;
+      isEndLegible = decoded?.header.op === 'ready';
+      if (decoded?.header.op === 'head') start = decoded.header;
     },
-    bad() {},
+    bad() {
+      if (end === undefined) isEndLegible = false;
+    },
   });
-  return end ?? last;
+  return { start, end: end ?? last, isEndLegible };
+}
+
+/** Whether what the sealed state holds is all that the damaged head of the next segment held: then nothing is lost with that. */
+export function isRestoredBy(state: QueueState, { start, isEndLegible }: DamagedHead): boolean {
+  const { seal, segment: sealed, damage } = state;
+  // After a failed flush the device may hold less than what the head was made of.
+  if (!isEndLegible || !seal || seal.why === 'sync') return false;
+  return !damage.some(({ segment }) => segment === sealed) && (!start || isMadeOf(start, state));
+}
+
+/** Whether the head was made of the state at that seal. */
+export function isMadeOf(
+  { prev, digest }: HeadStart,
+  { seal, segment, digest: reached }: QueueState,
+): boolean {
+  return (
+    seal !== undefined &&
+    prev?.segment === segment &&
+    prev.at === seal.offset &&
+    prev.crc === seal.checksum &&
+    digest === reached
+  );
 }

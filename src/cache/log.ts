@@ -20,6 +20,7 @@ import {
 } from './files.ts';
 import { decodeOwn, isTime } from './header.ts';
 import { CONTROL, type Operation } from './operations.ts';
+import { AddReader } from './add-reader.ts';
 import type { Ports } from './ports.ts';
 import { readTable } from './read-table.ts';
 import { Batch, encodeHeader, lineChecksum, parsePayload } from './record.ts';
@@ -94,6 +95,10 @@ export class Log<Tag = unknown> implements FileVisitor {
   readonly #batch = new Batch();
   readonly #control = Buffer.from(CONTROL);
   readonly #own: Buffer;
+  /** The bytes of `writer`. */
+  readonly #name: Buffer;
+  /** An add of another's, as it is met. */
+  readonly #adds = new AddReader();
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
   #saidSynced = 0;
@@ -115,7 +120,9 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.contents = new Contents(fs, options.folder);
     this.space = new Space(options);
     this.writer = random.hex(8);
-    this.#own = Buffer.from(`"w":"${this.writer}"`);
+    // Without the first quote, as `CONTROL`.
+    this.#own = Buffer.from(`w":"${this.writer}"`);
+    this.#name = Buffer.from(this.writer);
     this.#scanner = new FileScanner(fs);
   }
 
@@ -259,9 +266,11 @@ export class Log<Tag = unknown> implements FileVisitor {
     if (links === 0 || size !== this.applied + this.#batch.length) return false;
     if (!this.#keepsItsName()) return false;
     const { buffer } = this.#batch;
+    let json: string | undefined;
+    const payload = (): Json => parsePayload(json ?? '');
     for (const record of this.flight) {
-      const { header, json, start, length, headerLength } = record;
-      const payload = (): Json => parsePayload(json ?? '');
+      const { header, start, length, headerLength } = record;
+      json = record.json;
       const offset = this.applied + start;
       const checksum = header.op === 'seal' ? lineChecksum(buffer, start) : '';
       this.#happened(record, offset, this.#apply(header, offset, length, headerLength, checksum, payload));
@@ -310,6 +319,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     const next = this.whole
       ? this.#scanner.chunk(this.fd, this.applied, size, this)
       : this.#scanner.sift(this.fd, this.applied, size, this.#needles(), this);
+    this.#adds.forget();
     // The rest is the beginning of a line: a write under way, or one that was cut off.
     const unfinished = next === this.applied;
     this.applied = next;
@@ -347,12 +357,18 @@ export class Log<Tag = unknown> implements FileVisitor {
   }
 
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
+    const add = this.#adds;
+    if (this.whole && add.read(buffer, start, end, headerLength) && !add.isBy(this.#name)) {
+      this.#tellDamage(false);
+      this.state.applyAdd(add, { offset, length: end - start, headerLength });
+      return;
+    }
     const decoded = decodeOwn(buffer, start, end, headerLength);
     if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
     const { header, payload } = decoded;
     this.#tellDamage(header.op === 'boot');
     const sealed = this.state.seal !== undefined;
-    const checksum = lineChecksum(buffer, start);
+    const checksum = header.op === 'seal' ? lineChecksum(buffer, start) : '';
     const effect = this.#apply(header, offset, end - start, headerLength, checksum, () => payload);
     // A note without the seal that it names: was the seal damaged?
     if (header.op === 'next' && !sealed) this.suspicious = true;
@@ -409,9 +425,9 @@ export class Log<Tag = unknown> implements FileVisitor {
     return this.flight.length > 0 ? [this.#control, this.#own] : [this.#control];
   }
 
-  noteDamage(segment: number, from: number, to: number, { damage } = this.state): void {
-    if (damage.some((known) => known.segment === segment && known.from <= from && known.to >= to)) return;
-    damage.push({ segment, from, to });
+  noteDamage(segment: number, from: number, to: number, state = this.state): void {
+    if (state.knowsOf({ segment, from, to })) return;
+    state.damage.push({ segment, from, to });
     this.#report({ segment, from, to });
   }
 

@@ -29,7 +29,8 @@ export interface Touched {
   /** Of that record; 0 when not known (its prefix tells). */
   length: number;
   headerLength: number;
-  lease?: Lease;
+  /** While it is claimed. */
+  lease: Lease | undefined;
 }
 
 /** Where a life is counted: each message once. */
@@ -130,8 +131,7 @@ export class Messages {
     lease?: Lease,
     alias?: string,
   ): void {
-    const touched: Touched = { life, place, length, headerLength };
-    if (lease) touched.lease = lease;
+    const touched: Touched = { life, place, length, headerLength, lease };
     if (alias !== undefined) this.noteAlias(at, alias);
     this.touched.set(at, touched);
     if (life.crashes > 0) this.crashed.add(at);
@@ -161,7 +161,8 @@ export class Messages {
     if (!table || !life) return undefined;
     const i = table.read ? table.find(offsetOf(at)) : -1;
     const length = i < 0 ? 0 : table.lengthAt(i);
-    const touched: Touched = { life, place: at, length, headerLength: i < 0 ? 0 : table.headerLengthAt(i) };
+    const headerLength = i < 0 ? 0 : table.headerLengthAt(i);
+    const touched: Touched = { life, place: at, length, headerLength, lease: undefined };
     this.touched.set(at, touched);
     table.touch(offsetOf(at));
     if (table.fresh === 0 && table !== this.#table) this.tables.delete(table.segment);
@@ -215,7 +216,8 @@ export class Messages {
 
   /** The only place where a message's life changes. False: the event did not apply. */
   happen(at: number, event: Happening, lease?: Lease): boolean {
-    const before = this.lifeOf(at);
+    const known = this.touched.get(at);
+    const before = known ? known.life : this.lifeOf(at);
     if (!before) return false;
     const after = transition(before, event);
     if (after === undefined) return false;
@@ -224,12 +226,13 @@ export class Messages {
       const gained = Number(typeof after !== 'string' && isWaiting(after)) - Number(isWaiting(before));
       this.bytes += gained * this.#bytesOf(at);
     }
-    const touched = this.touched.get(at) ?? this.#detach(at)!;
+    const touched = known ?? this.#detach(at)!;
+    const wasClaimed = before.phase.state === 'claimed';
     if (typeof after === 'string') {
       if (this.#aliasOf.size > 0) this.#forgetAlias(at);
       this.touched.delete(at);
-      this.claimed.delete(at);
-      this.crashed.delete(at);
+      if (wasClaimed) this.claimed.delete(at);
+      if (before.crashes > 0) this.crashed.delete(at);
       return true;
     }
     this.counts[bucketOf(after)]++;
@@ -238,10 +241,10 @@ export class Messages {
     touched.life = after;
     if (after.phase.state === 'claimed') {
       if (lease) touched.lease = lease;
-      this.claimed.add(at);
+      if (!wasClaimed) this.claimed.add(at);
     } else {
-      delete touched.lease;
-      this.claimed.delete(at);
+      touched.lease = undefined;
+      if (wasClaimed) this.claimed.delete(at);
       this.line.enter(at, after);
     }
     return true;

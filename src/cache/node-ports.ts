@@ -1,7 +1,7 @@
 /** The ports over the real machine. */
 import fs from 'node:fs';
-import { randomBytes } from 'node:crypto';
 import { nodeProcesses } from '../process-table.ts';
+import { randomHex } from '../random.ts';
 import { uuidv7 } from '../uuid.ts';
 import type { Clock, FileSystem, OpenMode, Ports, Random } from './ports.ts';
 
@@ -105,7 +105,7 @@ const nodeClock: Clock = {
 
 const nodeRandom: Random = {
   uuid: uuidv7,
-  hex: (bytes) => randomBytes(bytes).toString('hex'),
+  hex: randomHex,
 };
 
 export const nodePorts: Ports = {

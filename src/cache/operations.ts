@@ -20,9 +20,10 @@ export type Where = [segment: number, ...offsets: (number | [offset: number, due
 
 /**
  * `ctl` marks the records that a mere producer has to know of: those that can change what becomes of an add. It finds
- * them by their bytes, `"ctl":1`, and reads nothing else.
+ * them by their bytes, `"ctl":1`, and reads nothing else. The first quote is left out: a search stops at whatever may be the
+ * beginning, and there are many quotes.
  */
-export const CONTROL = '"ctl":1';
+export const CONTROL = 'ctl":1';
 
 /** What every record written by a handle says: who, its how-manieth record in this segment, when (wall clock). */
 export interface Written {

@@ -11,5 +11,6 @@ export function segmentOf(position: number): number {
   return Math.floor(position / SPAN);
 }
 export function offsetOf(position: number): number {
-  return position % SPAN;
+  // Not `%`, which is a call of C for numbers this large.
+  return position - segmentOf(position) * SPAN;
 }

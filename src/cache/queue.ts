@@ -15,7 +15,8 @@ import type {
 } from '../backend.ts';
 import { QueueError } from '../errors.ts';
 import type { Claim, Message } from '../message.ts';
-import { AddGroup, groupAdds } from './adds.ts';
+import { AddGroup, groupAdds, type AddContext } from './adds.ts';
+import { Claiming } from './claiming.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { Endings } from './endings.ts';
 import { storageError } from './files.ts';
@@ -26,11 +27,11 @@ import type { Draft } from './log.ts';
 import { Liveness } from './liveness.ts';
 import type { Operation } from './operations.ts';
 import { Search } from './search.ts';
-import { parseToken, SettleGroup } from './settles.ts';
+import { SettleGroup, type Surroundings } from './settles.ts';
 import { summarize } from './status.ts';
 import type { Effect, QueueState } from './state.ts';
+import { parseToken } from './token.ts';
 import { toPlace, toWhere } from './where.ts';
-import { SegmentTable } from './table.ts';
 import { Waiting } from './waiting.ts';
 
 /** Claims are judged at most this often by one process. */
@@ -47,13 +48,12 @@ export class CacheQueue implements Queue {
   readonly #search: Search;
   readonly #waiting: Waiting;
   readonly #endings: Endings;
-  readonly #handOver: HandOver;
-  /** The settles of this tick that more may join. */
-  #gathering: { key: string | undefined; group: SettleGroup } | undefined;
-  #claims = 0;
+  readonly #adds: AddContext;
+  readonly #claiming: Claiming;
+  readonly #surroundings: Surroundings;
+  /** The settles that were asked for last. */
+  #gathering: SettleGroup | undefined;
   #judgedAt = -Infinity;
-  /** Others have lately taken what a claim of ours named: name more. */
-  #contended = false;
 
   readonly #onClose: () => void;
 
@@ -65,12 +65,19 @@ export class CacheQueue implements Queue {
     this.#search = new Search(journal);
     this.#waiting = new Waiting(journal, {
       judge: (now) => this.#judge(now),
-      blocked: () => this.#isolated(journal.state) === 'wait',
+      blocked: () => this.#claiming.isBlocked(),
       liveness: this.#liveness,
     });
     this.#endings = new Endings(journal, this.#search, this.#waiting);
     const settle = (draft: Draft): Promise<void> => this.#write('settle', draft, false, () => undefined);
-    this.#handOver = new HandOver({ queue: name, journal, liveness: this.#liveness, settle });
+    this.#adds = {
+      queue: name,
+      random: journal.options.ports.random,
+      duplicate: (at, message) => this.#guarded('looking for a message', this.#duplicate(at, message)),
+    };
+    const handOver = new HandOver({ queue: name, journal, liveness: this.#liveness, settle });
+    this.#claiming = new Claiming(journal, handOver);
+    this.#surroundings = { clock: journal.options.ports.clock, flush: () => journal.flush() };
   }
 
   async close(): Promise<void> {
@@ -84,23 +91,14 @@ export class CacheQueue implements Queue {
   // --- Adding -------------------------------------------------------------------------------------------------------
 
   add(messages: readonly NewMessage[]): Promise<Added[]> {
-    const groups = groupAdds(messages).map((group) => this.#addGroup(group));
-    return groups.length === 1 ? groups[0]! : allInOrder(groups);
+    const groups = groupAdds(messages);
+    if (groups.length === 1) return this.#addGroup(messages);
+    return allInOrder(groups.map((group) => this.#addGroup(group)));
   }
 
   #addGroup(group: readonly NewMessage[]): Promise<Added[]> {
-    const { state, options } = this.#journal;
     return new Promise((resolve, reject) => {
-      const context = {
-        queue: this.#name,
-        random: options.ports.random,
-        state,
-        resolve,
-        reject,
-        duplicate: (at: number, message: NewMessage) =>
-          this.#guarded('looking for a message', this.#duplicate(at, message)),
-      };
-      this.#journal.submit(new AddGroup(group, context));
+      this.#journal.submit(new AddGroup(group, this.#adds, this.#journal.state, { resolve, reject }));
     });
   }
 
@@ -115,84 +113,9 @@ export class CacheQueue implements Queue {
 
   // --- Claiming and settling ------------------------------------------------------------------------------------
 
-  async claim(limit: number, lease: number): Promise<Claim[]> {
+  claim(limit: number, lease: number): Promise<Claim[]> {
     this.#judge(false);
-    for (;;) {
-      const { granted, contended } = await this.#claimOnce(limit, lease);
-      this.#contended = contended;
-      // Everything that was named went to others: there may be more behind it.
-      if (granted.length > 0 || !contended) return granted;
-    }
-  }
-
-  #claimOnce(limit: number, lease: number): Promise<{ granted: Claim[]; contended: boolean }> {
-    const { clock } = this.#journal.options.ports;
-    const k = (++this.#claims).toString(36);
-    const claim = `${this.#journal.log.writer}.${k}`;
-    let named = 0;
-    return new Promise((resolve, failed) => {
-      this.#journal.submit({
-        purpose: 'settle',
-        synced: false,
-        current: true,
-        registers: true,
-        failed,
-        draft: (state, picked) => {
-          const candidates = this.#candidates(state, this.#contended ? limit * 2 : limit, picked);
-          if (candidates instanceof SegmentTable) return candidates;
-          if (candidates.length === 0) {
-            resolve({ granted: [], contended: false });
-            return undefined;
-          }
-          named = candidates.length;
-          // What is named beyond the limit is for the case that others are quicker: it may be named again.
-          for (const at of candidates.slice(0, limit)) picked.add(at);
-          const c = toWhere(candidates, (at) => dueOf(state, at));
-          return { op: { op: 'claim', k, m: clock.monotonic(), ms: lease, max: limit, c } };
-        },
-        done: (effect) => {
-          const at = effect.kind === 'changed' ? effect.at : [];
-          const contended = at.length < Math.min(limit, named);
-          try {
-            const granted = this.#handOver.messages(claim, at);
-            if (Array.isArray(granted)) resolve({ granted, contended });
-            else granted.then((later) => resolve({ granted: later, contended }), failed);
-          } catch (error) {
-            failed(asQueueError(error, this.#name));
-          }
-        },
-      });
-    });
-  }
-
-  /** In order of position; a message that has crashed a worker comes alone, and only to a worker without other claims. */
-  #candidates(state: QueueState, limit: number, picked: ReadonlySet<number>): number[] | SegmentTable {
-    if (state.paused || state.id === '') return [];
-    if (this.#isolated(state) === 'wait') return [];
-    // Claims of the same write are as good as held.
-    for (const at of picked) if (state.crashed.has(at)) return [];
-    const now = this.#journal.options.ports.clock.now();
-    const candidates = state.line.pick(limit, now, picked);
-    if (candidates instanceof SegmentTable || state.crashed.size === 0) return candidates;
-    if (candidates.length > 0 && state.crashed.has(candidates[0]!)) {
-      return picked.size > 0 ? [] : candidates.slice(0, 1);
-    }
-    const suspect = candidates.findIndex((at) => state.crashed.has(at));
-    return suspect < 0 ? candidates : candidates.slice(0, suspect);
-  }
-
-  /** `wait`: this process holds a suspect, or the next in line is one and this process holds something else. */
-  #isolated(state: QueueState): 'free' | 'wait' {
-    if (state.crashed.size === 0) return 'free';
-    let holds = false;
-    for (const at of state.claimed) {
-      if (state.touched.get(at)?.lease?.writer !== this.#journal.log.writer) continue;
-      if (state.crashed.has(at)) return 'wait';
-      holds = true;
-    }
-    if (!holds) return 'free';
-    const next = state.line.pick(1, this.#journal.options.ports.clock.now(), new Set());
-    return Array.isArray(next) && next.length > 0 && state.crashed.has(next[0]!) ? 'wait' : 'free';
+    return this.#claiming.claim(limit, lease);
   }
 
   /**
@@ -221,28 +144,14 @@ export class CacheQueue implements Queue {
   settle(ref: ClaimRef, settlement: Settlement): Promise<boolean> {
     const token = parseToken(ref);
     if (!token) return Promise.resolve(false);
-    return new Promise((resolve, reject) => {
-      const member = { at: token.at, ref, resolve, reject };
-      // Each failure has its own error, each progress its own words; the others say the same of all. Only the last
-      // group is added to: settles happen in the order of the calls.
-      const own = settlement.type === 'fail' || (settlement.type === 'renew' && settlement.progress);
-      const key = own ? undefined : `${settlement.type} ${token.claim}`;
-      if (key !== undefined && this.#gathering?.key === key && this.#gathering.group.add(member)) return;
-      const gathering = {
-        key,
-        group: new SettleGroup(token.claim, settlement, {
-          clock: this.#journal.options.ports.clock,
-          onDraft: () => {
-            if (this.#gathering === gathering) this.#gathering = undefined;
-          },
-          flush: () => this.#journal.flush(),
-        }),
-      };
-      this.#gathering = gathering;
-      gathering.group.add(member);
-      this.#journal.submit(gathering.group);
-      if (settlement.type !== 'renew') this.#waiting.wake();
-    });
+    // Only the last group is added to: settles happen in the order of the calls.
+    if (this.#gathering?.takes(token.claim, settlement)) return this.#gathering.add(token.at, ref);
+    const group = new SettleGroup(token.claim, settlement, this.#surroundings);
+    const answer = group.add(token.at, ref);
+    this.#gathering = group;
+    this.#journal.submit(group);
+    if (settlement.type !== 'renew') this.#waiting.wake();
+    return answer;
   }
 
   /** Puts messages whose claims are over back in line. */
@@ -471,18 +380,15 @@ function lossOf(state: QueueState, claim: ClaimRef): Loss | undefined {
   return cancelled ? 'cancelled' : 'lapsed';
 }
 
-function dueOf(state: QueueState, at: number): number | undefined {
-  const phase = state.lifeOf(at)?.phase;
-  return phase?.state === 'deferred' ? phase.due : undefined;
-}
-
 /** Settles only when all have: no answer of the call comes after its error. */
 async function allInOrder<T>(promises: readonly Promise<T[]>[]): Promise<T[]> {
-  const settled = await Promise.allSettled(promises);
-  return settled.flatMap((result) => {
+  const answers: T[][] = [];
+  for (const result of await Promise.allSettled(promises)) {
     if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
+    answers.push(result.value);
+  }
+  // Several times as fast as flat and flatMap.
+  return ([] as T[]).concat(...answers);
 }
 
 function asQueueError(error: unknown, queue: string): QueueError {

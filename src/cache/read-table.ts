@@ -30,7 +30,9 @@ export async function readTable(source: TableSource): Promise<[from: number, to:
   const before = table.fresh;
   table.restartReading();
   const index = writes ? readIndex(ports.fs, folder, table.segment) : undefined;
-  if (index) for (const entry of index) recall(state, table, entry);
+  index?.each((offset, length, headerLength, due, disabled, alias) =>
+    recall(state, table, offset, length, headerLength, due, disabled, alias),
+  );
   const damage = index ? [] : await readSegment(source);
   table.finishReading();
   // Damaged records are not waiting any more.
@@ -38,23 +40,23 @@ export async function readTable(source: TableSource): Promise<[from: number, to:
   return damage;
 }
 
-interface Recalled {
-  offset: number;
-  length: number;
-  headerLength: number;
-  due: number | undefined;
-  disabled: boolean;
-  alias: string | undefined;
-}
-
-function recall(state: QueueState, table: SegmentTable, entry: Recalled): void {
-  const { offset, length, headerLength, due, disabled, alias } = entry;
+function recall(
+  state: QueueState,
+  table: SegmentTable,
+  offset: number,
+  length: number,
+  headerLength: number,
+  due: number | undefined,
+  disabled: boolean,
+  alias: string | undefined,
+): void {
   const at = position(table.segment, offset);
   // Where this record had rotted for whoever made the head, that does not say it of the place. Nobody could claim it as fresh.
   if (state.touched.has(at)) return table.refuse(offset, length, headerLength, due, disabled);
   table.recall(offset, length, headerLength, due, disabled);
+  const isPlain = due === undefined && !disabled && alias === undefined;
   const i = table.count - 1;
-  if (!table.isFreshAt(i)) return;
+  if (isPlain || !table.isFreshAt(i)) return;
   const life = table.lifeAt(i);
   if (bucketOf(life) !== 'ready') state.line.enter(at, life);
   if (alias !== undefined && state.options.uniqueAlias) state.noteAlias(at, alias);
@@ -89,7 +91,7 @@ async function readSegment({
       }
       const { a: alias, d: due, x } = header;
       if (alias !== undefined && uniqueAlias) aliases.set(position(table.segment, offset), alias);
-      recall(state, table, { offset, length: end - start, headerLength, due, disabled: x === 1, alias });
+      recall(state, table, offset, end - start, headerLength, due, x === 1, alias);
     },
     bad(buffer, start, end, kind, offset) {
       if (kind !== 'rot') return;

@@ -35,6 +35,16 @@ function putHex(buffer: Buffer, at: number, digits: number, value: number): void
   }
 }
 
+/** Whether `putHex` would have written this. Cheaper than to read a number of more than 31 bits, and compare. */
+function hasHex(buffer: Buffer, at: number, digits: number, value: number): boolean {
+  let rest = value;
+  for (let i = at + digits - 1; i >= at; i--) {
+    if (buffer[i] !== DIGITS[rest & 15]) return false;
+    rest >>>= 4;
+  }
+  return true;
+}
+
 /** -1 when it is not hexadecimal. */
 function getHex(buffer: Buffer, at: number, digits: number): number {
   let value = 0;
@@ -173,10 +183,10 @@ export function checkLine(buffer: Buffer, start: number, end: number): number {
     buffer[end - 1] !== CLOSE
   )
     return -1;
-  if (getHex(buffer, start + 11, 8) !== length) return -1;
+  if (!hasHex(buffer, start + 11, 8, length)) return -1;
   const headerLength = getHex(buffer, start + 20, 6);
   if (headerLength < 2 || PREFIX + headerLength >= length) return -1;
-  if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;
+  if (!hasHex(buffer, start + 2, 8, crc32(buffer.subarray(start + COVERED, end)))) return -1;
   return headerLength;
 }
 

@@ -20,7 +20,7 @@ import {
 } from './files.ts';
 import { writeIndex } from './index-file.ts';
 import { chooseCarried, loadHead, rescue, writeHead, type Load, type LoadedHead } from './head.ts';
-import { adopt, enterLightly, makeWhole, rebuildHead } from './loading.ts';
+import { adopt, enterLightly, isMadeOf, makeWhole, rebuildHead } from './loading.ts';
 import type { Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
 import { Batch } from './record.ts';
@@ -293,9 +293,12 @@ export class Rotation {
         log.enter(fd, loaded.end);
       } else {
         // Who has not read on to the seal has nothing to compare.
-        const { seal, segment: left } = log.state;
-        if (seal && loaded.start.prev?.segment === left && loaded.start.id === id)
-          this.#disagree(segment, loaded.state);
+        const { seal, segment: left, damage } = log.state;
+        if (seal && loaded.start.prev?.segment === left && loaded.start.id === id) {
+          if (!isMadeOf(loaded.start, log.state)) this.#disagree(segment, loaded.state);
+          // What the maker of the head has not met is to be kept as well.
+          loaded.state.damage.push(...damage.filter((each) => !loaded.state.knowsOf(each)));
+        }
         await adopt(log, fd, loaded.state, loaded.end);
       }
       if (loaded) this.#prev = loaded.start.prev;
@@ -310,18 +313,15 @@ export class Rotation {
     }
   }
 
-  /** Whether this handle, having applied everything up to the seal, holds the state that the head holds. */
-  #agrees({ start }: LoadedHead): boolean {
+  /**
+   * Whether this handle, having applied everything up to the seal, holds the state that the head holds. When only one of the two has met
+   * damage in the segment that is left, contents may stand in another place for each: those that its head had carried, and that rotted.
+   */
+  #agrees({ start, state: made }: LoadedHead): boolean {
     const { state } = this.#log;
-    const { prev } = start;
-    return (
-      state.seal !== undefined &&
-      prev?.segment === state.segment &&
-      prev.at === state.seal.offset &&
-      prev.crc === state.seal.checksum &&
-      start.id === state.id &&
-      start.digest === state.digest
-    );
+    const allTold = (one: QueueState, other: QueueState): boolean =>
+      one.damage.every((each) => each.segment !== state.segment || other.knowsOf(each));
+    return start.id === state.id && isMadeOf(start, state) && allTold(state, made) && allTold(made, state);
   }
 
   /** Both segments are kept, for whoever wants to know why. */

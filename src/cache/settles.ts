@@ -6,23 +6,8 @@ import type { QueueError } from '../errors.ts';
 import type { Clock } from './ports.ts';
 import type { Submission } from './journal.ts';
 import type { Draft } from './log.ts';
-import { offsetOf, position, segmentOf } from './position.ts';
 import type { Effect } from './state.ts';
 import { toWhere } from './where.ts';
-
-/** A claim's token as callers hold it: whose claim (writer and number), on which message, the end of whose uuid. */
-const TOKEN = /^([0-9a-f]{16}\.[0-9a-z]{1,13})@(\d{1,7})\.(\d{1,10})\/([0-9a-f]{12})$/;
-
-export function makeToken(claim: string, at: number, uuid: string): string {
-  return `${claim}@${segmentOf(at)}.${offsetOf(at)}/${uuid.slice(-12)}`;
-}
-
-/** Undefined when it is not a token for that message. */
-export function parseToken({ token, uuid }: ClaimRef): { claim: string; at: number } | undefined {
-  const match = TOKEN.exec(token);
-  if (!match || !uuid.endsWith(match[4]!)) return undefined;
-  return { claim: match[1]!, at: position(Number(match[2]), Number(match[3])) };
-}
 
 /** With the longest aliases a record of so many stays below 8 MiB. */
 const MOST_MEMBERS = 1000;
@@ -34,10 +19,8 @@ interface Member {
   reject: (error: QueueError) => void;
 }
 
-interface Surroundings {
+export interface Surroundings {
   clock: Clock;
-  /** Called when the group can take no more. */
-  onDraft: () => void;
   /** Resolves when what has been read of the log is on the device, as far as this handle's durability asks for that. */
   flush: () => Promise<void>;
 }
@@ -50,6 +33,8 @@ export class SettleGroup implements Submission {
   readonly #claim: string;
   readonly #settlement: Settlement;
   readonly #surroundings: Surroundings;
+  /** Whether more may join. */
+  #open = true;
   readonly #members: Member[] = [];
 
   constructor(claim: string, settlement: Settlement, surroundings: Surroundings) {
@@ -58,13 +43,24 @@ export class SettleGroup implements Submission {
     this.#surroundings = surroundings;
   }
 
-  /** False: it holds as many as one record should. */
-  add(member: Member): boolean {
-    return this.#members.length < MOST_MEMBERS && this.#members.push(member) > 0;
+  /** Whether this settlement of this claim may join. Each failure has its own error, each progress its own words. */
+  takes(claim: string, settlement: Settlement): boolean {
+    if (!this.#open || claim !== this.#claim || this.#members.length >= MOST_MEMBERS) return false;
+    const { type } = settlement;
+    if (type !== this.#settlement.type) return false;
+    if (type === 'renew') return isSameRenewal(settlement, this.#settlement);
+    return type !== 'fail';
+  }
+
+  /** Resolves with whether it had its effect. */
+  add(at: number, ref: ClaimRef): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      this.#members.push({ at, ref, resolve, reject });
+    });
   }
 
   draft(): Draft {
-    this.#surroundings.onDraft();
+    this.#open = false;
     const k = this.#claim;
     const c = toWhere(this.#members.map(({ at }) => at));
     const settlement = this.#settlement;
@@ -94,12 +90,15 @@ export class SettleGroup implements Submission {
   }
 
   done(effect: Effect): void {
-    const applied = effect.kind === 'changed' ? new Set(effect.at) : undefined;
+    const changed = effect.kind === 'changed' ? effect.at : [];
     const late: Member[] = [];
+    let next = 0;
     for (const member of this.#members) {
-      // Each message is settled once: of two members that mean the same one, the first has done it.
-      if (applied?.delete(member.at)) member.resolve(true);
-      else late.push(member);
+      // What has changed is in the order of the members. Of two that mean the same message, the first has settled it.
+      if (changed[next] === member.at) {
+        next++;
+        member.resolve(true);
+      } else late.push(member);
     }
     if (late.length > 0) void this.#refuse(late);
   }
@@ -118,7 +117,11 @@ export class SettleGroup implements Submission {
   }
 
   failed(error: QueueError): void {
-    this.#surroundings.onDraft();
+    this.#open = false;
     for (const { reject } of this.#members) reject(error);
   }
+}
+
+function isSameRenewal(one: Settlement & { type: 'renew' }, other: Settlement): boolean {
+  return other.type === 'renew' && other.lease === one.lease && !other.progress && !one.progress;
 }

@@ -19,6 +19,7 @@ import type {
   Where,
   Written,
 } from './operations.ts';
+import { UUID_LENGTH, type AddReader } from './add-reader.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { eachMessage } from './where.ts';
@@ -53,6 +54,8 @@ export interface Damage {
 }
 
 const NONE: Effect = { kind: 'none' };
+/** Where it does not matter which message it is. */
+const ADDED: Effect = { kind: 'added', at: 0 };
 
 /** What changes the queue itself, and so nothing where there is none: the record of its creation may be lost, and they not. */
 const OF_A_QUEUE = new Set<Operation['op']>(['pause', 'resume', 'attr', 'processed']);
@@ -67,7 +70,10 @@ export class QueueState extends Messages {
   /** Messages ever added, and ever completed or taken. */
   added = 0;
   processed = 0;
-  inserted: StampRecord | null = null;
+  #inserted: StampRecord | null = null;
+  /** When the last message was added, and its uuid, where that is later than `#inserted`: few are ever asked for. */
+  #insertedAt: number | undefined;
+  readonly #insertedUuid = Buffer.alloc(UUID_LENGTH);
   last: StampRecord | null = null;
   boot = '';
   /** Of the effects of this segment's records so far. */
@@ -79,6 +85,11 @@ export class QueueState extends Messages {
   readonly damage: Damage[] = [];
   /** Offset below which this segment is known to have been on the device, as its records say. */
   #synced = 0;
+  /**
+   * Up to here this segment's damage is in its head, of which all that matters is known from the predecessor: behind it the rules
+   * are as strict as for who has read the head. -1: there is no such head.
+   */
+  restored = -1;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
@@ -91,12 +102,26 @@ export class QueueState extends Messages {
     this.#keepOutcomes = keepOutcomes;
   }
 
+  /** Of the last message that was added. */
+  get inserted(): StampRecord | null {
+    if (this.#insertedAt !== undefined) {
+      this.#inserted = { u: this.#insertedUuid.toString('latin1'), a: '', t: this.#insertedAt };
+      this.#insertedAt = undefined;
+    }
+    return this.#inserted;
+  }
+  set inserted(stamp: StampRecord | null) {
+    this.#inserted = stamp;
+    this.#insertedAt = undefined;
+  }
+
   /** The seal has been passed: from here on records of `segment` are applied. */
   override enterSegment(segment: number): void {
     super.enterSegment(segment);
     this.digest = 0;
     this.seal = undefined;
     this.successor = undefined;
+    this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
   }
@@ -112,6 +137,10 @@ export class QueueState extends Messages {
     this.damage.push(damage);
     if (zeros) this.#zeros.push(damage);
     return damage;
+  }
+
+  knowsOf({ segment, from, to }: Damage): boolean {
+    return this.damage.some((known) => known.segment === segment && known.from <= from && known.to >= to);
   }
 
   #restarted(id: string): void {
@@ -166,12 +195,30 @@ export class QueueState extends Messages {
       return NONE;
     }
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
-    if (h.s !== undefined && h.s > this.#synced) this.#synced = h.s;
-    if (effect !== NONE) {
-      if (effect.kind !== 'duplicate' && effect.kind !== 'full') this.modified = Math.max(this.modified, h.t);
-      this.digest = (Math.imul(this.digest ^ offset, 0x9e3779b1) + weight(effect)) | 0;
-    }
+    this.#note(effect, offset, h.t, h.s);
     return effect;
+  }
+
+  /** The same for an add that was read as a plain one; nobody waits for its effect. */
+  applyAdd(add: AddReader, extent: Extent): void {
+    if (this.seal) return;
+    const refusal = this.#refusal(undefined, extent);
+    if (refusal) this.refuse(extent, undefined, false);
+    else {
+      this.added++;
+      add.copyUuid(this.#insertedUuid);
+      this.#insertedAt = add.time;
+      this.insert(extent, undefined, false);
+    }
+    this.#note(refusal ?? ADDED, extent.offset, add.time, add.synced);
+  }
+
+  /** What every record changes that has an effect. */
+  #note(effect: Effect, offset: number, time: number, synced = 0): void {
+    if (synced > this.#synced) this.#synced = synced;
+    if (effect === NONE) return;
+    if (effect.kind !== 'duplicate' && effect.kind !== 'full') this.modified = Math.max(this.modified, time);
+    this.digest = (Math.imul(this.digest ^ offset, 0x9e3779b1) + weight(effect)) | 0;
   }
 
   #afterSeal(h: Header): void {
@@ -293,7 +340,7 @@ export class QueueState extends Messages {
   }
 
   #add(h: Header & { op: 'add' }, extent: Extent): Effect {
-    const refusal = this.#refusal(h, extent);
+    const refusal = this.#refusal(h.a, extent);
     if (refusal) {
       this.refuse(extent, h.d, h.x === 1);
       return refusal;
@@ -303,12 +350,12 @@ export class QueueState extends Messages {
     return { kind: 'added', at: this.insert(extent, h.d, h.x === 1, h.a) };
   }
 
-  #refusal(h: Header & { op: 'add' }, { length, headerLength }: Extent): Effect | undefined {
+  #refusal(alias: string | undefined, { length, headerLength }: Extent): Effect | undefined {
     if (this.id === '') return NONE;
     // A record that freed the alias or the room may have been in the hole: rather a message too many than one lost.
     if (this.#isHoled) return undefined;
     const { uniqueAlias, maxMessages, maxBytes } = this.options;
-    const holder = uniqueAlias && h.a !== undefined ? this.holderOf(h.a) : undefined;
+    const holder = uniqueAlias && alias !== undefined ? this.holderOf(alias) : undefined;
     if (holder !== undefined) return { kind: 'duplicate', at: holder };
     if (maxMessages !== undefined && this.waiting >= maxMessages)
       return { kind: 'full', limit: 'maxMessages' };
@@ -334,7 +381,8 @@ export class QueueState extends Messages {
   #update(h: Header & { op: 'update' }, extent: Extent): Effect {
     const at = position(...h.p);
     if (!this.lifeOf(at)) return NONE;
-    if ((this.touched.get(at)?.place ?? at) !== position(...h.at) && !this.#isDamaged(h.at)) return NONE;
+    const place = this.touched.get(at)?.place ?? at;
+    if (place !== position(...h.at) && !this.#mayHaveStood(h.at, place)) return NONE;
     // In a hole that lets in adds that were refused, an alias is no reason to refuse what may have been accepted.
     const compares = this.options.uniqueAlias && h.a !== undefined && !this.#isHoled;
     const holder = compares ? this.holderOf(h.a!) : undefined;
@@ -348,11 +396,15 @@ export class QueueState extends Messages {
    * too many.
    */
   get #isHoled(): boolean {
-    return this.damage.length > 0 && this.damage.some(({ segment }) => segment === this.segment);
+    if (this.damage.length === 0) return false;
+    return this.damage.some(({ segment, to }) => segment === this.segment && to > this.restored);
   }
 
-  /** Whether a record that others refer to is lost. */
-  #isDamaged([at, offset]: Place): boolean {
+  /** Whether a content that is known at `place` may have stood where an update says: what is there is lost. */
+  #mayHaveStood([at, offset]: Place, place: number): boolean {
+    // What a head says comes before all updates of its segment.
+    const inHead = at === this.segment && offset < this.restored;
+    if (inHead && place >= position(this.segment, this.restored)) return false;
     return this.damage.some(({ segment, from, to }) => segment === at && from <= offset && offset < to);
   }
 

@@ -31,6 +31,8 @@ export class SegmentTable {
   #headers = new Uint16Array(16);
   #flags = new Uint8Array(16);
   #dues: Float64Array | undefined;
+  /** What was found last: who asks mostly asks for the same message again, or for the next. */
+  #found = 0;
   /** Offset of the seal, where it is known. */
   #end = LAST;
   /** While unread: inclusive runs of offsets [from, to, from, to, …] of what is not fresh, ascending. */
@@ -174,12 +176,15 @@ export class SegmentTable {
 
   /** The index of the message at `offset`, or -1. */
   find(offset: number): number {
+    for (let i = this.#found; i < this.count && i <= this.#found + 1; i++) {
+      if (this.#offsets[i] === offset) return (this.#found = i);
+    }
     let low = 0;
     let high = this.count - 1;
     while (low <= high) {
       const middle = (low + high) >> 1;
       const found = this.#offsets[middle]!;
-      if (found === offset) return middle;
+      if (found === offset) return (this.#found = middle);
       if (found < offset) low = middle + 1;
       else high = middle - 1;
     }

@@ -71,17 +71,16 @@ export class Waiting {
       for (;;) {
         changed = false;
         if (works) this.#hooks.judge(timedOut);
+        // Before the look, because what comes between the two raises no event; not where there is no need to wait.
+        if (!stopWatching && !ready()) stopWatching = this.#watch(fs, onChange);
         await this.#journal.refresh();
         if (signal?.aborted) return false;
         if (ready()) return true;
+        // Behind the look, which must be the one to find that the folder was moved away, and to say so.
+        if (timedOut) await this.#keepHouse(works);
+        timedOut = false;
         if (clock.monotonic() >= deadline) return false;
-        if (!stopWatching) {
-          stopWatching = this.#watch(fs, onChange);
-          // Look once more: what came before the watch was armed raised no event.
-          continue;
-        }
-        if (changed) continue;
-        this.#journal.log.contents.close();
+        if (changed || !stopWatching) continue;
         const ms = Math.min(works ? this.#sleep() : POLL_MS, deadline - clock.monotonic());
         const expected = clock.monotonic() + ms;
         await new Promise<void>((resolve) => {
@@ -94,14 +93,20 @@ export class Waiting {
         wakeUp = () => {};
         if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
         timedOut = !changed;
-        // Housekeeping that fails is reported; it is no reason to stop waiting.
-        if (timedOut && works) await this.#journal.tidy().catch(this.#journal.options.report);
       }
     } finally {
       stopWatching?.();
       this.#sleepers.delete(onChange);
       signal?.removeEventListener('abort', onChange);
     }
+  }
+
+  /** Not before a sleep has gone by: opening the file again is a tenth of the way of a message that comes soon. */
+  async #keepHouse(works: boolean): Promise<void> {
+    const { log, options } = this.#journal;
+    log.contents.close();
+    // What fails is reported; it is no reason to stop waiting.
+    if (works) await this.#journal.tidy().catch(options.report);
   }
 
   #watch(fs: Journal['options']['ports']['fs'], onChange: () => void): () => void {

@@ -19,9 +19,10 @@ export function toWhere(positions: readonly number[], dueOf?: (at: number) => nu
   let group: Where | undefined;
   for (const at of positions) {
     const segment = segmentOf(at);
-    if (!group || group[0] !== segment) where.push((group = [segment]));
     const due = dueOf?.(at);
-    group.push(due === undefined ? offsetOf(at) : [offsetOf(at), due]);
+    const entry: Where[1] = due === undefined ? offsetOf(at) : [offsetOf(at), due];
+    if (group && group[0] === segment) group.push(entry);
+    else where.push((group = [segment, entry]));
   }
   return where;
 }

@@ -3,7 +3,6 @@
  * plainly as it can be, every change of a message goes through `transition`, and each operation is one synchronous
  * step. It looks through all messages where a real backend would keep an index.
  */
-import { randomUUID } from 'node:crypto';
 import type {
   Added,
   ClaimRef,
@@ -23,6 +22,7 @@ import type {
 import { QueueError, quote } from '../errors.ts';
 import { born, transition } from '../message.ts';
 import type { Claim, Happening, Json, Message, Outcome } from '../message.ts';
+import { randomHex } from '../random.ts';
 import { uuidv7 } from '../uuid.ts';
 import { dueOf, isSuspect, matches, stateOf, toMessage } from './entry.ts';
 import type { Entry } from './entry.ts';
@@ -129,7 +129,7 @@ export class MemoryQueue {
     this.endLapsed();
     const end = this.#settings.now() + length;
     return this.#next(limit, holder).map((entry) => {
-      const token = randomUUID();
+      const token = randomHex(16);
       this.#apply(entry, { type: 'claim', token, due: dueOf(entry) });
       this.#leases.set(entry.uuid, { token, holder, renewal: 0, length, end });
       return { ...this.#show(entry), token };
@@ -140,7 +140,7 @@ export class MemoryQueue {
     this.endLapsed();
     const [entry] = this.#next(1, holder);
     if (!entry) return undefined;
-    const token = randomUUID();
+    const token = randomHex(16);
     this.#apply(entry, { type: 'claim', token, due: dueOf(entry) });
     const message = this.#show(entry);
     this.#apply(entry, { type: 'complete', token });

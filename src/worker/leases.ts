@@ -8,6 +8,7 @@ import type { Loss } from '../backend.ts';
 import type { Claim } from '../message.ts';
 import type { WorkerEvent } from './events.ts';
 import type { Word } from './progress.ts';
+import type { Running } from './running.ts';
 import { isGone, type Settler, type Settling } from './settling.ts';
 import type { Task } from './task.ts';
 
@@ -36,7 +37,7 @@ const YOUNGEST = 250;
 
 export class Leases {
   readonly #options: LeaseOptions;
-  readonly #tasks: ReadonlySet<Task>;
+  readonly #tasks: Running;
   readonly #settler: Settler;
   readonly #timers: readonly NodeJS.Timeout[];
   #renewing = false;
@@ -47,7 +48,7 @@ export class Leases {
   readonly #mute = new WeakSet<Task>();
 
   /** @param tasks those that run; read at each round. */
-  constructor(options: LeaseOptions, tasks: ReadonlySet<Task>, settler: Settler) {
+  constructor(options: LeaseOptions, tasks: Running, settler: Settler) {
     this.#options = options;
     this.#tasks = tasks;
     this.#settler = settler;

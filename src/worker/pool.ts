@@ -9,6 +9,7 @@ import type { WorkerCounts } from './events.ts';
 import { SchemaError, TimeoutError } from './failures.ts';
 import { Leases, type LeaseOptions, type Leasing } from './leases.ts';
 import type { LogSink } from './log.ts';
+import { Running } from './running.ts';
 import { Settler, type SettlerOptions } from './settling.ts';
 import { Task, type TaskOwner } from './task.ts';
 
@@ -29,7 +30,7 @@ export const GRACE = 1000;
 
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #tasks = new Set<Task>();
+  readonly #tasks = new Running();
   readonly #settler: Settler;
   readonly #leases: Leases;
   readonly #owner: TaskOwner;
@@ -116,7 +117,7 @@ export class Pool {
     if (!thrown) {
       // The slot is free before the answer, so that the next claim goes out together with this settle.
       this.#ended(task);
-      if (stage !== 'over') await this.#settler.complete(task);
+      if (stage !== 'over') void this.#settler.complete(task);
       return;
     }
     // What has failed or was released may be the next in line again: its slot stays taken until the answer.

@@ -140,26 +140,45 @@ export class Settler {
   }
 
   /** Resolves when the claim is settled and that has been told, or has ended in another way and that has. */
-  async #settle(claim: Claim, what: string, ask: () => Promise<boolean>, settled: () => void): Promise<void> {
+  #settle(claim: Claim, what: string, ask: () => Promise<boolean>, settled: () => void): Promise<void> {
     this.#unanswered++;
-    const answer = await this.#answer(claim, what, ask);
-    if (answer === 'settled') settled();
-    else this.lost(claim, answer);
+    // Nearly every message is settled at the first asking: one `then`, and no async function, for it.
+    return ask().then(
+      (applied) => (applied ? this.#tell(settled) : this.#tellLate(claim, this.whyLost(claim), settled)),
+      (error: unknown) => this.#tellLate(claim, this.#insist(claim, what, ask, error), settled),
+    );
+  }
+
+  #tell(what: () => void): void {
+    what();
     this.#unanswered--;
     this.#moved();
   }
 
-  async #answer(claim: Claim, what: string, ask: () => Promise<boolean>): Promise<'settled' | WhyLost> {
+  async #tellLate(claim: Claim, late: Promise<'settled' | WhyLost>, settled: () => void): Promise<void> {
+    const answer = await late;
+    this.#tell(answer === 'settled' ? settled : () => this.lost(claim, answer));
+  }
+
+  /** Asks again until there is an answer, or it is of no use. Never rejects. */
+  async #insist(
+    claim: Claim,
+    what: string,
+    ask: () => Promise<boolean>,
+    refusal: unknown,
+  ): Promise<'settled' | WhyLost> {
+    let error = refusal;
     for (let refusals = 1; ; refusals++) {
+      const again = mayPass(error) && !this.#giveUp.signal.aborted;
+      const wait = again ? { pause: pauseAfter(refusals) } : {};
+      const during = `${what} of message ${claim.uuid}`;
+      this.#options.onEvent({ type: 'trouble', during, error, ...wait });
+      if (wait.pause === undefined) return 'unsettled';
+      await pause(wait.pause, this.#giveUp.signal);
       try {
         return (await ask()) ? 'settled' : await this.whyLost(claim);
-      } catch (error) {
-        const again = mayPass(error) && !this.#giveUp.signal.aborted;
-        const wait = again ? { pause: pauseAfter(refusals) } : {};
-        const during = `${what} of message ${claim.uuid}`;
-        this.#options.onEvent({ type: 'trouble', during, error, ...wait });
-        if (wait.pause === undefined) return 'unsettled';
-        await pause(wait.pause, this.#giveUp.signal);
+      } catch (thrown) {
+        error = thrown;
       }
     }
   }

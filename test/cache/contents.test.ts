@@ -15,14 +15,15 @@ class Stored {
   readonly contents: Contents;
   readonly positions: number[] = [];
 
-  constructor(payloads: readonly string[]) {
+  constructor(payloads: readonly string[], headers: readonly Rec['header'][] = []) {
     this.fs.makeFolder(FOLDER);
     this.state = new QueueState(1, 0);
     this.contents = new Contents(this.fs, FOLDER);
     let size = 0;
     const fd = this.fs.open(this.path(1), 'create');
     for (const [i, payload] of payloads.entries()) {
-      const record: Rec = { header: { op: 'add', u: `u${i}`, w: 'w', n: i + 1, t: 1000 + i }, payload };
+      const header = headers[i] ?? { op: 'add', u: `u${i}`, w: 'w', n: i + 1, t: 1000 + i };
+      const record: Rec = payload === '' ? { header } : { header, payload };
       const bytes = written([record]);
       const headerLength = JSON.stringify(record.header).length;
       const extent = { offset: size + 1, length: bytes.length - 2, headerLength };
@@ -55,6 +56,39 @@ describe('what a message holds', () => {
       inserted: 1001,
       json: 'null',
     });
+  });
+
+  test('is read alike from a record that says little and one that says much', () => {
+    const u = '01931f5e-7c00-7abc-8def-0123456789ab';
+    const w = '0123456789abcdef';
+    const headers = [
+      { op: 'add', u, w, n: 1, t: 1000 },
+      { op: 'add', u, w, n: 2, t: 1001, s: 4096 },
+      { op: 'add', u, a: 'order-7', r: 2, by: 'anna', w, n: 3, t: 1002 },
+      { op: 'add', u, d: 5000, w, n: 4, t: 1003 },
+      { op: 'add', w, u, n: 5, t: 1004 },
+      { op: 'add', u: `${u}0`, w, n: 6, t: 1005 },
+    ] as const;
+    const stored = new Stored(
+      headers.map((_, i) => `"${i}"`),
+      headers,
+    );
+    const all = stored.contents.readAll(stored.state, stored.positions);
+    expect(all.map((found) => found?.content)).toEqual(
+      headers.map(({ u: uuid, ...said }) => ({
+        u: uuid,
+        ...('a' in said ? { a: said.a, r: said.r, by: said.by } : {}),
+      })),
+    );
+    expect(all.map((found) => [found?.inserted, found?.json])).toEqual(
+      headers.map(({ t }, i) => [t, `"${i}"`]),
+    );
+  });
+
+  test('is nothing when the record has none', () => {
+    const u = '01931f5e-7c00-7abc-8def-0123456789ab';
+    const stored = new Stored([''], [{ op: 'add', u, w: '0123456789abcdef', n: 1, t: 1000 }]);
+    expect(stored.json()).toEqual([undefined]);
   });
 
   test('is read in any order, one by one or many at a time', () => {

@@ -155,6 +155,19 @@ describe('the line', () => {
     expect(lives.next(9, 0)).toEqual([4 * 2 ** 32 + 10, 5 * 2 ** 32 + 700, own]);
   });
 
+  test('asks for a table also when what came back stands behind it', () => {
+    const lives = new Lives(9);
+    const unread = SegmentTable.unread(5, 1, 0, []);
+    lives.restoreTable(unread);
+    const own = lives.add();
+    lives.happened(own, { type: 'claim', token: 't' });
+    lives.happened(own, { type: 'release', token: 't' });
+    expect(lives.line.pick(1, 0, NONE)).toBe(unread);
+    unread.recall(700, 90, 40, undefined, false);
+    unread.finishReading();
+    expect(lives.next(9, 0)).toEqual([5 * 2 ** 32 + 700, own]);
+  });
+
   test('never asks for a table in which nothing plain is waiting', () => {
     const lives = new Lives(9);
     lives.restoreTable(SegmentTable.unread(5, 2, 2, []));

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { Operation, Written } from '../../src/cache/operations.ts';
 import { asciiJson, Batch, checkLine, encodeHeader, payloadText, PREFIX } from '../../src/cache/record.ts';
@@ -41,6 +42,17 @@ describe('a record', () => {
     { op: 'add', u: UUID, a: 'é"\\\n', r: 3, d: 1_790_000_000_000, x: 1, by: '\u{1f600}', ...WRITTEN },
     { op: 'add', u: UUID, ...WRITTEN, s: 0 },
     {
+      op: 'add',
+      u: UUID,
+      a: undefined,
+      r: undefined,
+      d: undefined,
+      x: undefined,
+      by: undefined,
+      ...WRITTEN,
+      s: undefined,
+    },
+    {
       op: 'claim',
       k: '1z',
       m: 12_345.678_9,
@@ -72,6 +84,16 @@ describe('a record', () => {
     const bytes = Buffer.from(line({ header: { a: 'ä\u{1f600}\u007f\ud800' } }));
     expect(bytes.every((byte) => byte >= 0x20 && byte < 0x7f)).toBe(true);
     expect((JSON.parse(bytes.toString()) as unknown[])[1]).toEqual({ a: 'ä\u{1f600}\u007f\ud800' });
+  });
+
+  test('of another length than its prefix says is none, even where its checksum is right', () => {
+    const bytes = Buffer.from(line(plain(5)));
+    for (const digit of [11, 17, 18]) {
+      const odd = Buffer.from(bytes);
+      odd[digit]! ^= 1;
+      odd.write(crc32(odd.subarray(10)).toString(16).padStart(8, '0'), 2);
+      expect(checkLine(odd, 0, odd.length)).toBe(-1);
+    }
   });
 
   test('is checked as a whole: cut short or followed by another byte it is none', () => {

@@ -237,17 +237,20 @@ test('an add whose duplicate cannot be read is refused with a typed error', asyn
 });
 
 // Seed 107977. Adds that had been refused count behind a hole; one of them then had the alias of the message that was updated.
-test('an update that was answered is not refused afterwards because a head has rotted', async () => {
+test('an update that was answered is not refused afterwards because a record has rotted', async () => {
   let manager = await openManager(specimen.root);
   await manager.createQueue(Q, { uniqueAlias: true });
   const first = await manager.addMessage(Q, { data: 'first', alias: 'a' });
   await rotate(manager, specimen);
+  const file = specimen.segments().at(-1)!;
+  await manager.addMessage(Q, { data: 'to rot' });
+  const victim = specimen.records(file).at(-1)!;
   await manager.addMessage(Q, { data: 'refused', alias: 'a' });
   await manager.removeMessage(Q, first.uuid);
   const { uuid } = await manager.addMessage(Q, { data: 'old', alias: 'a' });
   await manager.updateMessage(Q, uuid, { data: 'new' });
   await manager.close();
-  specimen.flip(specimen.segments().at(-1)!, 60);
+  specimen.flip(file, victim.start + 40);
   manager = await openManager(specimen.root);
   expect(await dataOf(manager)).toEqual(['refused', 'new']);
   await manager.close();

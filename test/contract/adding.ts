@@ -72,6 +72,15 @@ export function adding(test: ContractTest): void {
       expect(await dataOf(manager)).toEqual([1, 2, 3, 4, 5]);
     });
 
+    test('answers a long addMessages in its order, however many writes it takes', async ({ manager }) => {
+      const inputs = Array.from({ length: 8 }, (_, i) => ({ data: `${i}${'x'.repeat(100_000)}` }));
+      const added = await manager.addMessages(Q, inputs);
+      expect(added.map(({ data }) => data)).toEqual(inputs.map(({ data }) => data));
+      expect((await all(manager.findMessages(Q))).map(({ uuid }) => uuid)).toEqual(
+        added.map(({ uuid }) => uuid),
+      );
+    });
+
     test('of no messages adds none', async ({ manager }) => {
       expect(await manager.addMessages(Q, [])).toEqual([]);
       expect(await dataOf(manager)).toEqual([]);

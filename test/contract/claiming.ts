@@ -101,6 +101,14 @@ export function claiming(test: ContractTest): void {
       expect(settled).toEqual([true, false, false, false]);
     });
 
+    test('of two ends of one message among those of others, one is heard', async ({ manager }) => {
+      await add(manager, 1, 2, 3);
+      const [one, two, three] = await manager.claimMessages(Q, { limit: 3 });
+      const ends = [two!, one!, two!, one!, three!].map((claim) => manager.completeMessage(Q, claim));
+      expect(await Promise.all(ends)).toEqual([true, true, false, false, true]);
+      expect((await manager.queueStatus(Q)).processed).toBe(3);
+    });
+
     test('uuid and token are proof enough', async ({ manager }) => {
       await add(manager, 1);
       const { uuid, token } = await claimOne(manager);
@@ -219,6 +227,15 @@ export function claiming(test: ContractTest): void {
       await manager.renewMessage(Q, claim, 50);
       await leaseOver(manager);
       expect(await claimOne(manager)).toMatchObject({ uuid: claim.uuid, crashes: 1 });
+    });
+
+    test('of renewals made at once, each has its own length', async ({ manager }) => {
+      await add(manager, 1, 2);
+      const [long, short] = await manager.claimMessages(Q, { limit: 2, lease: 60_000 });
+      await Promise.all([manager.renewMessage(Q, long!, 60_000), manager.renewMessage(Q, short!, 50)]);
+      expect(await manager.completeMessage(Q, long!)).toBe(true);
+      await leaseOver(manager);
+      expect(await claimOne(manager)).toMatchObject({ uuid: short!.uuid, crashes: 1 });
     });
 
     test('a message that has crashed a worker takes no others with it', async ({ manager, store }) => {

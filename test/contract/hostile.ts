@@ -262,6 +262,11 @@ export function hostile(test: ContractTest): void {
       const inputs = [{ data: 1 }, { data: 2 }, { data: 3n as unknown as Json }, { data: 4 }];
       const { message } = await refusal(manager.addMessages(Q, inputs), 'INVALID_MESSAGE');
       expect(message).toContain('message 2 of 0 to 3');
+      // oxlint-disable-next-line no-sparse-arrays -- the hole is what is refused
+      const holed = [{ data: 1 }, , { data: 2 }] as MessageInput[];
+      expect(await refusal(manager.addMessages(Q, holed), 'INVALID_MESSAGE')).toMatchObject({
+        message: expect.stringContaining('message 1 of 0 to 2'),
+      });
       await refusal(manager.addMessages(Q, { length: 1 } as unknown as MessageInput[]), 'INVALID_ARGUMENT');
       expect(await dataOf(manager)).toEqual([]);
     });

@@ -54,6 +54,8 @@ export interface Env {
   weights: readonly (readonly [Step, number])[];
   /** The longest that a flush takes, in milliseconds. */
   flushMs: number;
+  /** Whether it leaves the making of the queue to another. */
+  waits: boolean;
   /** Judges an error: throws it when nothing that has happened explains it. */
   judge: (error: unknown, during: string) => void;
   /** The program has come to its end, or failed. */

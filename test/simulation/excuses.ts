@@ -7,7 +7,7 @@
  *
  * Of the engine, in four places:
  * - `agreement.ts` compares the states of all handles: that all agree who have read the same bytes is a promise that no client can
- *   see kept. It leaves out handles that know of damage, and those that have read no more than control records.
+ *   see kept. It leaves out handles that know of damage, but for a head that was made again whole, and those that have read no more than control records.
  * - `simulate.ts` looks at the size of the file `reserve`, which no client sees before the disk is full.
  * - `claiming.ts` tells by the words of an error that a claim was given back because nothing of it could be read: the client is told
  *   no more than that storage has failed, and what it may expect of the queue then is more than after other failures.
@@ -27,6 +27,7 @@ const TOO_MANY = 'behind a hole each add counts: rather one message too many tha
 const SUSPENDED = {
   'queue is there': { rot: LOST },
   'add not refused': { rot: LOST, hole: TOO_MANY },
+  'added once': { rot: 'who cannot read back an add, because of damage, writes it again' },
   'one alias': { rot: LOST, hole: TOO_MANY },
   ended: { rot: LOST },
   version: { rot: LOST },

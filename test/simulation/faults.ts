@@ -22,7 +22,8 @@ export type Fault =
   | 'birth'
   | 'dusk'
   | 'index'
-  | 'unread';
+  | 'unread'
+  | 'unnoted';
 
 export interface FaultPlan {
   /** How often others go on in the middle of an operation. */
@@ -79,7 +80,7 @@ export class Faults {
       return this.#happen('power', process, operation, path);
     }
     this.#refuseAgain(process, operation, path);
-    if (this.#has('unread') && holds(write?.bytes, 'claim') && this.#faults.chance(0.2)) {
+    if (this.#isNotToBeRead(path, write)) {
       this.#met('refused operations');
       this.#unreadable = { process, reads: 2 + this.#faults.below(8), code: 'EIO' };
     }
@@ -175,6 +176,7 @@ export class Faults {
       case 'dusk':
       case 'index':
       case 'unread':
+      case 'unnoted':
         // Happen at their own times: see below.
         return undefined;
     }
@@ -226,12 +228,10 @@ export class Faults {
   /** Whether the power goes soon, so that of two things that hang together one may be lost. */
   #isEve(operation: Operation, path: string, write?: WriteUnderWay): boolean {
     if (this.#cutIn !== Infinity) return false;
-    if (
-      this.#has('birth') &&
-      (path.includes('/.new-') ? operation === 'rename' : holds(write?.bytes, 'create'))
-    ) {
+    const born = operation === 'rename' && path.includes('/.new-');
+    if (this.#has('birth') && (born || (!path.includes('/.new-') && holds(write?.bytes, 'create')))) {
       this.#met('births before a cut');
-      return this.#faults.chance(0.5);
+      return this.#faults.chance(born ? 0.9 : 0.5);
     }
     // A head that another has overtaken goes: that may last when what it rests on does not.
     if (operation === 'remove' && path.includes('/tmp-'))
@@ -258,6 +258,12 @@ export class Faults {
     const code = choices.pick(['EIO', 'EINTR', ...(write ? ['ENOSPC'] : ['EMFILE'])]);
     if (operation === 'read') this.#unreadable = { process, reads: choices.below(8), code };
     throw errno(code, path);
+  }
+
+  /** What has been claimed, or a note: who cannot read back what it has written does not know whether it is there. */
+  #isNotToBeRead(path: string, write?: WriteUnderWay): boolean {
+    if (this.#has('unread') && holds(write?.bytes, 'claim')) return this.#faults.chance(0.2);
+    return this.#has('unnoted') && isNote(path, write) && this.#faults.chance(0.5);
   }
 
   #refuseAgain(process: Process, operation: Operation, path: string): void {
@@ -313,6 +319,7 @@ export class Faults {
     if (line.includes('{"op":"carry"')) return;
     this.#headRotten = true;
     this.#met('rotten heads');
+    if (line.includes('{"op":"ready"')) this.#met('rotten ends of heads');
     this.machine.options.trace?.(`  byte ${at} of the head ${path} rots`);
     disk.corrupt(path, at, 1 + this.#faults.below(255));
   }

@@ -125,6 +125,7 @@ export const MUTANTS: readonly Simulated[] = [
       'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect',
       "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect",
     ],
+    [STATE, 'if (this.seal) return;', ''],
   ),
   mutant(
     'the folder chooses the successor',
@@ -269,7 +270,7 @@ export const MUTANTS: readonly Simulated[] = [
     ['data'],
     [
       RECORD,
-      'if (getHex(buffer, start + 2, 8) !== crc32(buffer.subarray(start + COVERED, end))) return -1;',
+      'if (!hasHex(buffer, start + 2, 8, crc32(buffer.subarray(start + COVERED, end)))) return -1;',
       '',
     ],
   ),
@@ -294,7 +295,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'leases run on the wall clock',
     ['settle', 'twice'],
-    ['src/cache/queue.ts', "op: 'claim', k, m: clock.monotonic()", "op: 'claim', k, m: clock.now()"],
+    ['src/cache/claiming.ts', 'k: this.#number, m: clock.monotonic()', 'k: this.#number, m: clock.now()'],
     ['src/cache/settles.ts', 'm: this.#surroundings.clock.monotonic()', 'm: this.#surroundings.clock.now()'],
     [
       'src/cache/liveness.ts',

@@ -7,6 +7,8 @@ import { Q, ROOT, sleep, SYNC_INTERVAL, unlessLost, type Env } from './env.ts';
 export const KEPT_OUTCOMES = 3;
 /** How often a queue that cannot be opened is tried again. */
 const TRIES = 50;
+/** How often it is tried before it is made, by who leaves that to another: that one may have died. */
+const PATIENCE = 45;
 
 export async function open(env: Env): Promise<Backend> {
   for (;;) {
@@ -35,7 +37,7 @@ function openRoot({ ports, durability, segmentBytes }: Env): Promise<Backend> {
 /** Opens the queue, which another may be destroying; creates it where there is none, unless it takes its chance first. */
 export async function openQueue(env: Env, backend: Backend): Promise<Queue> {
   const { witness } = env;
-  const bold = env.choices.pick([0, 0, 3, 30]);
+  const bold = env.waits ? PATIENCE : env.choices.pick([0, 0, 3, 30]);
   for (let attempt = 0; ; attempt++) {
     const since = witness.tick();
     try {

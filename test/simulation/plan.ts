@@ -23,6 +23,8 @@ export interface Plan {
   containers: readonly Container[];
   hidden: boolean;
   flushMs: number;
+  /** Whether one process makes the queue, and the others wait for it. */
+  oneMaker: boolean;
 }
 
 const CONTAINERS: readonly Container[] = [
@@ -71,6 +73,7 @@ const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['dusk', 1, 0.2],
   ['index', 1, 0.25],
   ['unread', 1, 0.1],
+  ['unnoted', 1, 0.1],
 ];
 
 /** A run has only some of what is possible: what always happens hides what seldom does. */
@@ -111,9 +114,10 @@ export function planned(choices: Stream): Plan {
     loss,
     rate: choices.pick([0.002, 0.005, 0.01]),
     switching: choices.pick([0, 0.01, 0.05, 0.2]),
-    lease: 20 + choices.below(60),
+    lease: choices.chance(0.2) ? 600 + choices.below(1000) : 20 + choices.below(60),
     containers: choices.chance(0.3) ? CONTAINERS : CONTAINERS.slice(0, 1),
     hidden: choices.chance(0.3),
     flushMs: choices.pick([3, 3, 30]),
+    oneMaker: choices.chance(0.3),
   };
 }

@@ -222,6 +222,7 @@ class Run {
       steps,
       weights,
       flushMs,
+      waits: plan.oneMaker && machine.processes.some((other) => other !== process && other.alive),
       judge: (error, during) => this.#judge(error, during, process),
       done: (error) => this.#done(process, error),
       leave: () => this.#leave(process),
@@ -299,10 +300,11 @@ class Run {
     const { excuses } = this.#witness;
     if (what === 'failed flushes') excuses.happened('flush');
     if (what === 'rotten bytes') excuses.happened('rot');
-    if (what !== 'rotten heads') return;
-    excuses.happened('head');
-    // Until it has been made again.
-    excuses.happened('hole');
+    if (what === 'rotten heads') excuses.happened('head');
+    // Nobody can tell whether another record stood behind it.
+    if (what === 'rotten ends of heads') excuses.happened('hole');
+    // What the device holds of the predecessor may be less than what the head was made of.
+    if (excuses.has('head') && excuses.has('flush')) excuses.happened('hole');
   }
 
   #say(text: string): void {

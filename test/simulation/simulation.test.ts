@@ -49,7 +49,7 @@ describe('an engine that answers before the flush', () => {
 
   /** The run with the fewest choices of those of the first seeds that are caught. */
   function caught(engine: Engine): Record {
-    const outcomes = Array.from({ length: 30 }, (_, i) => simulate(i + 1, engine));
+    const outcomes = Array.from({ length: 50 }, (_, i) => simulate(i + 1, engine));
     const found = outcomes
       .filter(({ violation }) => violation?.kind === 'lost')
       .map(({ choices }) => choices);

@@ -38,7 +38,7 @@ const OWN: readonly Mutant[] = [
         file: 'src/cache/adds.ts',
         find: 'this.size = messages.reduce(',
         replace:
-          'context.resolve(messages.map((message, i) => addedOf(message, this.#drafts[i]!, Date.now())));\n    this.size = messages.reduce(',
+          'answer.resolve(messages.map((message, i) => addedOf(message, this.#drafts[i]!, Date.now())));\n    this.size = messages.reduce(',
       },
     ],
   },

@@ -5,7 +5,7 @@
  */
 import { FileScanner, isGone, listSegments, parseIndexName, segmentName, temporaryName } from '../files.ts';
 import { loadHead, type LoadedHead } from '../head.ts';
-import { endOfDamagedHead } from '../loading.ts';
+import { isRestoredBy, readDamagedHead } from '../loading.ts';
 import type { HeadPayload } from '../operations.ts';
 import type { Ports } from '../ports.ts';
 import { findNews, movedFrom, movedMessages, runsBelow, type News } from '../moved.ts';
@@ -307,8 +307,10 @@ class Salvor {
   #cross(segment: number, fd: number): number {
     const { fs } = this.#ports;
     const state = this.#state;
-    const end = endOfDamagedHead(fs, fd);
+    const damaged = readDamagedHead(fs, fd);
+    const { end } = damaged;
     const { seal } = state;
+    const isKnown = state.segment === segment - 1 && isRestoredBy(state, damaged);
     const head = readPartialHead(fs, this.#scanner, fd, end, this.#path(segment));
     if (seal && state.segment === segment - 1) {
       if (seal.why === 'destroy') this.#state = new QueueState(segment, this.#keepOutcomes);
@@ -322,8 +324,9 @@ class Salvor {
     }
     for (const [each, { fresh }] of head.tables)
       this.#unfound.set(each, fresh - (state.tables.get(each)?.fresh ?? 0));
-    // As for all who read it: what follows is a hole.
+    // As for all who read it: what follows is a hole, if not all that it said is known.
     this.#state.noteRot(0, end, false);
+    if (isKnown) this.#state.restored = end;
     return end;
   }
 

@@ -1,0 +1,145 @@
+/** How a handle sleeps: when it watches its folder, when it looks, and what it holds open meanwhile. */
+import { beforeEach, expect, test } from 'vitest';
+import type { NewMessage, Queue } from '../../src/backend.ts';
+import { openCache } from '../../src/cache/backend.ts';
+import { Seeded } from '../support/seeded.ts';
+import { SimMachine } from '../support/sim-machine.ts';
+
+const Q = 'jobs';
+const JOURNAL = `/srv/${Q}/00000001.journal`;
+const LONG = 60_000;
+
+let machine: SimMachine;
+/** Open files, by handle. */
+let files: Map<number, string>;
+/** Called in place of arming a watch, which then tells of nothing. */
+let onWatch: (() => void) | undefined;
+let watches: number;
+
+beforeEach(() => {
+  machine = new SimMachine(new Seeded(1));
+  files = new Map();
+  onWatch = undefined;
+  watches = 0;
+  const { fs } = machine;
+  const [open, close, watch] = [fs.open.bind(fs), fs.close.bind(fs), fs.watch.bind(fs)];
+  fs.open = (path, how, mode) => {
+    const fd = open(path, how, mode);
+    files.set(fd, path);
+    return fd;
+  };
+  fs.close = (fd) => {
+    close(fd);
+    files.delete(fd);
+  };
+  fs.watch = (folder, listener) => {
+    watches++;
+    if (!onWatch) return watch(folder, listener);
+    onWatch();
+    return () => undefined;
+  };
+});
+
+test('a message that comes just before the watch is armed is not waited for', async () => {
+  const { fs } = machine;
+  const maker = await opened();
+  const before = sizeOf(JOURNAL);
+  await maker.add([message('early')]);
+  await maker.close();
+  const fd = fs.open(JOURNAL, 'append');
+  const bytes = Buffer.alloc(sizeOf(JOURNAL) - before);
+  fs.read(fd, bytes, 0, bytes.length, before);
+  fs.truncate(fd, before);
+
+  const queue = await opened();
+  expect(await queue.claim(1, LONG)).toEqual([]);
+  onWatch = () => {
+    // As by another process, between two steps of this one.
+    onWatch = () => undefined;
+    fs.write(fd, bytes, 0, bytes.length);
+  };
+  const began = machine.clock.monotonic();
+  expect(await queue.wait(LONG, undefined)).toBe(true);
+  expect(machine.clock.monotonic() - began).toBeLessThan(100);
+  fs.close(fd);
+});
+
+test('what can be claimed at once is found without a watch', async () => {
+  const queue = await opened();
+  await queue.add([message(1), message(2)]);
+  await queue.claim(1, LONG);
+  expect(await queue.wait(LONG, undefined)).toBe(true);
+  expect(watches).toBe(0);
+});
+
+test('who waits looks once before it sleeps, and watches once', async () => {
+  const queue = await opened();
+  expect(await queue.claim(1, LONG)).toEqual([]);
+  let looks = 0;
+  const { fs } = machine;
+  const stat = fs.stat.bind(fs);
+  fs.stat = (fd) => (looks++, stat(fd));
+  const waiting = queue.wait(LONG, undefined);
+  await machine.clock.sleep(500);
+  expect([looks, watches]).toEqual([1, 1]);
+  await queue.add([message('late')]);
+  expect(await waiting).toBe(true);
+});
+
+test('the file of the last message is kept open for the next one, for a second', async () => {
+  const queue = await opened();
+  await queue.add([message(1)]);
+  const [claim] = await queue.claim(1, LONG);
+  await queue.settle(claim!, { type: 'complete' });
+  const waiting = queue.wait(LONG, undefined);
+  await machine.clock.sleep(500);
+  expect(openFiles()).toEqual([JOURNAL, JOURNAL]);
+  // One to write to, one to read from.
+  await machine.clock.sleep(1000);
+  expect(openFiles()).toEqual([JOURNAL]);
+  await queue.add([message(2)]);
+  expect(await waiting).toBe(true);
+  expect(await queue.claim(1, LONG)).toMatchObject([{ data: 2 }]);
+});
+
+test('who waits is told that the folder was moved away', async () => {
+  const queue = await opened();
+  expect(await queue.claim(1, LONG)).toEqual([]);
+  const began = machine.clock.monotonic();
+  const waiting = queue.wait(LONG, undefined);
+  await machine.clock.sleep(100);
+  machine.fs.rename(`/srv/${Q}`, '/srv/elsewhere');
+  await expect(waiting).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  expect(machine.clock.monotonic() - began).toBeLessThan(3000);
+});
+
+async function opened(): Promise<Queue> {
+  const backend = await openCache({
+    cacheRoot: '/srv',
+    durability: 'os',
+    syncInterval: 5,
+    fileMode: 0o600,
+    keepOutcomes: 10,
+    crashLimit: 3,
+    ports: machine.process(),
+  });
+  await backend.create(Q, {});
+  return backend.open(Q);
+}
+
+function message(data: unknown): NewMessage {
+  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
+}
+
+function openFiles(): string[] {
+  return [...files.values()].sort();
+}
+
+function sizeOf(path: string): number {
+  const fd = machine.fs.open(path, 'read');
+  try {
+    return machine.fs.stat(fd).size;
+  } finally {
+    machine.fs.close(fd);
+  }
+}
