@@ -358,7 +358,7 @@ export class Log<Tag = unknown> implements FileVisitor {
 
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
     const add = this.#adds;
-    if (this.whole && add.read(buffer, start, end, headerLength) && !add.isBy(this.#name)) {
+    if (this.whole && add.read(buffer, start, end, headerLength) && !this.#awaits(add)) {
       this.#tellDamage(false);
       this.state.applyAdd(add, { offset, length: end - start, headerLength });
       return;
@@ -376,6 +376,11 @@ export class Log<Tag = unknown> implements FileVisitor {
     const first = this.flight[0];
     const own = first && this.flight[header.n - first.header.n];
     if (own) this.#happened(own, offset, effect);
+  }
+
+  /** Whether it may be one of those in flight. */
+  #awaits(add: AddReader): boolean {
+    return this.flight.length > 0 && add.isBy(this.#name);
   }
 
   #happened(own: InFlight<Tag>, offset: number, effect: Effect): void {

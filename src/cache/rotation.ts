@@ -67,12 +67,14 @@ export class Rotation {
 
   /** Whether this handle should seal the segment now, and why. */
   due(): SealReason | undefined {
-    const { headEnd, applied, options, state } = this.#log;
+    const { headEnd, applied, options, state, whole } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
     if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
-    if (own >= limit * (1 + this.#jitter)) return 'size';
+    // Who does not hold the state would have to read the segment for it: rather one of those who do.
+    const patience = (whole ? 0 : 1 / 8) + this.#jitter;
+    if (own >= limit * (1 + patience)) return 'size';
     return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
   }
 
