@@ -240,7 +240,7 @@ export class Log<Tag = unknown> implements FileVisitor {
       try {
         const written = fs.write(this.fd, buffer, 0, length);
         this.space.wrote(written);
-        if (written < length) this.writeError = this.#whyShort();
+        if (written < length) this.writeError = this.#whyShort(written);
         return;
       } catch (error) {
         this.writeError = error instanceof Error ? error : new Error(String(error));
@@ -250,9 +250,11 @@ export class Log<Tag = unknown> implements FileVisitor {
   }
 
   /** A short write does not say what has cut it off. The next one does, were it only the newline that ends the torn line. */
-  #whyShort(): Error {
+  #whyShort(written: number): Error {
+    // In the place of a record's last byte, with the next write's newline behind it, it would look as if that byte had rotted.
+    const lacksOneByte = this.flight.some(({ start, length }) => start + length - 1 === written);
     try {
-      this.options.ports.fs.write(this.fd, NEWLINE, 0, 1);
+      if (!lacksOneByte) this.options.ports.fs.write(this.fd, NEWLINE, 0, 1);
       return Object.assign(new Error('short write'), { code: 'ENOSPC' });
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));

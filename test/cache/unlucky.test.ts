@@ -471,3 +471,26 @@ test('a failed message whose record has rotted keeps nobody from what stands beh
   expect(await third.claimMessages(Q, { limit: 1 })).toEqual([]);
   await third.close();
 });
+
+// Seed 505. The newline behind it stood where its last byte should be, and a byte that becomes a newline is rot.
+test('a record that a full disk has cut off before its last byte is no damage', async () => {
+  let cuts = 0;
+  const ports = withFs({
+    write(fd, bytes, offset, length, position) {
+      const isCut =
+        cuts === 0 &&
+        Buffer.from(bytes)
+          .subarray(offset, offset + length)
+          .includes('"cut"') &&
+        ++cuts > 0;
+      return nodePorts.fs.write(fd, bytes, offset, isCut ? length - 2 : length, position);
+    },
+  });
+  const manager = await openManager(specimen.root, { ports });
+  await manager.createQueue(Q);
+  await manager.addMessages(Q, [{ data: 'before' }, { data: 'cut' }]).catch(() => {});
+  await manager.addMessage(Q, { data: 'behind' });
+  expect(cuts).toBe(1);
+  expect(await verifyQueue(specimen.folder)).toMatchObject({ sound: true, damage: [] });
+  await manager.close();
+});
