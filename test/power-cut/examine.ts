@@ -7,6 +7,7 @@ import { openCache, type CacheOptions } from '../../src/cache/backend.ts';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { Ports, Processes } from '../../src/cache/ports.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
+import { QueueError } from '../../src/errors.ts';
 import type { Account, Found, Verdict } from './account.ts';
 import { Q } from './actor.ts';
 import { dataOf } from './notes.ts';
@@ -52,10 +53,12 @@ export async function examine(account: Account, engine: CacheOptions): Promise<V
     broken.push(...verdict.broken, ...(await goOn(backend, verdict)));
     broken.push(...(await bornAndDead(account, backend, (queue) => verify(queue, 'as it was left'))));
     const error = backend.lastError();
-    if (error) broken.push(`a power cut is reported as damage: ${error.message}`);
+    if (error) broken.push(reported(error));
     await backend.close();
     await verify(Q, 'after it was used again');
     return { ...verdict, broken };
+  } catch (error) {
+    return { ...account.judge([]), broken: [...broken, reported(damageOf(error))] };
   } finally {
     await backend.close();
   }
@@ -129,7 +132,20 @@ async function bornAndDead(
     if (listed.includes(queue)) wrong.push(`the queue ${queue} is back after it was destroyed`);
   for (const queue of listed.filter((name) => name !== Q)) {
     await verify(queue);
-    await (await backend.open(queue)).close();
+    await backend.open(queue).then(
+      (opened) => opened.close(),
+      (error: unknown) => wrong.push(`${queue}: ${reported(damageOf(error))}`),
+    );
   }
   return wrong;
+}
+
+/** Throws what is another error. */
+function damageOf(error: unknown): QueueError {
+  if (error instanceof QueueError && error.code === 'JOURNAL_CORRUPT') return error;
+  throw error;
+}
+
+function reported({ message }: QueueError): string {
+  return `a power cut is reported as damage: ${message}`;
 }
