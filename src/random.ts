@@ -13,8 +13,9 @@ export function fillRandom(bytes: Uint8Array): void {
   if (!fillFromFile(bytes)) process.getBuiltinModule('node:crypto').randomFillSync(bytes);
 }
 
-/** As hexadecimal digits, two a byte; of at most 4096 bytes. */
+/** As hexadecimal digits, two a byte; of at most 4096 bytes. For names and uuids, not for secrets: see `fillFromFile`. */
 export function randomHex(bytes: number): string {
+  if (bytes > pool.length) throw new RangeError(`expected at most ${pool.length} bytes, received ${bytes}`);
   if (used + bytes > pool.length) {
     fillRandom(pool);
     used = 0;
@@ -23,7 +24,10 @@ export function randomHex(bytes: number): string {
   return pool.toString('hex', used - bytes, used);
 }
 
-/** False where there is no such file, as on Windows and in some jails, or it is not the device. */
+/**
+ * False where there is no such file, as on Windows and in some jails, or it is not the device. In the first moments of a
+ * machine's life older kernels (before 5.18) answer with what could be foreseen.
+ */
 function fillFromFile(bytes: Uint8Array): boolean {
   try {
     const fd = fs.openSync('/dev/urandom', 'r');

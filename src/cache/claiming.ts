@@ -118,17 +118,19 @@ class ClaimSubmission implements Submission {
     const contended = at.length < Math.min(this.#limit, this.#named);
     claiming.contended = contended;
     const granted = claiming.handOver.messages(`${claiming.journal.log.writer}.${this.#number}`, at);
-    if (Array.isArray(granted)) this.#tell(granted, contended);
-    else granted.then((later) => this.#tell(later, contended), this.#answer.failed);
+    const more = contended || at.length > 0;
+    if (Array.isArray(granted)) this.#tell(granted, more);
+    else granted.then((later) => this.#tell(later, more), this.#answer.failed);
   }
 
   failed(error: QueueError): void {
     this.#answer.failed(error);
   }
 
-  #tell(granted: Claim[], contended: boolean): void {
-    if (granted.length > 0 || !contended) return this.#answer.resolve(granted);
-    // Everything that was named went to others: there may be more behind it.
+  /** @param more there may be others behind those that were named. */
+  #tell(granted: Claim[], more: boolean): void {
+    if (granted.length > 0 || !more) return this.#answer.resolve(granted);
+    // Everything that was named went to others, or was damaged and has been set aside.
     this.#number = this.#claiming.nextNumber();
     this.#claiming.journal.submit(this);
   }

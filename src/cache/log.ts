@@ -96,8 +96,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   readonly #control = Buffer.from(CONTROL);
   readonly #own: Buffer;
   /** The bytes of `writer`. */
-  readonly #name: Buffer;
-  /** An add of another's, as it is met. */
+  readonly #writerBytes: Buffer;
+  /** An add that nobody here waits for, as it is met. */
   readonly #adds = new AddReader();
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
@@ -122,7 +122,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.writer = random.hex(8);
     // Without the first quote, as `CONTROL`.
     this.#own = Buffer.from(`w":"${this.writer}"`);
-    this.#name = Buffer.from(this.writer);
+    this.#writerBytes = Buffer.from(this.writer);
     this.#scanner = new FileScanner(fs);
   }
 
@@ -382,7 +382,7 @@ export class Log<Tag = unknown> implements FileVisitor {
 
   /** Whether it may be one of those in flight. */
   #awaits(add: AddReader): boolean {
-    return this.flight.length > 0 && add.isBy(this.#name);
+    return this.flight.length > 0 && add.isBy(this.#writerBytes);
   }
 
   #happened(own: InFlight<Tag>, offset: number, effect: Effect): void {

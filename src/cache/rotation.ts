@@ -37,6 +37,11 @@ const WORTH_BYTES = 64 * 1024;
 const RECLAIMS = 3;
 const RECLAIM_MS = 1000;
 
+/** Of the size at which a segment is sealed: up to so much more, differently for each writer. */
+const JITTER = 1 / 32;
+/** And so much more for a handle that does not hold the state. */
+const LIGHT_WAIT = 1 / 8;
+
 interface Temporary {
   random: string;
   path: string;
@@ -62,7 +67,7 @@ export class Rotation {
   constructor(log: Log) {
     this.#log = log;
     this.#space = log.space;
-    this.#jitter = Number.parseInt(log.writer.slice(0, 4), 16) / 0xffff / 32;
+    this.#jitter = (Number.parseInt(log.writer.slice(0, 4), 16) / 0xffff) * JITTER;
   }
 
   /** Whether this handle should seal the segment now, and why. */
@@ -73,7 +78,7 @@ export class Rotation {
     if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
     // Who does not hold the state would have to read the segment for it: rather one of those who do.
-    const patience = (whole ? 0 : 1 / 8) + this.#jitter;
+    const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
     if (own >= limit * (1 + patience)) return 'size';
     return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
   }

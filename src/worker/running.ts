@@ -12,16 +12,16 @@ export class Running implements Iterable<Task> {
   }
 
   add(task: Task): void {
-    task.place = this.#tasks.push(task) - 1;
+    task.slot = this.#tasks.push(task) - 1;
   }
 
   /** Does nothing when it is not there. The last one takes its place. */
   delete(task: Task): void {
-    if (this.#tasks[task.place] !== task) return;
+    if (this.#tasks[task.slot] !== task) return;
     const last = this.#tasks.pop()!;
     if (last === task) return;
-    last.place = task.place;
-    this.#tasks[task.place] = last;
+    last.slot = task.slot;
+    this.#tasks[task.slot] = last;
   }
 
   [Symbol.iterator](): Iterator<Task> {

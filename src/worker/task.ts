@@ -25,7 +25,7 @@ export class Task {
   readonly claim: Claim;
   readonly context: WorkerContext;
   /** Where it stands among those that run. */
-  place = -1;
+  slot = -1;
   /** The message's data, as the handler gets it. */
   data: unknown;
   /** Monotonic milliseconds. */

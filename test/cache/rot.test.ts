@@ -1,7 +1,8 @@
 /** A changed byte in each kind of operation, in real folders: nothing sound is lost, nothing damaged is returned. */
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { QueueManager } from '../../src/index.ts';
 import { damaged, examine, SPOTS, truthOf, type Allowed, type Truth } from '../support/examine.ts';
-import { everyOperation, openManager, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
+import { everyOperation, openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
 
 const OPERATIONS = [
   'add',
@@ -102,6 +103,47 @@ describe.each(OPERATIONS)('in an older segment, a changed byte in the record %s'
       const holds = op === 'add' || op === 'update';
       const lost = new Set(holds ? [record.header['u'] as string] : []);
       await examine(copy, truth, { lost, unread: !holds });
+    }),
+  );
+});
+
+describe('who takes one message at a time passes over those that cannot be read', () => {
+  const NUMBERS = [1, 2, 3, 4, 5, 6];
+
+  async function taken(
+    copy: Specimen,
+    next: (manager: QueueManager) => Promise<unknown>,
+  ): Promise<unknown[]> {
+    const manager = await openManager(copy.root);
+    const found: unknown[] = [];
+    for (let data = await next(manager); data !== undefined; data = await next(manager)) found.push(data);
+    await manager.close();
+    return found;
+  }
+
+  let numbered: Specimen;
+
+  beforeAll(async () => {
+    numbered = new Specimen();
+    const manager = await openManager(numbered.root);
+    await manager.createQueue(Q);
+    for (const data of NUMBERS) await manager.addMessage(Q, { data });
+    await rotate(manager, numbered);
+    await manager.close();
+    const [file] = numbered.segments();
+    const adds = numbered.records(file!).filter(({ header }) => header.op === 'add');
+    // In an older segment: the index still says that they are there.
+    for (const i of [1, 2, 4]) numbered.flip(file!, adds[i]!.end - 2);
+  });
+
+  afterAll(() => numbered.dispose());
+
+  test.each([
+    ['by getMessage', async (manager: QueueManager) => (await manager.getMessage(Q))?.data],
+    ['by a claim of one', async (manager: QueueManager) => (await manager.claimMessages(Q))[0]?.data],
+  ])('%s', (_, next) =>
+    damaged(numbered, async (copy) => {
+      expect((await taken(copy, next)).slice(0, 3)).toEqual([1, 4, 6]);
     }),
   );
 });
