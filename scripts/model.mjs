@@ -9,13 +9,14 @@
  *     npm run model -- --trace stale-note  and in words what happens in the run that refutes it
  *
  * The last line says it all: how many hold, how many broken variants are refuted.
- * Exit codes: 0 all is as it should be, 1 something is not, 64 no such run, 69 spin or gcc is not installed.
+ * Exit codes: 0 all is as it should be, 1 something is not, 64 usage, 69 spin or gcc is not installed.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { helped, misused } from './usage.mjs';
 
 const folder = fileURLToPath(new URL('../model', import.meta.url));
 const MEMORY_MB = 12_000;
@@ -116,16 +117,28 @@ const runs = [
   ...listed([...holds, ...spare], 'holds'),
   ...listed(deep, 'holds', 'deep'),
 ];
+const USAGE = `Usage: npm run model -- [--quick | --deep] [--trace] [RUN ...]
+
+Has spin visit every state of the models in model/: the rules must hold, each broken variant must be refuted.
+
+  --quick  small bounds and a few of the variants: seconds
+  --deep   also the largest: half as long again as all others, 3 GB
+  --trace  say in words what happens in the run that refutes a variant
+  --help   print this
+
+Without any: all but the largest, half an hour, 1.3 GB.
+Exit codes: 0 all is as it should be, 1 something is not, 64 usage, 69 spin or gcc is not installed
+Runs: ${runs.map(({ name }) => name).join(' ')}`;
+const help = helped(words, USAGE);
+if (help !== undefined) process.exit(help);
 const unknown = [
   ...[...flags].filter((flag) => !['--quick', '--deep', '--trace'].includes(flag)),
   ...names.filter((name) => !runs.some((run) => run.name === name)),
 ];
 if (unknown.length > 0) {
-  console.error(
-    `model: expected --quick, --deep, --trace or names of runs, received ${unknown.map((word) => JSON.stringify(word)).join(' ')}`,
-  );
-  console.error(`runs: ${runs.map(({ name }) => name).join(' ')}`);
-  process.exit(64);
+  const received = unknown.map((word) => JSON.stringify(word)).join(' ');
+  const problem = `expected --quick, --deep, --trace or names of runs, received ${received}`;
+  process.exit(misused('model', problem, USAGE));
 }
 for (const [tool, argument] of [
   ['spin', '-V'],

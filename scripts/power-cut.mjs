@@ -15,14 +15,17 @@ import { createJiti } from 'jiti';
 const INSIDE = '--inside';
 const APART = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private'];
 
+const command = '../test/power-cut/power-cut-command.ts';
+const { answered, main } = await createJiti(import.meta.url).import(command);
+
 const [, , first, ...rest] = process.argv;
 if (first === INSIDE) {
   // The process outside holds the other end, and lets it go when this is to end; or is dead itself.
   process.stdin.resume().once('end', () => process.exit(1));
-  const { main } = await createJiti(import.meta.url).import('../test/power-cut/power-cut-command.ts');
   process.exit(await main(rest[0], rest.slice(1)));
 }
-process.exitCode = whyNot() ?? (await apart(process.argv.slice(2)));
+const args = process.argv.slice(2);
+process.exitCode = answered(args) ?? whyNot() ?? (await apart(args));
 
 function whyNot() {
   const missing =

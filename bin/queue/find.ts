@@ -4,7 +4,7 @@ import { escapeControls } from '../../src/errors.ts';
 import type { Message, State } from '../../src/message.ts';
 import { whole, withManager, type CommonOptions } from '../cli.ts';
 import { columnsOf, fit, pad } from '../layout.ts';
-import { isRead, note, print, safe, safeJson, styled } from '../output.ts';
+import { counted, isRead, note, print, safe, safeJson, styled } from '../output.ts';
 import { fromNow } from '../when.ts';
 import { duration } from './time.ts';
 
@@ -57,6 +57,12 @@ export function findCommand(program: Command): void {
           if (++found === options.limit || !isRead()) break;
         }
         if (found === 0) note('no messages match');
+        // By now: the search notes what it cannot read.
+        const { damaged } = await manager.queueStatus(queue);
+        if (damaged > 0)
+          note(
+            `${counted(damaged, 'damaged record')}: what cannot be read is not listed; see queue verify ${queue}`,
+          );
       });
     });
 }

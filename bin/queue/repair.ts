@@ -65,10 +65,11 @@ function questionOf(plan: RepairReport): string {
   return `Repair ${plan.queue}? It keeps ${messagesIn(plan.counts)} and loses ${lostIn(plan)}.`;
 }
 
-function lostIn({ lost, unnamed }: RepairReport): string {
+function lostIn({ lost, unnamed, gone }: RepairReport): string {
   const count = lost.reduce((sum, each) => sum + each.count, 0);
   const known = count === 0 ? 'no message that is known of' : counted(count, 'message');
-  return unnamed === 0 ? known : `${known}, and perhaps up to ${grouped(unnamed)} more`;
+  const more = unnamed === 0 ? '' : `, and perhaps up to ${grouped(unnamed)} more`;
+  return gone.length === 0 ? known + more : `${known}${more}, and what was in ${gone.join(', ')}`;
 }
 
 async function tell(report: RepairReport, { json }: Options): Promise<void> {
@@ -82,12 +83,15 @@ async function tell(report: RepairReport, { json }: Options): Promise<void> {
   if (report.sound === false) process.exitCode = EXIT.failure;
 }
 
+const CUT = 'cut off before its first message; what was in it is not there';
+
 function inWords(report: RepairReport): string[] {
   const {
     queue,
     outcome,
     counts,
     unnamed,
+    gone,
     doubtful,
     outdated,
     exists,
@@ -105,6 +109,7 @@ function inWords(report: RepairReport): string[] {
       .filter((segment) => segment.fate === fate)
       .map(({ file }) => file)
       .join(', ') || 'none';
+  const isCut = (file: string): boolean => segments.some((each) => each.file === file && each.fate !== 'new');
   return [
     `${queue}: ${styled('bold', done ? 'repaired' : 'can be repaired')}`,
     `${done ? 'kept' : 'keeps'} ${messagesIn(counts)}`,
@@ -123,12 +128,14 @@ function inWords(report: RepairReport): string[] {
       const which = uuid ?? (position ? `position ${position.join('/')}` : `${grouped(count)} in ${file}`);
       return styled('red', `  ${safe(which)}: ${safe(why)}`);
     }),
-    ...goneIn(report).map((file) => styled('red', `  ${file} is not there, nor what was in it`)),
+    ...gone.map((file) =>
+      styled('red', `  ${file} is ${isCut(file) ? CUT : 'not there, nor what was in it'}`),
+    ),
     ...(unnamed > 0
       ? [
           styled(
             'red',
-            `  of ${counted(unnamed, 'record')} nothing is legible: each may have added a message, or changed one`,
+            `  of ${unnamed === 1 ? '1 record' : `up to ${grouped(unnamed)} records`} nothing is legible: each may have added a message, or changed one`,
           ),
         ]
       : []),
@@ -138,12 +145,6 @@ function inWords(report: RepairReport): string[] {
       : [`report and old files: ${safe(quarantine)}`, `when all is well: queue repair ${queue} --discard`]),
     ...(sound === false ? [styled('red', `not sound yet: queue verify ${queue}`)] : []),
   ];
-}
-
-/** Files that are missing, of which it is not known what was in them. */
-function goneIn({ damage, segments, lost }: RepairReport): string[] {
-  const known = new Set([...lost, ...segments.filter(({ fate }) => fate !== 'new')].map(({ file }) => file));
-  return damage.flatMap(({ kind, file }) => (kind === 'missing' && !known.has(file) ? file : []));
 }
 
 async function discardKept(queue: string, folder: string, options: Options): Promise<void> {

@@ -41,7 +41,7 @@ function inWords(status: QueueStatus, found: Found, columns: number, now: number
   const rows: Row[] = [
     ...facts(status, now),
     ...list('working', status.counts.claimed, workingRows(found.working, room, now)),
-    ...list('failed', status.counts.failed, failedRows(found.failed, room, now)),
+    ...list('failed', status.counts.failed - found.unreadable, failedRows(found.failed, room, now)),
   ];
   return [
     fitRow([['bold', status.queue], '  ', ...countSpans(status)], columns),

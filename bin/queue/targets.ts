@@ -8,6 +8,7 @@ import type { QueueManager } from '../../src/queue-manager.ts';
 import { tell } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
 import { print, safeJson } from '../output.ts';
+import { lookAtFailed } from './watch/sight.ts';
 
 export const TARGETS_HELP = `
 A target is a uuid or an alias; of several messages with one alias the first in line is meant. What is not found is
@@ -42,7 +43,7 @@ export async function resolveTargets(
   texts: readonly string[],
 ): Promise<Message[]> {
   const { found, missing } = await look(manager, queue, texts);
-  if (missing.length > 0) throw notFound(queue, missing);
+  if (missing.length > 0) throw notFound(queue, missing, await whereToLook(manager, queue));
   return found;
 }
 
@@ -53,7 +54,9 @@ export async function findTargets(
   texts: readonly string[],
 ): Promise<Message[]> {
   const { found, missing } = await look(manager, queue, texts);
-  for (const text of missing) tellMissing(notFound(queue, [text]));
+  if (missing.length === 0) return found;
+  const hint = await whereToLook(manager, queue);
+  for (const text of missing) tellMissing(notFound(queue, [text], hint));
   return found;
 }
 
@@ -153,11 +156,21 @@ async function lookAtAll(
   return new Map([...byAlias, ...byUuid]);
 }
 
-function notFound(queue: string, texts: readonly string[]): QueueError {
+function notFound(queue: string, texts: readonly string[], hint: string): QueueError {
   const named = texts.map((text) => quote(text)).join(', ');
   return new QueueError(
     'MESSAGE_NOT_FOUND',
-    `expected the uuid or alias of a message in ${queue}, received ${named}; \`queue find ${queue}\` lists what is there`,
+    `expected the uuid or alias of a message in ${queue}, received ${named}; ${hint}`,
     { queue },
   );
+}
+
+/** Where to look for what was not found. */
+async function whereToLook(manager: QueueManager, queue: string): Promise<string> {
+  const status = await manager.queueStatus(queue);
+  const { unreadable } = await lookAtFailed(manager, status);
+  const hint = `\`queue find ${queue}\` lists what is there`;
+  return status.damaged + unreadable === 0
+    ? hint
+    : `${hint}, \`queue verify ${queue}\` names what cannot be read`;
 }

@@ -27,6 +27,10 @@ export function verifyCommand(program: Command): void {
     });
 }
 
+function messagesIn({ messages }: VerifyReport): string {
+  return messages === undefined ? 'how many messages it holds is not known' : counted(messages, 'message');
+}
+
 function inWords(report: VerifyReport): string[] {
   const lines = table(
     ['segment', 'records', 'bytes', 'torn', ''],
@@ -44,7 +48,7 @@ function inWords(report: VerifyReport): string[] {
     lines.push(`${styled('red', what)}: ${where}: ${escapeControls(detail)}`);
   }
   const verdict = report.sound ? styled('bold', 'sound') : styled('red', 'not sound');
-  lines.push(`${report.queue}: ${verdict}, ${counted(report.messages, 'message')}`);
+  lines.push(`${report.queue}: ${verdict}, ${messagesIn(report)}`);
   if (!report.sound) lines.push(`what can be saved: queue repair ${report.queue} --dry-run`);
   return lines;
 }

@@ -1,12 +1,23 @@
 /** `npm run broken-engines`. */
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
+import { helped, misused } from '../../scripts/usage.mjs';
 import { escapeControls, quote } from '../../src/errors.ts';
 import { checkEdits } from '../simulation/realm.ts';
 import { BROKEN, SUITES, type BrokenEngine, type Check, type Suite } from './engines.ts';
 import { runCheck } from './run.ts';
 
-const USAGE = `Usage: npm run broken-engines -- [--suite ${SUITES.join('|')}] [NAME ...]`;
+const USAGE = `Usage: npm run broken-engines -- [--suite ${SUITES.join('|')}] [NAME ...]
+
+Runs the checks for rot, disk faults, power cuts, the contract and arbitrary input on copies of the project that are broken on
+purpose, all or those named, and demands that each fails.
+
+  --suite S  only those for this kind of check (default: all)
+  --help     print this
+
+Exit codes: 0 all were caught or skipped, 1 one was not, 64 usage
+Names, each one argument, in quotes:
+${BROKEN.map(({ suite, name }) => `  ${suite.padEnd(9)}  ${name}`).join('\n')}`;
 /** Characters of the line at which one was caught, and lines of what was said instead. */
 const SHOWN = 140;
 const TAIL = 25;
@@ -22,11 +33,10 @@ function sayEnd(said: string): void {
 
 /** Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
+  const help = helped(args, USAGE);
+  if (help !== undefined) return help;
   const chosen = choose(args);
-  if (typeof chosen === 'string') {
-    process.stderr.write(`broken-engines: ${escapeControls(chosen)}\n${USAGE}\n`);
-    return EXIT.usage;
-  }
+  if (typeof chosen === 'string') return misused('broken-engines', chosen, USAGE);
   const ending = new AbortController();
   const end = (): void => ending.abort();
   process.on('SIGINT', end).on('SIGTERM', end);

@@ -79,7 +79,7 @@ function scene(given: Partial<Scene> = {}): Scene {
   const made = {
     queue: 'mails',
     status: status(),
-    found: { waitingSince: undefined, working: [], failed: [] },
+    found: { waitingSince: undefined, working: [], failed: [], unreadable: 0 },
     trend: new Trend(),
     view: FIRST_VIEW,
     trouble: '',
@@ -100,6 +100,7 @@ function crowd(names: readonly string[] = HOSTILE): Scene {
     waitingSince: ago(500),
     working: names.map((name, n) => working(n, name, { alias: name })),
     failed: names.map((name, n) => failed(100 + n, name, { alias: n % 2 ? name : '', username: name })),
+    unreadable: 0,
   };
   const counts = { ready: 1_234_567, deferred: 3, claimed: 9, disabled: 5, failed: 1234 };
   const trend = new Trend();
@@ -134,7 +135,7 @@ describe('a frame', () => {
   });
 
   test('of a small terminal keeps what matters most', () => {
-    const found = { waitingSince: undefined, working: [], failed: [failed(1), failed(2)] };
+    const found = { waitingSince: undefined, working: [], failed: [failed(1), failed(2)], unreadable: 0 };
     const given = scene({ status: status({ counts: { ready: 7, failed: 2 } }), found });
     expect(lines(given, 40, 5)).toEqual([
       'mails  waiting',
@@ -152,7 +153,7 @@ describe('a frame', () => {
 
   test('keeps the selected message in sight, wherever in a long list it is', () => {
     const many = Array.from({ length: 200 }, (_, n) => failed(n));
-    const found = { waitingSince: undefined, working: [working(900)], failed: many };
+    const found = { waitingSince: undefined, working: [working(900)], failed: many, unreadable: 0 };
     const given = scene({ status: status({ counts: { claimed: 1, failed: 250 } }), found });
     for (const index of [0, 1, 2, 50, 198, 200]) {
       const uuid = [...found.working, ...found.failed][index]!.uuid;
@@ -170,12 +171,19 @@ describe('a frame', () => {
   test('says that nobody works, that it is nearly full, that records are damaged', () => {
     const idle = scene({
       status: status({ counts: { ready: 95 }, options: { maxMessages: 100 }, damaged: 1 }),
-      found: { waitingSince: ago(7200), working: [], failed: [] },
+      found: { waitingSince: ago(7200), working: [], failed: [], unreadable: 0 },
     });
     const text = lines(idle, 80, 24).join('\n');
     expect(text).toContain('! nobody works on it: 95 ready, the first for 2h');
     expect(text).toContain('! nearly full: 95 of at most 100 messages');
     expect(text).toContain('! 1 damaged record\n');
+    const aside = {
+      status: status({ counts: { failed: 3 } }),
+      found: { waitingSince: undefined, working: [], failed: [failed(1), failed(2)], unreadable: 1 },
+    };
+    expect(lines(scene(aside), 80, 24).join('\n')).toMatch(
+      /! 1 failed message cannot be read\n! 2 failed, the last \w+ ago\n/,
+    );
     // Between two messages of a busy queue nobody holds one.
     const busy = { uuid: 'u', alias: '', timestamp: ago(2) };
     const given = { ...idle, status: status({ counts: { ready: 95 }, lastMessageProcessed: busy }) };
@@ -248,7 +256,12 @@ describe('the trend', () => {
 });
 
 describe('keys', () => {
-  const found = { waitingSince: undefined, working: [working(1)], failed: [failed(2), failed(3)] };
+  const found = {
+    waitingSince: undefined,
+    working: [working(1)],
+    failed: [failed(2), failed(3)],
+    unreadable: 0,
+  };
   const present = { paused: false, failed: 5, found };
   const typed = (view: View, ...keys: string[]): ReturnType<typeof press> => {
     let answer: ReturnType<typeof press> = { view };
@@ -275,7 +288,9 @@ describe('keys', () => {
     });
     expect(settled(view, without(2)).selected).toEqual({ uuid: failed(3).uuid, index: 1 });
     expect(settled(view, without(3)).selected).toEqual({ uuid: failed(2).uuid, index: 1 });
-    expect(settled(view, { waitingSince: undefined, working: [], failed: [] }).selected).toBeUndefined();
+    expect(
+      settled(view, { waitingSince: undefined, working: [], failed: [], unreadable: 0 }).selected,
+    ).toBeUndefined();
   });
 
   test('retry and cancel fit the state of what is selected', () => {

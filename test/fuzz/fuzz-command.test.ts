@@ -6,14 +6,17 @@ import { expect, test } from 'vitest';
 const SCRIPT = fileURLToPath(new URL('../../scripts/fuzz.mjs', import.meta.url));
 
 function fuzz(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [SCRIPT, ...args], { encoding: 'utf8' });
+  // What is not refused would run for minutes.
+  return spawnSync(process.execPath, [SCRIPT, ...args], { encoding: 'utf8', timeout: 30_000 });
 }
 
 test.each([
-  [['--times', '0'], '--times: expected a number above 0, received 0'],
+  [['--times', '0.5'], '--times: expected a number from 1 to 100000, received 0.5'],
   [['--seed', '-1'], '--seed'],
   [['--seed', 'x'], '--seed: expected a number from 0 to 2147483647, received x'],
   [['--tmies', '3'], "Unknown option '--tmies'"],
+  [['journal', 'nosuchfile'], 'messages, received "nosuchfile"\n'],
+  [[''], 'received ""'],
 ])('%j is refused', (args, why) => {
   const { status, stdout, stderr } = fuzz(...args);
   expect(stderr).toContain(why);

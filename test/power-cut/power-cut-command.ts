@@ -6,16 +6,31 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
 import { note, progress, safe } from '../../bin/output.ts';
+import { helped, misused } from '../../scripts/usage.mjs';
 import type { Durability } from '../../src/backend.ts';
 import { escapeControls, quote } from '../../src/errors.ts';
 import { Disks, KINDS, type Kind } from './disks.ts';
 import { Run } from './run.ts';
 
 const DURABILITIES: readonly Durability[] = ['always', 'interval', 'os'];
+const USUAL_KIND: Kind = 'ext4';
 const DEFAULT_TRIALS = 20;
 /** Then with a new disk: so that also young queues lose their power. */
 const TRIALS_A_DISK = 25;
 const PAUSE_MS = 800;
+
+const USAGE = `Usage: npm run power-cut -- [--trials N] [--durability D] [--file-system F] [--pause MS]
+
+Cuts the power of real disks under real processes, and compares what is left with what was acknowledged. Needs Linux, root, loop
+devices and mkfs.xfs.
+
+  --trials N       of each durability and file system (default ${DEFAULT_TRIALS})
+  --durability D   ${DURABILITIES.join(', ')}, several with commas in between, or all (default all)
+  --file-system F  ${Object.keys(KINDS).join(', ')}, likewise (default ${USUAL_KIND})
+  --pause MS       at most so many milliseconds between two cuts (default ${PAUSE_MS})
+  --help           print this
+
+Exit codes: 0 every promise was kept, 1 one was not, 64 usage, 69 it cannot run here`;
 
 interface Asked {
   trials: number;
@@ -39,13 +54,18 @@ function say(text: string): void {
   process.stdout.write(`${safe(text)}\n`);
 }
 
+/** The exit code where there is nothing to run: help was asked for, or the arguments are not understood. */
+export function answered(args: readonly string[]): number | undefined {
+  const help = helped(args, USAGE);
+  if (help !== undefined) return help;
+  const asked = parse(args);
+  return typeof asked === 'string' ? misused('power-cut', asked, USAGE) : undefined;
+}
+
 /** Returns the exit code. @param folder an empty one, that whoever calls removes. */
 export async function main(folder: string, args: readonly string[]): Promise<number> {
   const asked = parse(args);
-  if (typeof asked === 'string') {
-    note(`power-cut: ${escapeControls(asked)}`);
-    return EXIT.usage;
-  }
+  if (typeof asked === 'string') return misused('power-cut', asked, USAGE);
   const disks = open(folder, asked.kinds);
   if (typeof disks === 'string') {
     note(`power-cut: skipped, ${escapeControls(disks)}`);
@@ -82,7 +102,7 @@ function parse(args: readonly string[]): Asked | string {
       return `--pause: expected milliseconds up to 600000, received ${quote(values.pause)}`;
     const durabilities = chosen('durability', values.durability, DURABILITIES, DURABILITIES);
     if (typeof durabilities === 'string') return durabilities;
-    const kinds = chosen('file-system', values['file-system'], Object.keys(KINDS) as Kind[], ['ext4']);
+    const kinds = chosen('file-system', values['file-system'], Object.keys(KINDS) as Kind[], [USUAL_KIND]);
     return typeof kinds === 'string' ? kinds : { trials, pause, kinds, durabilities };
   } catch (error) {
     return (error as Error).message;

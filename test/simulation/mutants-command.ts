@@ -1,6 +1,8 @@
 /** `npm run mutants`. */
+import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
-import { escapeControls } from '../../src/errors.ts';
+import { helped, misused } from '../../scripts/usage.mjs';
+import { escapeControls, quote } from '../../src/errors.ts';
 import { onAllCores, type Runner } from './campaign.ts';
 import { MUTANTS, type Simulated } from './mutants.ts';
 import { checkEdits } from './realm.ts';
@@ -12,18 +14,26 @@ const STRIDE = 20;
 /** Characters of what a mutant was caught at. */
 const SHOWN = 120;
 
+const USAGE = `Usage: npm run mutants -- [NAME ...]
+
+Simulates engines that are broken on purpose, all or those named, until each is caught or has survived ${SEEDS} seeds.
+
+  --help  print this
+
+Exit codes: 0 all were caught, 1 one was not, 64 usage
+Names, each one argument, in quotes:
+${MUTANTS.map(({ name }) => `  ${name}`).join('\n')}`;
+
 function say(text: string): void {
   process.stdout.write(`${escapeControls(text)}\n`);
 }
 
-/** Returns the exit code. @param names of mutants; none means all. */
-export async function main(names: readonly string[]): Promise<number> {
-  const unknown = names.find((name) => !MUTANTS.some((mutant) => mutant.name === name));
-  if (unknown !== undefined) {
-    process.stderr.write(`mutants: no mutant is named ${escapeControls(unknown)}\n`);
-    return EXIT.usage;
-  }
-  const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.includes(name));
+/** Returns the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const help = helped(args, USAGE);
+  if (help !== undefined) return help;
+  const chosen = choose(args);
+  if (typeof chosen === 'string') return misused('mutants', chosen, USAGE);
   // Before anything runs: does each still stand in the sources?
   for (const { edits } of chosen) checkEdits(edits);
   let caught = 0;
@@ -38,6 +48,18 @@ export async function main(names: readonly string[]): Promise<number> {
   });
   say(`caught ${caught} of ${chosen.length}`);
   return caught === chosen.length ? EXIT.ok : EXIT.failure;
+}
+
+/** A text: what is wrong with what was asked for. */
+function choose(args: readonly string[]): readonly Simulated[] | string {
+  try {
+    const { positionals: names } = parseArgs({ args: [...args], allowPositionals: true });
+    const unknown = names.find((name) => !MUTANTS.some((mutant) => mutant.name === name));
+    if (unknown !== undefined) return `no mutant is named ${quote(unknown)}`;
+    return MUTANTS.filter(({ name }) => names.length === 0 || names.includes(name));
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 /** Simulates the mutant until it breaks one of the promises that are its own. `beside`: the first of each kind that it broke before. */

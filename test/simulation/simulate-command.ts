@@ -1,6 +1,7 @@
 /** `npm run simulate`. */
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
+import { helped, misused } from '../../scripts/usage.mjs';
 import { escapeControls } from '../../src/errors.ts';
 import { onAllCores } from './campaign.ts';
 import { neverMet, told } from './coverage.ts';
@@ -15,17 +16,27 @@ const SHRINK_MS = 30_000;
 /** Violations that are shrunk and shown; the others are named. */
 const SHOWN = 1;
 
+const USAGE = `Usage: npm run simulate -- [--seeds N] [--seed S] [--trace]
+
+Runs the engine on simulated machines. A seed is a run, the same each time.
+
+  --seeds N  how many seeds (default ${DEFAULT_SEEDS})
+  --seed S   the first of them (default 1)
+  --trace    print what happens in the run of one seed
+  --help     print this
+
+Exit codes: 0 every promise was kept, 1 one was not, or what a long run is there for never happened, 64 usage`;
+
 function say(text: string): void {
   process.stdout.write(`${escapeControls(text)}\n`);
 }
 
 /** Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
+  const help = helped(args, USAGE);
+  if (help !== undefined) return help;
   const asked = parse(args);
-  if (typeof asked === 'string') {
-    process.stderr.write(`simulate: ${asked}\n`);
-    return EXIT.usage;
-  }
+  if (typeof asked === 'string') return misused('simulate', asked, USAGE);
   const { seeds, first, trace } = asked;
   if (trace) return traced(first);
   const met = new Map<string, number>();

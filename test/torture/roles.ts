@@ -233,7 +233,11 @@ export async function verify(hands: Hands, name: string): Promise<void> {
     name,
     {},
     () => verifyQueue(`${hands.root}/${name}`),
-    ({ sound, damage, messages }) => ({ sound, messages, damage: damage.map((one) => JSON.stringify(one)) }),
+    ({ sound, damage, messages = 0 }) => ({
+      sound,
+      messages,
+      damage: damage.map((one) => JSON.stringify(one)),
+    }),
   );
 }
 

@@ -1,6 +1,7 @@
 /** `npm run torture`. */
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../bin/exit-codes.ts';
+import { helped, misused } from '../../scripts/usage.mjs';
 import { escapeControls } from '../../src/errors.ts';
 import { edited } from './engine.ts';
 import { MUTANTS } from './mutants.ts';
@@ -14,7 +15,19 @@ const KILLS_PER_MUTANT_ROUND = 50;
 const KILLS_PER_MUTANT = 1000;
 
 const USAGE = `Usage: npm run torture -- [--minutes M | --kills N] [--seed S]
-       npm run torture -- --mutants [NAME ...] [--seed S]`;
+       npm run torture -- --mutants [NAME ...] [--seed S]
+
+Kills and stops real processes all the time, and compares what they were told with what is left.
+
+  --minutes M  for so long (default 1)
+  --kills N    until so many processes were killed
+  --seed S     fixes the plan, not the timing (default ${DEFAULT_SEED})
+  --mutants    run engines that are broken on purpose, all or those named, until each is caught
+  --help       print this
+
+Exit codes: 0 every promise was kept (every engine was caught), 1 otherwise, 64 usage
+Names, each one argument, in quotes:
+${MUTANTS.map(({ name }) => `  ${name}`).join('\n')}`;
 
 interface Asked {
   seed: number;
@@ -29,11 +42,10 @@ function say(text: string): void {
 
 /** Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
+  const help = helped(args, USAGE);
+  if (help !== undefined) return help;
   const asked = parse(args);
-  if (typeof asked === 'string') {
-    process.stderr.write(`torture: ${escapeControls(asked)}\n${USAGE}\n`);
-    return EXIT.usage;
-  }
+  if (typeof asked === 'string') return misused('torture', asked, USAGE);
   const ending = new AbortController();
   const end = (): void => ending.abort();
   process.on('SIGINT', end).on('SIGTERM', end);

@@ -191,11 +191,12 @@ class Live {
 }
 
 /** What the last search found, but for what is not there any more by newer counts. */
-function onlyCounted({ waitingSince, working, failed }: Found, { counts }: QueueStatus): Found {
+function onlyCounted({ waitingSince, working, failed, unreadable }: Found, { counts }: QueueStatus): Found {
   return {
     waitingSince: counts.ready === 0 ? undefined : waitingSince,
     working: counts.claimed === 0 ? [] : working,
     failed: counts.failed === 0 ? [] : failed,
+    unreadable: Math.min(counts.failed, unreadable),
   };
 }
 

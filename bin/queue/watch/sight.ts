@@ -15,17 +15,33 @@ export interface Found {
   working: readonly Message[];
   /** Likewise those that have failed. */
   failed: readonly Message[];
+  /** How many others have failed, but are not to be had: their records are damaged. */
+  unreadable: number;
 }
 
-export const NOTHING_FOUND: Found = { waitingSince: undefined, working: [], failed: [] };
+export const NOTHING_FOUND: Found = { waitingSince: undefined, working: [], failed: [], unreadable: 0 };
 
 /** Looks only for what the counts of the status say is there. Errors: those of `findMessages`. */
-export async function lookAround(manager: QueueManager, { queue, counts }: QueueStatus): Promise<Found> {
+export async function lookAround(manager: QueueManager, status: QueueStatus): Promise<Found> {
+  const { queue, counts } = status;
   return {
     waitingSince: counts.ready === 0 ? undefined : await frontSince(manager, queue),
     working: await some(manager, queue, 'claimed', counts.claimed),
-    failed: await some(manager, queue, 'failed', counts.failed),
+    ...(await lookAtFailed(manager, status)),
   };
+}
+
+/** The part of it that has failed. Errors: those of `findMessages`. */
+export async function lookAtFailed(
+  manager: QueueManager,
+  { queue, counts }: QueueStatus,
+): Promise<Pick<Found, 'failed' | 'unreadable'>> {
+  const failed = await some(manager, queue, 'failed', counts.failed);
+  if (failed.length >= Math.min(counts.failed, MOST)) return { failed, unreadable: 0 };
+  // Retried or removed meanwhile, or damaged: what the search could not read it has noted.
+  const now = await manager.queueStatus(queue);
+  const missing = Math.min(counts.failed, now.counts.failed) - failed.length;
+  return { failed, unreadable: now.damaged === 0 ? 0 : Math.max(0, missing) };
 }
 
 /** Stops at the number that there are: what follows the last of them need not be read. */

@@ -24,13 +24,19 @@ const NEARLY = 0.9;
 export function troubles(status: QueueStatus, found: Found, now: number): Trouble[] {
   const { queue, counts, damaged, paused, options } = status;
   const said: Trouble[] = [];
-  if (damaged > 0) {
-    const text = counted(damaged, 'damaged record');
+  const { unreadable } = found;
+  if (damaged > 0 || unreadable > 0) {
+    const parts = [
+      damaged > 0 && counted(damaged, 'damaged record'),
+      unreadable > 0 && `${counted(unreadable, 'failed message')} cannot be read`,
+    ];
+    const text = parts.filter((part) => part !== false).join(', ');
     said.push({ topic: 'damaged', style: 'red', text, hint: `queue repair ${queue} --dry-run` });
   }
-  if (counts.failed > 0) {
-    const last = lastFailure(found, counts.failed);
-    const text = `${grouped(counts.failed)} failed${last ? `, the last ${ageOf(last, now)} ago` : ''}`;
+  const failed = counts.failed - unreadable;
+  if (failed > 0) {
+    const last = lastFailure(found, failed);
+    const text = `${grouped(failed)} failed${last ? `, the last ${ageOf(last, now)} ago` : ''}`;
     said.push({ topic: 'failed', style: 'red', text, hint: `queue find ${queue} --state failed` });
   }
   if (paused) {
