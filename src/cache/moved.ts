@@ -1,6 +1,6 @@
 /**
- * Segments in the midst of which bytes are missing: what stands behind them has moved up, so that the offsets by which heads and
- * records name messages lead to others, or nowhere. What is sound there waits, then, unless a record names it by its uuid as
+ * Segments in the midst of which bytes are missing, or have been put in: what stands behind them has moved, so that the offsets by
+ * which heads and records name messages lead to others, or nowhere. What is sound there waits, then, unless a record names it by its uuid as
  * ended; and it holds what the last record that names it so says.
  */
 import { Contents } from './contents.ts';
@@ -23,11 +23,11 @@ export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  { bad, torn, gaps, mended, end, sealed }: Survey,
+  survey: Survey,
   runs: readonly number[] = [],
 ): Promise<number | undefined> {
-  // A torn line may be what is left of one that was whole.
-  const first = Math.min(...[...bad, ...gaps].map(({ from }) => from), ...torn.map(([from]) => from));
+  const { bad, torn, mended, end, sealed } = survey;
+  const first = firstFlaw(survey);
   if (first === Infinity) return undefined;
   const adds = new Set<number>();
   const named = new Set<number>();
@@ -53,6 +53,12 @@ export async function movedFrom(
     torn.some(([from, to]) => from <= offset && offset < to) ||
     (mended ?? []).some(([from, to]) => from <= offset && offset < to);
   return [...named].every((offset) => isExplained(offset)) ? undefined : first;
+}
+
+/** Where the first record may have stood that is not sound or not there; Infinity where none is missed. */
+export function firstFlaw({ bad, torn, gaps }: Survey): number {
+  // A torn line may be what is left of one that was whole.
+  return Math.min(...[...bad, ...gaps].map(({ from }) => from), ...torn.map(([from]) => from));
 }
 
 /** Positions of the messages that a record is about. By its operation: what else stands in it nobody has looked at. */

@@ -194,6 +194,7 @@ class Repair {
       counts: { ...state.counts },
       lost,
       unnamed,
+      gone: goneIn(verified, salvaged),
       doubtful,
       outdated,
       exists: state.id !== '',
@@ -230,6 +231,14 @@ class Repair {
     const text = `a repair needs ${needed} bytes of free space, most of them for the copy of the old files; there are ${free}`;
     throw new QueueError('STORAGE_FULL', text, { queue: this.#queue, path: this.#folder });
   }
+}
+
+/** Files of which nothing tells what was in them. */
+function goneIn(verified: VerifyReport | undefined, { surveys, lost, newest, cutInHead }: Salvage): string[] {
+  const known = new Set([...lost.map(({ file }) => file), ...[...surveys.keys()].map(segmentName)]);
+  const missing = (verified?.damage ?? []).filter(({ kind, file }) => kind === 'missing' && !known.has(file));
+  const gone = missing.map(({ file }) => file);
+  return [...new Set(cutInHead ? [...gone, segmentName(newest)] : gone)];
 }
 
 /** Where verification cannot say it: what the salvage has met. */

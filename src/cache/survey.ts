@@ -13,8 +13,9 @@ export interface BadRange {
   isAdd: boolean;
   /** `foreign`: the checksum is right, but what it covers is no record of Coda's, or a message that is no JSON. */
   what: 'changed' | 'blank' | 'foreign';
-  /** Whether there are zeros in it, as a power cut leaves them. */
+  /** Whether there are zeros in it, as a power cut leaves them; and how many bytes of them. */
   zeros: boolean;
+  blank: number;
   /** Behind the seal: nothing but notes stands there. */
   note: boolean;
 }
@@ -30,12 +31,19 @@ export interface Gap {
 
 export interface Survey {
   records: number;
+  /** Sound adds before the seal. */
+  adds: number;
   bytes: number;
   /** Offset behind the last complete line. */
   end: number;
   sealed: boolean;
-  /** Writes that were cut off by the death of their process; or what is left of a line of which bytes are missing. */
-  torn: [from: number, to: number][];
+  /** Where the seal stands. */
+  sealedAt: number | undefined;
+  /**
+   * Writes that were cut off by the death of their process; or what is left of a line of which bytes are missing, or do not
+   * belong there. `add`: the message that it was to add, where that is legible.
+   */
+  torn: [from: number, to: number, add?: { uuid: string; writer: string }][];
   bad: BadRange[];
   /** What stands behind the last complete line: in the segment in use a write that is under way, or was cut off. */
   tail: BadRange | undefined;
@@ -52,6 +60,7 @@ export interface Survey {
 
 const LONGEST_LOOK = 64 * 1024;
 const UUID = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/;
+const WRITER = /"w":"([^"]*)"/;
 
 /** Of the open file. */
 export async function surveySegment(ports: Pick<Ports, 'fs' | 'clock'>, fd: number): Promise<Survey> {
@@ -86,6 +95,15 @@ export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
   });
 }
 
+/** As much of a line as its header may take that says which message it is about. */
+function beginningOf(line: Buffer): string {
+  return line.toString('latin1', 0, 400);
+}
+
+function isAdd(text: string): boolean {
+  return text.includes('"op":"add"');
+}
+
 class Surveyor implements FileVisitor {
   readonly survey: Survey;
   readonly #writers = new Map<string, { n: number; end: number }>();
@@ -93,9 +111,11 @@ class Surveyor implements FileVisitor {
   constructor(bytes: number) {
     this.survey = {
       records: 0,
+      adds: 0,
       bytes,
       end: 0,
       sealed: false,
+      sealedAt: undefined,
       torn: [],
       bad: [],
       tail: undefined,
@@ -117,6 +137,7 @@ class Surveyor implements FileVisitor {
     const holds = header.op === 'add' || header.op === 'update' || header.op === 'carry';
     if (holds && !isJson(payloadText(buffer, start, end, headerLength)))
       this.#note(buffer, start, end, offset, 'foreign');
+    else if (header.op === 'add' && !survey.sealed) survey.adds++;
     if (!isOwn(header)) return;
     const { n, end: from } = this.#writers.get(header.w) ?? { n: 0, end: 0 };
     if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
@@ -124,21 +145,31 @@ class Surveyor implements FileVisitor {
     if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
     if (header.op === 'seal' && header.why === 'sync' && !survey.sealed) survey.failedSync = true;
     if (header.op === 'unsound') survey.failedSync = true;
-    if (header.op === 'seal') survey.sealed = true;
+    if (header.op === 'seal') {
+      survey.sealed = true;
+      survey.sealedAt ??= offset;
+    }
     if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
   }
 
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
-    if (kind === 'torn') this.survey.torn.push([offset, offset + end - start]);
-    else this.#note(buffer, start, end, offset, 'changed');
+    if (kind === 'rot') return this.#note(buffer, start, end, offset, 'changed');
+    const text = beginningOf(buffer.subarray(start, end));
+    const uuid = isAdd(text) ? UUID.exec(text)?.[1] : undefined;
+    const add = uuid === undefined ? undefined : { uuid, writer: WRITER.exec(text)?.[1] ?? '' };
+    const range: [number, number] = [offset, offset + end - start];
+    this.survey.torn.push(add ? [...range, add] : range);
   }
 
   /** The file has been read up to `offset`, behind which `tail` stands. */
   end(offset: number, tail: Buffer): void {
     const { survey } = this;
     survey.end = offset;
-    if (tail.length > 0)
-      survey.tail = { ...this.#range(tail, offset, 'changed'), to: Math.max(survey.bytes, offset) };
+    if (tail.length === 0) return;
+    const range = this.#range(tail, offset, 'changed');
+    const to = Math.max(survey.bytes, offset);
+    // What is too long to be looked at may be like what was.
+    survey.tail = { ...range, to, blank: range.zeros ? range.blank + to - range.to : 0 };
   }
 
   #note(buffer: Buffer, start: number, end: number, offset: number, kind: 'changed' | 'foreign'): void {
@@ -146,14 +177,16 @@ class Surveyor implements FileVisitor {
   }
 
   #range(bytes: Buffer, from: number, kind: 'changed' | 'foreign'): BadRange {
-    const text = bytes.toString('latin1', 0, 400);
+    const text = beginningOf(bytes);
+    const blank = bytes.reduce((count, byte) => (byte === 0 ? count + 1 : count), 0);
     return {
       from,
       to: from + bytes.length,
       uuid: UUID.exec(text)?.[1],
-      isAdd: text.includes('"op":"add"'),
-      what: kind === 'changed' && bytes.every((byte) => byte === 0) ? 'blank' : kind,
-      zeros: bytes.includes(0),
+      isAdd: isAdd(text),
+      what: kind === 'changed' && blank === bytes.length ? 'blank' : kind,
+      zeros: blank > 0,
+      blank,
       note: this.survey.sealed,
     };
   }

@@ -61,8 +61,8 @@ export interface VerifyReport {
   sound: boolean;
   segments: SegmentReport[];
   damage: DamageReport[];
-  /** Messages in the queue, in whatever state. */
-  messages: number;
+  /** Messages in the queue, in whatever state. Not known where the newest segment's head is damaged, or none is there. */
+  messages?: number;
 }
 
 /** Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, STORAGE_FAILED. */
@@ -88,7 +88,8 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
 }
 
 const UNSYNCED = 'lost before it was synced: the machine was restarted, or a flush had failed';
-const MOVED = 'bytes are missing behind this place: records name messages where none stand any more';
+const MOVED =
+  'records behind this place do not stand where they were written: others name messages where none stand any more';
 const DETAILS: Record<BadRange['what'], string> = {
   changed: 'these bytes are not what was written',
   blank: 'zeros where records were',
@@ -118,7 +119,7 @@ class Verification {
     this.#segments = segments;
     this.#present = ports.fs;
     this.#scanner = new FileScanner(fs);
-    this.#report = { queue, sound: true, segments: [], damage: [], messages: 0 };
+    this.#report = { queue, sound: true, segments: [], damage: [] };
   }
 
   async run(): Promise<VerifyReport> {

@@ -85,7 +85,7 @@ export const BROKEN: readonly BrokenEngine[] = [
     "if (name !== own && fs.kind(`${folder}/${name}`) === 'file')",
     "if (name !== own && !name.endsWith('.index') && fs.kind(`${folder}/${name}`) === 'file')",
   ]),
-  rot('offsets are believed behind a place where bytes are missing', 'Caused by: AssertionError: message ', [
+  missing('offsets are believed behind a place where bytes are missing', 'a message holds what its last', [
     'src/cache/moved.ts',
     'if (first === Infinity) return undefined;',
     'if (first >= 0) return undefined;',

@@ -47,7 +47,7 @@ test('what waits is not taken for what has ended because it stands where that st
   const { damage } = await verifyQueue(specimen.folder);
   expect(damage.filter(({ kind }) => kind === 'missing')).toContainEqual(
     expect.objectContaining({
-      detail: expect.stringContaining('bytes are missing behind this place') as string,
+      detail: expect.stringContaining('do not stand where they were written') as string,
     }),
   );
   const report = await repair(specimen);

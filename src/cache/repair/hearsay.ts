@@ -10,18 +10,22 @@ import { offsetOf, position, segmentOf } from '../position.ts';
 import type { Header, QueueState } from '../state.ts';
 import { eachMessage } from '../where.ts';
 
-/** Adds to `ended` the uuids of `wanted` that sound records of the open file say to have ended. */
-export async function findEnded(
+/**
+ * Adds to `told` the uuids of `wanted` that sound records of the open file say to have ended; or that they hold, as they do where
+ * a write that was cut off was made again.
+ */
+export async function findTold(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   wanted: ReadonlySet<string>,
-  ended: Set<string>,
+  told: Set<string>,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength) {
       const header = decode(buffer, start, end, headerLength)?.header;
-      const uuids = header?.op === 'done' ? header.u : header?.op === 'remove' ? [header.u] : [];
-      for (const uuid of uuids) if (wanted.has(uuid)) ended.add(uuid);
+      const holds = header?.op === 'add' || header?.op === 'update' || header?.op === 'carry';
+      const uuids = header?.op === 'done' ? header.u : header?.op === 'remove' || holds ? [header.u] : [];
+      for (const uuid of uuids) if (wanted.has(uuid)) told.add(uuid);
     },
     bad() {},
   };
@@ -33,6 +37,8 @@ export class Hearsay {
   readonly #isLost: (segment: number, offset: number) => boolean;
   /** Positions that sound records name, of messages that the state does not know; those that ended are told so. */
   readonly #named = new Map<number, 'there' | 'ended'>();
+  /** Positions of messages that an update has brought back. */
+  readonly restored = new Set<number>();
 
   constructor(isLost: (segment: number, offset: number) => boolean) {
     this.#isLost = isLost;
@@ -47,6 +53,7 @@ export class Hearsay {
         // Whoever wrote it had read the message; if it has ended in between, it is delivered again.
         state.restore(at, born(h.d ?? undefined, h.x === 1), position(...h.at), 0, 0);
         this.#named.delete(at);
+        this.restored.add(at);
         return;
       }
       case 'remove':

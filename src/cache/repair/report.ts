@@ -16,8 +16,10 @@ export interface RepairReport {
   messages: number;
   counts: Readonly<Record<string, number>>;
   lost: Lost[];
-  /** Records of which nothing is legible: each may have added a message, or changed one. */
+  /** Records of which nothing is legible, at most: each may have added a message, or changed one. */
   unnamed: number;
+  /** Files that are missing, or cut off before their first message: how many messages were in them is not known. */
+  gone: string[];
   /** Of those it holds: how many may have ended, because nothing sound tells. They are delivered again. */
   doubtful: number;
   /** Likewise: positions of those of which only an earlier content is left. They stand as failed. */
@@ -42,6 +44,7 @@ export function inText(report: RepairReport): string {
     counts,
     lost,
     unnamed,
+    gone,
     doubtful,
     outdated,
     exists,
@@ -65,8 +68,9 @@ export function inText(report: RepairReport): string {
       const which = position ? `position ${position.join('/')}` : `${count} of ${file}`;
       return `  ${which}${uuid === undefined ? '' : `, uuid ${uuid}`}: ${why}`;
     }),
+    ...gone.map((file) => `  What was in ${file} is not there; how much it was is not known.`),
     ...(unnamed > 0
-      ? [`  Of ${unnamed} records nothing is legible: each may have added a message, or changed one.`]
+      ? [`  Of up to ${unnamed} records nothing is legible: each may have added a message, or changed one.`]
       : []),
     '',
     'Damage that was found:',

@@ -8,7 +8,7 @@ import { loadHead, type LoadedHead } from '../head.ts';
 import { isRestoredBy, readDamagedHead } from '../loading.ts';
 import type { HeadPayload } from '../operations.ts';
 import type { Ports } from '../ports.ts';
-import { findNews, movedFrom, movedMessages, runsBelow, type News } from '../moved.ts';
+import { findNews, firstFlaw, movedFrom, movedMessages, runsBelow, type News } from '../moved.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
 import type { Json } from '../../message.ts';
@@ -16,10 +16,11 @@ import { replay } from '../replay.ts';
 import { QueueState, type Damage, type Header } from '../state.ts';
 import { isInRuns, SegmentTable } from '../table.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
-import { findEnded, Hearsay } from './hearsay.ts';
+import { findTold, Hearsay } from './hearsay.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
 import { checkNames, checkOwner } from './origins.ts';
 import { advance, complete, readPartialHead, readStart, type Start } from './partial-head.ts';
+import { brokenAdds, missingAddsIn, numberedIn, unnumberedIn } from './untold.ts';
 
 /** Messages that the queue is known to have had, and that cannot be had back. */
 export interface Lost {
@@ -39,7 +40,7 @@ export interface Salvage {
   /** Of the segments that can be read. */
   surveys: ReadonlyMap<number, Survey>;
   lost: Lost[];
-  /** Records of which nothing but their number is known: each may have added a message. */
+  /** Records of which nothing is legible, at most: each may have added a message. */
   unnamed: number;
   /** Messages that are kept although they may have ended: nothing sound tells. */
   doubtful: number;
@@ -47,6 +48,8 @@ export interface Salvage {
   moved: ReadonlySet<number>;
   /** Messages of which only an earlier content is left; they stand as failed. */
   outdated: [segment: number, offset: number][];
+  /** Whether the newest segment has been cut off in its head, and so before its first message. */
+  cutInHead: boolean;
   /** Whether the queue's options and attributes are. */
   optionsKnown: boolean;
 }
@@ -86,17 +89,22 @@ class Salvor {
   readonly #starts = new Map<number, Start>();
   readonly #lost: Lost[] = [];
   readonly #hearsay = new Hearsay((segment, offset) => {
-    return this.#surveys.has(segment) ? this.#badAt(segment, offset) !== undefined : true;
+    const survey = this.#surveys.get(segment);
+    if (!survey || this.#badAt(segment, offset)) return true;
+    // It has been cut off.
+    return !survey.sealed && !this.#moved.has(segment) && offset >= survey.end;
   });
-  /** Of older segments: offsets of what is not fresh, and how many fresh messages are not there. */
+  /** Of older segments: offsets of what is not fresh, how many fresh messages there were, and how many are not there. */
   readonly #runs = new Map<number, readonly number[]>();
+  readonly #waiting = new Map<number, number>();
   readonly #unfound = new Map<number, number>();
-  /** Of segments in the midst of which bytes are missing: behind which offset. */
+  /** Of segments in which records do not stand where they were written: behind which offset. */
   readonly #moved = new Map<number, number>();
   /** That the head tells of with which all began. */
   #damage: readonly Damage[] = [];
   #doubtful = 0;
   #unnamed = 0;
+  #cutInHead = false;
   #optionsKnown = true;
   #state: QueueState;
 
@@ -125,6 +133,12 @@ class Salvor {
       });
     }
     checkNames(this.#folder, this.#starts);
+    for (const [segment, survey] of this.#surveys) {
+      if (!this.#moved.has(segment) && this.#shiftOf(segment) !== 0) {
+        const from = firstFlaw(survey);
+        this.#moved.set(segment, from === Infinity ? 0 : from);
+      }
+    }
     await this.#follow(segments);
     checkOwner(this.#folder, this.#starts, placesOf({ state: this.#state }), this.#state.id);
     await this.#settleMoved(segments);
@@ -140,6 +154,7 @@ class Salvor {
       doubtful: this.#doubtful,
       moved: new Set(this.#moved.keys()),
       outdated,
+      cutInHead: this.#cutInHead,
       optionsKnown: this.#optionsKnown,
     };
   }
@@ -192,7 +207,11 @@ class Salvor {
         const hear = (header: Header, state: QueueState): void => this.#hearsay.hear(header, state);
         const unended = i === segments.length - 1;
         await replay(this.#ports, fd, this.#state, { from, to: end, strangers: true, unended, hear });
-        this.#unnamed += unnamedIn(this.#surveys.get(segment)!);
+        const survey = this.#surveys.get(segment)!;
+        // The newline that a write begins with may be left.
+        const isBare = survey.end - from <= 1 && survey.adds === 0 && survey.bad.length === 0;
+        this.#cutInHead = isBare && !heads.get(segment);
+        this.#unnamed += numberedIn(survey) + unnumberedIn(survey, from);
         // What stands behind it has never been a message, though the seal itself may be lost.
         const sealed = this.#state.seal?.offset ?? end;
         if (sealed < Infinity) this.#state.tables.get(segment)?.close(sealed);
@@ -228,11 +247,10 @@ class Salvor {
   async #begin({ state, end }: LoadedHead): Promise<number> {
     this.#state = state;
     this.#damage = [...state.damage];
-    const waiting = new Map<number, number>();
     for (const table of state.tables.values()) {
       if (table.read) continue;
       const { segment } = table;
-      waiting.set(segment, table.fresh);
+      this.#waiting.set(segment, table.fresh);
       if (!this.#surveys.has(segment)) {
         this.#runs.set(segment, table.runs());
         state.tables.delete(segment);
@@ -249,7 +267,7 @@ class Salvor {
       if (table.read) continue;
       const scanner = this.#scanner;
       await readTable({ ports: this.#ports, scanner, folder: this.#folder, state, table, writes: false });
-      this.#unfound.set(table.segment, waiting.get(table.segment)! - table.fresh);
+      this.#unfound.set(table.segment, this.#waiting.get(table.segment)! - table.fresh);
     }
     state.recount();
     return end;
@@ -272,7 +290,10 @@ class Salvor {
   #forgetMoved(state: QueueState): void {
     for (const [at, { place }] of state.touched) {
       const from = this.#moved.get(segmentOf(at));
-      if (place === at && from !== undefined && offsetOf(at) >= from) state.happen(at, { type: 'remove' });
+      if (place !== at || from === undefined || offsetOf(at) < from) continue;
+      state.happen(at, { type: 'remove' });
+      const waiting = this.#waiting.get(segmentOf(at));
+      if (waiting !== undefined) this.#waiting.set(segmentOf(at), waiting + 1);
     }
   }
 
@@ -322,6 +343,7 @@ class Salvor {
       state.enterSegment(segment);
       this.#doubtful += advance(state, head);
     }
+    this.#forgetMoved(this.#state);
     for (const [each, { fresh }] of head.tables)
       this.#unfound.set(each, fresh - (state.tables.get(each)?.fresh ?? 0));
     // As for all who read it: what follows is a hole, if not all that it said is known.
@@ -341,7 +363,7 @@ class Salvor {
     }
     const outdated: [number, number][] = [];
     for (const at of unreadable) {
-      const place = state.touched.get(at)?.place ?? at;
+      const { place = at, length } = state.touched.get(at) ?? {};
       const found = (copies.get(at) ?? []).filter((copy) => copy.place !== place);
       // What an add holds, a head that carried it holds as well.
       const same = place === at ? found.find(({ op }) => op === 'carry') : undefined;
@@ -351,11 +373,33 @@ class Salvor {
         continue;
       }
       state.carry(at, copy.place, copy.length, copy.headerLength);
-      if (same) continue;
+      if (same || this.#hasMoved(place, copy, length)) continue;
       state.happen(at, { type: 'cancel', error: outdatedError(place, this.#ports.clock.now()) });
       outdated.push([segmentOf(at), offsetOf(at)]);
     }
     return outdated;
+  }
+
+  /** How far what stands at the end of a sealed segment has moved, as far as its successor tells. */
+  #shiftOf(segment: number): number {
+    const survey = this.#surveys.get(segment);
+    const prev = this.#starts.get(segment + 1)?.header.prev;
+    // A repair may have given it a seal of its own.
+    if (!survey || survey.mended || survey.sealedAt === undefined || prev?.segment !== segment) return 0;
+    return survey.sealedAt - prev.at;
+  }
+
+  /**
+   * Whether the copy is the very record that stood at `place`: it has moved as far as the end of its segment has, and no record is
+   * missing behind it that may have been a later one.
+   */
+  #hasMoved(place: number, copy: Copy, length: number | undefined): boolean {
+    const segment = segmentOf(place);
+    const offset = offsetOf(copy.place);
+    if (segmentOf(copy.place) !== segment || copy.length !== length) return false;
+    const shift = this.#shiftOf(segment);
+    const isThere = shift !== 0 && offset - offsetOf(place) === shift;
+    return isThere && this.#surveys.get(segment)!.gaps.every((gap) => gap.offset <= offset);
   }
 
   #loseAt(at: number, place: number): void {
@@ -366,7 +410,8 @@ class Salvor {
       file: segmentName(segment),
       count: 1,
       position: [segmentOf(at), offsetOf(at)],
-      ...(bad?.uuid === undefined ? {} : { uuid: bad.uuid }),
+      // That of a longer range is the one of its first message.
+      ...(bad?.from !== offset || bad.uuid === undefined ? {} : { uuid: bad.uuid }),
       why: this.#surveys.has(segment)
         ? `what it holds, at offset ${offset}, is damaged`
         : 'what it holds stood in a file that is not there',
@@ -380,61 +425,82 @@ class Salvor {
 
   /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
   #saidNotFresh(segment: number, offset: number): boolean {
-    const unknown = this.#damage.some((each) => {
+    return !this.#wasDamaged(segment, offset) && isInRuns(this.#runs.get(segment) ?? [], offset);
+  }
+
+  #wasDamaged(segment: number, offset: number): boolean {
+    return this.#damage.some((each) => {
       return each.segment === segment && each.from <= offset && offset < each.to;
     });
-    return !unknown && isInRuns(this.#runs.get(segment) ?? [], offset);
+  }
+
+  /** One of those that were not found is accounted for. */
+  #account(at: number): void {
+    const segment = segmentOf(at);
+    const count = this.#unfound.get(segment);
+    // What was damaged already was not expected.
+    if (count !== undefined && !this.#wasDamaged(segment, offsetOf(at)))
+      this.#unfound.set(segment, count - 1);
   }
 
   /** Messages whose add is lost: by name, or because other records speak of them, or at least how many. */
   async #tellUnheard(segments: readonly number[]): Promise<void> {
     const missing = new Set(this.#hearsay.missing.filter((at) => !this.#state.lifeOf(at)));
     const suspects = new Map<string, number>();
-    for (const [segment, { bad }] of this.#surveys) {
-      for (const { from, uuid, isAdd, note } of bad) {
+    for (const [segment, survey] of this.#surveys) {
+      const bad = survey.bad.filter(({ isAdd, note }) => isAdd && !note);
+      for (const { from, uuid } of [...bad, ...brokenAdds(survey)]) {
         const at = position(segment, from);
         const isTold = this.#hearsay.hasEnded(at) || this.#saidNotFresh(segment, from);
-        if (isAdd && uuid !== undefined && !note && !isTold && !this.#state.lifeOf(at))
-          suspects.set(uuid, at);
+        if (uuid !== undefined && !isTold && !this.#state.lifeOf(at)) suspects.set(uuid, at);
       }
     }
-    const ended = new Set<string>();
+    const told = new Set<string>();
     for (const segment of suspects.size > 0 ? segments : [])
-      await this.#reading(segment, (fd) => findEnded(this.#ports, fd, new Set(suspects.keys()), ended));
-    for (const [uuid, at] of suspects) if (!ended.has(uuid)) missing.add(at);
+      await this.#reading(segment, (fd) => findTold(this.#ports, fd, new Set(suspects.keys()), told));
+    const named = new Map<number, string>();
+    for (const [uuid, at] of suspects) {
+      if (told.has(uuid)) continue;
+      missing.add(at);
+      named.set(at, uuid);
+    }
     for (const at of [...missing].sort((a, b) => a - b)) {
       const segment = segmentOf(at);
       const offset = offsetOf(at);
       const bad = this.#badAt(segment, offset);
-      this.#unfound.set(segment, (this.#unfound.get(segment) ?? 0) - 1);
+      const uuid = named.get(at) ?? (bad?.from === offset ? bad.uuid : undefined);
+      this.#account(at);
       this.#lost.push({
         file: segmentName(segment),
         count: 1,
         position: [segment, offset],
-        ...(bad?.from === offset && bad.uuid !== undefined ? { uuid: bad.uuid } : {}),
+        ...(uuid === undefined ? {} : { uuid }),
         why: this.#surveys.has(segment)
           ? 'the record that added it is damaged'
           : 'the record that added it stood in a file that is not there',
       });
     }
-    for (const at of this.#hearsay.ended) {
-      const count = this.#unfound.get(segmentOf(at));
-      if (count !== undefined) this.#unfound.set(segmentOf(at), count - 1);
-    }
+    for (const at of [...this.#hearsay.ended, ...this.#hearsay.restored]) this.#account(at);
     for (const [segment, count] of this.#unfound) {
       const file = segmentName(segment);
       const why = this.#surveys.has(segment) ? 'their records are damaged' : `${file} is not there`;
       if (count > 0) this.#lost.push({ file, count, why });
     }
+    this.#countMoved([...missing].map(segmentOf));
   }
-}
 
-/** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
-function unnamedIn({ gaps, bad, mended = [] }: Survey): number {
-  return gaps.reduce((sum, { from, offset, count }) => {
-    // An earlier repair has told of it.
-    if (mended.some(([start, end]) => start >= from && end <= offset)) return sum;
-    const named = bad.filter((range) => range.from >= from && range.to <= offset && range.uuid !== undefined);
-    return sum + Math.max(0, count - named.length);
-  }, 0);
+  /**
+   * Of older segments in which it cannot be told any more which of the messages there have ended: those that have, and are
+   * kept, stand in the count for others that are lost.
+   */
+  #countMoved(named: readonly number[]): void {
+    for (const [segment, waiting] of this.#waiting) {
+      const survey = this.#surveys.get(segment);
+      if (!survey || !this.#moved.has(segment)) continue;
+      const rest = waiting - named.filter((each) => each === segment).length;
+      const most = missingAddsIn(survey, this.#starts.get(segment), this.#starts.get(segment + 1));
+      const told = Math.max(0, this.#unfound.get(segment) ?? 0);
+      this.#unnamed += Math.max(0, Math.min(rest, most) - told);
+    }
+  }
 }

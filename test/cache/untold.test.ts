@@ -1,0 +1,160 @@
+/** What a repair tells of messages that are lost in older segments, and in files that are cut off: neither too little nor too much. */
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { expect, test as base } from 'vitest';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
+import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
+
+const test = base.extend<{ specimen: Specimen; uuids: string[] }>({
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
+  specimen: async ({}, use) => {
+    const specimen = new Specimen();
+    await use(specimen);
+    specimen.dispose();
+  },
+  /** Of messages that stand in the first segment, too large to be carried, half of which have ended; the last two were changed in the second, of three. */
+  uuids: async ({ specimen }, use) => {
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    const uuids: string[] = [];
+    for (let n = 0; n < 20; n++) {
+      const { uuid } = await manager.addMessage(Q, { data: { n, text: 'x'.repeat(4000 + 7 * n) } });
+      uuids.push(uuid);
+    }
+    for (const uuid of uuids.slice(0, 10)) await manager.removeMessage(Q, uuid);
+    await rotate(manager, specimen);
+    await manager.addMessage(Q, { data: { n: 'between' } });
+    for (const uuid of uuids.slice(18)) await manager.updateMessage(Q, uuid, { data: { n: 'changed' } });
+    await rotate(manager, specimen);
+    await manager.addMessage(Q, { data: { n: 'last' } });
+    await manager.close();
+    await use(uuids);
+  },
+});
+
+const [FIRST, SECOND, THIRD] = ['00000001.journal', '00000002.journal', '00000003.journal'] as const;
+
+function addOf(specimen: Specimen, file: string, uuid: string): { start: number; end: number } {
+  return specimen.records(file).find(({ header }) => header.op === 'add' && header['u'] === uuid)!;
+}
+
+/** Puts bytes in the place of [from, to). */
+function splice(specimen: Specimen, file: string, from: number, to: number, bytes = ''): void {
+  const whole = readFileSync(specimen.path(file));
+  writeFileSync(
+    specimen.path(file),
+    Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
+  );
+}
+
+test('a line that is gone from an older segment is spoken of, though messages that had ended there come back', async ({
+  specimen,
+  uuids,
+}) => {
+  const { start, end } = addOf(specimen, FIRST, uuids[12]!);
+  splice(specimen, FIRST, start, end + 1);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  const found = await messagesOf(specimen);
+  expect(uuids.slice(10).filter((uuid) => !found.has(uuid))).toEqual([uuids[12]]);
+  await expectWhole(specimen);
+});
+
+test('an add that a newline has cut in two is told by its uuid, and no other', async ({
+  specimen,
+  uuids,
+}) => {
+  const { end } = addOf(specimen, FIRST, uuids[12]!);
+  splice(specimen, FIRST, end - 20, end - 20, '\n');
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ sound: true, lost: [{ uuid: uuids[12] }], unnamed: 0 });
+  expect((await messagesOf(specimen)).size).toBe(11);
+  await expectWhole(specimen);
+});
+
+test('messages whose updates have only moved hold what they held, and may run', async ({
+  specimen,
+  uuids,
+}) => {
+  const between = specimen.records(SECOND).find(({ header }) => header.op === 'add')!;
+  splice(specimen, SECOND, between.end - 5, between.end - 5, '\n');
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ count: 1 }], outdated: [] });
+  const found = await messagesOf(specimen);
+  for (const uuid of uuids.slice(18))
+    expect(found.get(uuid)).toMatchObject({ state: 'ready', data: { n: 'changed' } });
+  await expectWhole(specimen);
+});
+
+test('a message whose last update is gone with the bytes before it stands as failed', async ({
+  specimen,
+  uuids,
+}) => {
+  const update = specimen.records(SECOND).find(({ header }) => header['u'] === uuids[18])!;
+  splice(specimen, SECOND, update.start, update.end + 1);
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [] });
+  const found = await messagesOf(specimen);
+  expect(found.get(uuids[18]!)).toMatchObject({ state: 'failed', data: { n: 18 } });
+  expect(found.get(uuids[19]!)).toMatchObject({ state: 'ready', data: { n: 'changed' } });
+  await expectWhole(specimen);
+});
+
+test('a newline between two lines, behind which all has moved, loses nothing', async ({
+  specimen,
+  uuids,
+}) => {
+  const { start } = addOf(specimen, FIRST, uuids[12]!);
+  splice(specimen, FIRST, start, start, '\n');
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 0, outdated: [] });
+  const found = await messagesOf(specimen);
+  expect(uuids.filter((uuid) => found.has(uuid))).toEqual(uuids.slice(10));
+});
+
+test('of a file that is not there no more is lost than is', async ({ specimen, uuids }) => {
+  const manager = await openManager(specimen.root);
+  await manager.updateMessage(Q, uuids[11]!, { data: { n: 'kept by this' } });
+  await manager.close();
+  rmSync(specimen.path(FIRST));
+  const { lost, unnamed } = await repair(specimen);
+  const found = await messagesOf(specimen);
+  const gone = uuids.slice(10).filter((uuid) => !found.has(uuid));
+  expect({ count: lost.reduce((sum, { count }) => sum + count, 0), unnamed }).toEqual({
+    count: gone.length,
+    unnamed: 0,
+  });
+  expect(found.get(uuids[11]!)).toMatchObject({ data: { n: 'kept by this' } });
+});
+
+test.each([0, 40])(
+  'what was in the newest file is not known once it is cut to %d bytes, and that is said',
+  async (bytes) => {
+    const specimen = new Specimen();
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    await manager.addMessage(Q, { data: 'kept' });
+    await rotate(manager, specimen);
+    await manager.addMessage(Q, { data: 'lost' });
+    await manager.close();
+    truncateSync(specimen.path(SECOND), bytes);
+    const { sound, messages } = await verifyQueue(specimen.folder);
+    expect({ sound, messages }).toEqual({ sound: false, messages: undefined });
+    expect(await repair(specimen)).toMatchObject({ sound: true, gone: [SECOND] });
+    const found = [...(await messagesOf(specimen)).values()].map(({ data }) => data);
+    expect(found).toContain('kept');
+    expect(found).not.toContain('lost');
+    await expectWhole(specimen);
+    specimen.dispose();
+  },
+);
+
+test('how many messages there are is not said where the newest head is damaged', async ({
+  specimen,
+  uuids,
+}) => {
+  expect(uuids).toHaveLength(20);
+  expect(await verifyQueue(specimen.folder)).toMatchObject({ sound: true, messages: 12 });
+  specimen.flip(THIRD, 60);
+  const report = await verifyQueue(specimen.folder);
+  expect(report).toMatchObject({ sound: false });
+  expect(report.messages).toBeUndefined();
+  expect(await repair(specimen)).toMatchObject({ sound: true, messages: 12, lost: [], gone: [] });
+});
