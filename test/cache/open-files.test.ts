@@ -6,6 +6,7 @@ import type { FileSystem } from '../../src/cache/ports.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
+import { openFilesOf } from '../support/open-files.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
 const Q = 'jobs';
@@ -19,19 +20,7 @@ function message(data: unknown): NewMessage {
 /** A machine, and the files that are open on it. */
 function watched(): { machine: SimMachine; files: Map<number, string> } {
   const machine = new SimMachine(new Seeded(1));
-  const { fs } = machine;
-  const files = new Map<number, string>();
-  const open = fs.open.bind(fs);
-  const close = fs.close.bind(fs);
-  fs.open = (path, how, mode) => {
-    const fd = open(path, how, mode);
-    files.set(fd, path);
-    return fd;
-  };
-  fs.close = (fd) => {
-    close(fd);
-    files.delete(fd);
-  };
+  const files = openFilesOf(machine);
   return { machine, files };
 }
 

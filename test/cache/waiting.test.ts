@@ -3,6 +3,7 @@ import { beforeEach, expect, test } from 'vitest';
 import type { NewMessage, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
 import { Seeded } from '../support/seeded.ts';
+import { openFilesOf } from '../support/open-files.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
 const Q = 'jobs';
@@ -18,20 +19,11 @@ let watches: number;
 
 beforeEach(() => {
   machine = new SimMachine(new Seeded(1));
-  files = new Map();
+  files = openFilesOf(machine);
   onWatch = undefined;
   watches = 0;
   const { fs } = machine;
-  const [open, close, watch] = [fs.open.bind(fs), fs.close.bind(fs), fs.watch.bind(fs)];
-  fs.open = (path, how, mode) => {
-    const fd = open(path, how, mode);
-    files.set(fd, path);
-    return fd;
-  };
-  fs.close = (fd) => {
-    close(fd);
-    files.delete(fd);
-  };
+  const watch = fs.watch.bind(fs);
   fs.watch = (folder, listener) => {
     watches++;
     if (!onWatch) return watch(folder, listener);
