@@ -9,8 +9,10 @@ import { WAIT, courtTest as test, isGone, kill, type Court } from './masters.ts'
 import { until } from './stage.ts';
 
 const STUBBORN = 'async run() { await new Promise(() => setInterval(() => {}, 1e6)); }';
+/** A shell tells of a job that was killed; to a pipe that nobody reads any more, and SIGPIPE would end it before its trap. */
+const MUTE = 'exec 2> /dev/null;';
 /** Says so when it is told to end, and goes on. */
-const DEAF = ['sh', '-c', "trap 'echo told > told' TERM; while :; do sleep 1000 & wait $!; done"];
+const DEAF = ['sh', '-c', `${MUTE} trap 'echo told > told' TERM; while :; do sleep 1000 & wait $!; done`];
 const BLOCKED = "run() { process.on('SIGTERM', () => {}); console.log('blocked'); for (;;); }";
 
 test('children end within seconds when it is killed, also those that are blocked or ignore it, with what they have started', async ({
@@ -107,7 +109,7 @@ test('what was left behind has its own stopDeadline to end in, be it short or lo
   const slow = [
     'sh',
     '-c',
-    "trap 'echo told > told; sleep 6; echo done > done; exit' TERM; while :; do sleep 1000 & wait $!; done",
+    `${MUTE} trap 'echo told > told; sleep 6; echo done > done; exit' TERM; while :; do sleep 1000 & wait $!; done`,
   ];
   const left = await leftBehind(court, stubborn, '500ms', { exec: slow, stopDeadline: '30s' });
   const path = join(court.stateDir, 'supervisor.children.json');
