@@ -1,12 +1,12 @@
 /** What processes do for hours on end: add at a steady pace, or work; each looks at itself now and then. */
 import fs from 'node:fs';
-import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
+import { createHistogram, monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
 import type { Durability } from '../src/backend.ts';
 import { opened, QUEUE } from './adding.ts';
 import { work } from './draining.ts';
 import type { Parent } from './parent.ts';
 import { payload } from './payload.ts';
-import { micros, quantile } from './timing.ts';
+import { micros } from './timing.ts';
 
 /** Milliseconds between two bursts of the steady producer. */
 const BEAT_MS = 5;
@@ -14,11 +14,14 @@ const BEAT_MS = 5;
 const ONE_DEFERRED = 1000;
 const LONGEST_DEFERRED_MS = 60_000;
 
+/** Adds that are not answered: more do not make it up to the rate, they only fill the memory. */
+const MOST_WAITING = 10_000;
+
 /** What a process was like in one period. */
 export interface Sample {
   /** Messages added, or completed. */
   count: number;
-  /** Milliseconds from the call of addMessage to its answer, of a sample of calls; none in a worker. */
+  /** Milliseconds from the call of addMessage to its answer; none in a worker. */
   p50: number | undefined;
   p999: number | undefined;
   /** The longest that the event loop was blocked, ms. */
@@ -43,8 +46,8 @@ export async function addSteadily(
   await using manager = await opened(folder, durability);
   await parent.ready();
   const looking = new Looking();
-  let delays: number[] = [];
-  let [added, answered] = [0, 0];
+  const delays = createHistogram();
+  let [added, answered, told] = [0, 0, 0];
   let failure: Error | undefined;
   const start = micros();
   const add = async (i: number): Promise<void> => {
@@ -55,20 +58,25 @@ export async function addSteadily(
       data: payload(i),
       ...(isDeferred ? { dateTimeDeferredExecution: new Date(Date.now() + delay) } : {}),
     });
-    delays.push((micros() - began) / 1000);
+    delays.record(Math.max(1, Math.round(micros() - began)));
     answered++;
   };
   const beat = setInterval(() => {
-    // What is behind is made up for, so that the rate holds.
-    const due = Math.floor(((micros() - start) / 1e6) * rate);
+    // What is behind is made up for, so that the rate holds, but not all at once.
+    const due = Math.min(Math.floor(((micros() - start) / 1e6) * rate), answered + MOST_WAITING);
     while (added < due) add(added++).catch((error: Error) => (failure ??= error));
   }, BEAT_MS);
   const samples: Sample[] = [];
   for (let i = 0; i < periods; i++) {
     await passed(start + (i + 1) * period * 1000);
     if (failure) throw failure;
-    samples.push(looking.sample(answered, delays));
-    [answered, delays] = [0, []];
+    samples.push({
+      ...looking.sample(answered - told),
+      p50: delays.percentile(50) / 1000,
+      p999: delays.percentile(99.9) / 1000,
+    });
+    told = answered;
+    delays.reset();
   }
   clearInterval(beat);
   return samples;
@@ -121,14 +129,14 @@ class Looking {
     this.#loop.enable();
   }
 
-  sample(count: number, delays: readonly number[] = []): Sample {
+  sample(count: number): Sample {
     // The time between two looks of the monitor counts as a delay.
     const blocked = Math.max(0, this.#loop.max / 1e6 - 1);
     this.#loop.reset();
     return {
       count,
-      p50: delays.length === 0 ? undefined : quantile(delays, 0.5),
-      p999: delays.length === 0 ? undefined : quantile(delays, 0.999),
+      p50: undefined,
+      p999: undefined,
       blocked,
       rss: process.memoryUsage.rss(),
       descriptors: descriptors(),

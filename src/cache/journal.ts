@@ -19,8 +19,13 @@ const LARGEST_SEGMENT = 3 * 2 ** 30;
 const IDLE_PART = 8;
 /** Before so much is written it is worth a look whether the segment has been sealed: then it would be in vain. */
 const LARGE_BYTES = 64 * 1024;
+/** So much that is not on the device yet is flushed without anybody waiting for it: this part of a segment. */
+const AHEAD_PART = 8;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
+
+/** Who adds or works without ever waiting for anything else shares its process with timers and sockets: they have their turn after so long, ms. */
+const BREATH_MS = 4;
 
 /** Work that must not overlap with any other on the journal: reading a table, or whatever the function does. */
 export type Obstacle = SegmentTable | (() => Promise<void>);
@@ -202,11 +207,13 @@ export class Journal {
     if (!this.#pumping) this.#pump();
   };
 
-  /** Turn after turn without a break, until nothing is pending or something takes longer: then it goes on behind that. */
+  /** Turn after turn, until nothing is pending or something takes longer: then it goes on behind that. */
   #pump(): void {
     this.#pumping = true;
+    const { clock } = this.options.ports;
     // That a flush has failed is said in the log before anybody who was refused can let go of the handle.
     while (this.#pending.length > 0 || this.#doomed.length > 0 || this.#mustGiveUp) {
+      if (clock.busy() >= BREATH_MS) return void this.#overcome(() => clock.yield());
       try {
         const obstacle = this.#turn();
         if (obstacle) return void this.#overcome(obstacle);
@@ -264,7 +271,16 @@ export class Journal {
     if ((!log.applyBatch() && !log.step()) || log.suspicious) return () => this.#answerLater();
     this.#answer(log.land());
     const why = rotation.due();
-    return why && (() => rotation.seal(why));
+    if (why) return () => rotation.seal(why);
+    this.#flushAhead();
+    return undefined;
+  }
+
+  /** Else all of a segment would have to be flushed when it is sealed, while everybody waits for its successor. */
+  #flushAhead(): void {
+    const { log, options } = this;
+    if (log.applied - log.syncer.synced < options.segmentBytes / AHEAD_PART) return;
+    log.syncer.ahead((error) => error && this.#flushFailed(error));
   }
 
   #draftAll(): Obstacle | undefined {
@@ -395,12 +411,13 @@ export class Journal {
     const { log } = this;
     this.#cancelInterval ??= this.options.ports.clock.timer(this.options.syncInterval, () => {
       this.#cancelInterval = undefined;
-      log.syncer.wait(log.applied, (error) => {
-        if (error === undefined) return;
-        this.options.report(this.#typed(error, 'flushing the journal to the device'));
-        this.submit(this.#wakeUp());
-      });
+      log.syncer.wait(log.applied, (error) => error && this.#flushFailed(error));
     });
+  }
+
+  #flushFailed(error: Error): void {
+    this.options.report(this.#typed(error, 'flushing the journal to the device'));
+    this.submit(this.#wakeUp());
   }
 
   /** A submission that only makes the pump look at the state of things. */

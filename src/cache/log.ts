@@ -26,7 +26,7 @@ import { readTable } from './read-table.ts';
 import { Batch, encodeHeader, lineChecksum, parsePayload } from './record.ts';
 import { Space } from './space.ts';
 import type { Damage, Effect, Header, QueueState } from './state.ts';
-import { Syncer } from './syncer.ts';
+import { allFlushed, Syncer } from './syncer.ts';
 import type { SegmentTable } from './table.ts';
 
 /** A folder that others have put in the place of this one is noticed after so long. */
@@ -166,8 +166,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     const { ports, folder } = this.options;
     if (this.#named) return ports.fs.sync(fd);
     const names = [syncName(ports.fs, folder), ports.fs.syncFolder(folder)];
-    const flushes = await Promise.allSettled([ports.fs.sync(fd), ...names]);
-    for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason;
+    await allFlushed([ports.fs.sync(fd), ...names]);
     this.#named = true;
   }
 

@@ -101,7 +101,19 @@ const nodeClock: Clock = {
     return () => clearTimeout(timer);
   },
   yield: () => new Promise((resolve) => setImmediate(resolve)),
+  busy() {
+    if (busySince === undefined) {
+      busySince = performance.now();
+      setImmediate(turned);
+    }
+    return performance.now() - busySince;
+  },
 };
+
+let busySince: number | undefined;
+function turned(): void {
+  busySince = undefined;
+}
 
 const nodeRandom: Random = {
   uuid: uuidv7,

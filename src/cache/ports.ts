@@ -65,6 +65,8 @@ export interface Clock {
   timer(ms: number, run: () => void): () => void;
   /** Lets the event loop turn once. */
   yield(): Promise<void>;
+  /** Milliseconds for which the event loop has not turned, since it was asked first. */
+  busy(): number;
 }
 
 export interface Random {

@@ -25,6 +25,7 @@ import type { Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
 import { Batch } from './record.ts';
 import type { Space } from './space.ts';
+import { allFlushed } from './syncer.ts';
 import { segmentOf } from './position.ts';
 import type { QueueState } from './state.ts';
 
@@ -423,10 +424,8 @@ export class Rotation {
     writeHead(batch, state.segment + 1, source);
     try {
       this.#writeAll(temporary.fd, batch);
-      await fs.sync(temporary.fd);
-      await fs.syncFolder(folder);
       // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.
-      await log.synced();
+      await allFlushed([fs.sync(temporary.fd), fs.syncFolder(folder), log.synced()]);
     } catch (error) {
       // Not to be tried again with the same file: after a failed flush its pages may be gone.
       this.#abandonPrepared();

@@ -37,6 +37,11 @@ export class Syncer {
     }
   }
 
+  /** Starts a flush of what has been written, unless one is under way; `done` is called as by `wait`. */
+  ahead(done: (error?: Error) => void): void {
+    if (!this.#running) this.wait(this.#written(), done);
+  }
+
   /** Resolves when nobody waits; rejects never. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;
@@ -62,4 +67,9 @@ export class Syncer {
     }
     this.#running = undefined;
   }
+}
+
+/** Flushes that may go on side by side. Rejects with the error of the first that has failed, when none is under way any more. */
+export async function allFlushed(flushes: readonly Promise<void>[]): Promise<void> {
+  for (const flush of await Promise.allSettled(flushes)) if (flush.status === 'rejected') throw flush.reason;
 }

@@ -37,6 +37,10 @@ class StillClock implements Clock {
     return turn();
   }
 
+  busy(): number {
+    return 0;
+  }
+
   /** How many wait. */
   get timers(): number {
     return this.#timers.size;

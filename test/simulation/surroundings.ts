@@ -58,6 +58,8 @@ function clock(machine: Machine, process: Process): Clock {
       process.later(machine.now, resolve);
       return promise;
     },
+    // Time stands still while a process computes.
+    busy: () => 0,
   };
 }
 

@@ -145,6 +145,10 @@ class Stage implements Clock {
     return new Promise((resolve) => setImmediate(resolve));
   }
 
+  busy(): number {
+    return 0;
+  }
+
   /** Resolves when a look at the queues has been taken, and the next one is due. */
   async look(): Promise<void> {
     const armed = new Promise<void>((resolve) => (this.#armed = resolve));

@@ -24,6 +24,10 @@ export class StillClock implements Clock {
     return sleep(0);
   }
 
+  busy(): number {
+    return 0;
+  }
+
   /** Lets so many ms pass, and runs what falls due in them, in order. */
   pass(ms: number): void {
     const end = this.#time + ms;

@@ -42,6 +42,10 @@ class SimClock implements Clock {
     return this.sleep(0);
   }
 
+  busy(): number {
+    return 0;
+  }
+
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.timer(ms, resolve));
   }
