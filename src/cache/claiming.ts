@@ -20,6 +20,8 @@ export class Claiming {
   readonly handOver: HandOver;
   /** Others have lately taken what a claim of ours named: name more. */
   contended = false;
+  /** How many claims have got something. */
+  granted = 0;
   #claims = 0;
 
   constructor(journal: Journal, handOver: HandOver) {
@@ -117,6 +119,7 @@ class ClaimSubmission implements Submission {
     const at = effect.kind === 'changed' ? effect.at : [];
     const contended = at.length < Math.min(this.#limit, this.#named);
     claiming.contended = contended;
+    if (at.length > 0) claiming.granted++;
     const granted = claiming.handOver.messages(`${claiming.journal.log.writer}.${this.#number}`, at);
     const more = contended || at.length > 0;
     if (Array.isArray(granted)) this.#tell(granted, more);

@@ -471,3 +471,8 @@ export class Log<Tag = unknown> implements FileVisitor {
     for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);
   }
 }
+
+/** Between 0 and 1, differently for each writer. */
+export function jitterOf(writer: string): number {
+  return Number.parseInt(writer.slice(0, 4), 16) / 0xffff;
+}

@@ -66,6 +66,7 @@ export class CacheQueue implements Queue {
     this.#waiting = new Waiting(journal, {
       judge: (now) => this.#judge(now),
       blocked: () => this.#claiming.isBlocked(),
+      granted: () => this.#claiming.granted,
       liveness: this.#liveness,
     });
     this.#endings = new Endings(journal, this.#search, this.#waiting);

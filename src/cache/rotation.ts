@@ -21,7 +21,7 @@ import {
 import { writeIndex } from './index-file.ts';
 import { chooseCarried, loadHead, rescue, writeHead, type Load, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, isMadeOf, makeWhole, rebuildHead } from './loading.ts';
-import type { Log } from './log.ts';
+import { jitterOf, type Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
 import { Batch } from './record.ts';
 import type { Space } from './space.ts';
@@ -68,7 +68,7 @@ export class Rotation {
   constructor(log: Log) {
     this.#log = log;
     this.#space = log.space;
-    this.#jitter = (Number.parseInt(log.writer.slice(0, 4), 16) / 0xffff) * JITTER;
+    this.#jitter = jitterOf(log.writer) * JITTER;
   }
 
   /** Whether this handle should seal the segment now, and why. */

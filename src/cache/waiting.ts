@@ -4,11 +4,18 @@
  */
 import type { Journal } from './journal.ts';
 import type { Liveness } from './liveness.ts';
+import { jitterOf } from './log.ts';
 
 /** Between looks when nothing is known to come. */
 const POLL_MS = 1000;
 /** Between looks while others hold claims: a dead worker's messages are back after about this long. */
 const JUDGE_MS = 400;
+/**
+ * Where several wait for the same messages, one gets them. Who looks in vain while others are busy rests, without a watch: else
+ * each record would wake everybody, and all would claim at once. Who got the last one does not rest. From the second look in vain on,
+ * doubled each time up to this, and up to twice as long, differently for each; ms.
+ */
+const LONGEST_REST = 4;
 /** A timer this late means that this process was stopped. */
 const STALL_MS = 2000;
 
@@ -17,6 +24,8 @@ export interface WaitingHooks {
   judge: (now: boolean) => void;
   /** Whether this process may claim nothing until it has settled what it holds. */
   blocked: () => boolean;
+  /** How many claims of this handle have got something. */
+  granted: () => number;
   liveness: Liveness;
 }
 
@@ -24,10 +33,15 @@ export class Waiting {
   readonly #journal: Journal;
   readonly #hooks: WaitingHooks;
   readonly #sleepers = new Set<() => void>();
+  /** Looks in vain, one after the other, while others were busy. */
+  #vain = 0;
+  #granted = 0;
+  readonly #jitter: number;
 
   constructor(journal: Journal, hooks: WaitingHooks) {
     this.#journal = journal;
     this.#hooks = hooks;
+    this.#jitter = jitterOf(journal.log.writer);
   }
 
   /** Makes everybody who waits look again. */
@@ -60,19 +74,34 @@ export class Waiting {
     let stopWatching: (() => void) | undefined;
     let changed = false;
     let timedOut = false;
+    let rested = false;
     let wakeUp = (): void => {};
     const onChange = (): void => {
       changed = true;
       wakeUp();
     };
+    const sleep = async (ms: number): Promise<void> => {
+      const expected = clock.monotonic() + ms;
+      await new Promise<void>((resolve) => {
+        const cancel = clock.timer(Math.max(ms, 1), resolve);
+        wakeUp = () => {
+          cancel();
+          resolve();
+        };
+      });
+      wakeUp = () => {};
+      if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
+    };
     this.#sleepers.add(onChange);
     signal?.addEventListener('abort', onChange);
+    if (works) this.#countGranted();
     try {
       for (;;) {
         changed = false;
         if (works) this.#hooks.judge(timedOut);
         // Before the look, because what comes between the two raises no event; not where there is no need to wait.
-        if (!stopWatching && !ready()) stopWatching = this.#watch(fs, onChange);
+        if (!stopWatching && !rested && !ready()) stopWatching = this.#watch(fs, onChange);
+        const { segment, applied } = this.#read;
         await this.#journal.refresh();
         if (signal?.aborted) return false;
         if (ready()) return true;
@@ -80,18 +109,16 @@ export class Waiting {
         if (timedOut) await this.#keepHouse(works);
         timedOut = false;
         if (clock.monotonic() >= deadline) return false;
+        const isBusy = segment !== this.#read.segment || applied !== this.#read.applied;
+        this.#vain = isBusy ? this.#vain + 1 : 0;
+        rested = works && isBusy && this.#vain > 1;
+        if (rested) {
+          stopWatching?.();
+          stopWatching = undefined;
+          await sleep(Math.min(this.#rest, deadline - clock.monotonic()));
+        }
         if (changed || !stopWatching) continue;
-        const ms = Math.min(works ? this.#sleep() : POLL_MS, deadline - clock.monotonic());
-        const expected = clock.monotonic() + ms;
-        await new Promise<void>((resolve) => {
-          const cancel = clock.timer(Math.max(ms, 1), resolve);
-          wakeUp = () => {
-            cancel();
-            resolve();
-          };
-        });
-        wakeUp = () => {};
-        if (clock.monotonic() - expected > STALL_MS) this.#hooks.liveness.wasStalled();
+        await sleep(Math.min(works ? this.#sleep() : POLL_MS, deadline - clock.monotonic()));
         timedOut = !changed;
       }
     } finally {
@@ -122,6 +149,22 @@ export class Waiting {
     const { state, options } = this.#journal;
     if (state.paused || state.id === '' || this.#hooks.blocked()) return false;
     return state.line.hasRunnable(options.ports.clock.now());
+  }
+
+  /** How far the log has been read. */
+  get #read(): { segment: number; applied: number } {
+    const { state, applied } = this.#journal.log;
+    return { segment: state.segment, applied };
+  }
+
+  #countGranted(): void {
+    const granted = this.#hooks.granted();
+    if (granted !== this.#granted) this.#vain = 0;
+    this.#granted = granted;
+  }
+
+  get #rest(): number {
+    return Math.min(LONGEST_REST, 2 ** (this.#vain - 2)) * (1 + this.#jitter);
   }
 
   #sleep(): number {

@@ -48,8 +48,19 @@ async function dataOf(manager: QueueManager): Promise<unknown[]> {
 
 // Seed 464. Nothing can be appended to a sealed segment that counts, so nothing said that the machine had been restarted.
 test('what a power cut has taken before a seal is no damage, once somebody has made the successor', async () => {
-  const first = await openManager(specimen.root);
+  const device = { isSlow: false };
+  const ports = withFs({
+    write(...args) {
+      if (Buffer.from(args[1]).includes('"op":"seal"')) device.isSlow = false;
+      return nodePorts.fs.write(...args);
+    },
+    async sync() {
+      while (device.isSlow) await nodePorts.clock.yield();
+    },
+  });
+  const first = await openManager(specimen.root, { ports });
   await first.createQueue(Q);
+  device.isSlow = true;
   await first.addMessage(Q, { data: 'kept' });
   const { uuid } = await first.addMessage(Q, { data: 'lost' });
   await rotate(first, specimen);

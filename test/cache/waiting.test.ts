@@ -2,6 +2,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { NewMessage, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
+import type { FileSystem } from '../../src/cache/ports.ts';
 import { Seeded } from '../support/seeded.ts';
 import { openFilesOf } from '../support/open-files.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -105,7 +106,57 @@ test('who waits is told that the folder was moved away', async () => {
   expect(machine.clock.monotonic() - began).toBeLessThan(3000);
 });
 
-async function opened(): Promise<Queue> {
+test('who waits while others write what is not for it looks now and then, and what is within milliseconds', async () => {
+  let looks = 0;
+  const ports = machine.process();
+  const idle = await opened({
+    ...ports,
+    fs: counting(ports.fs, 'stat', () => looks++),
+  });
+  const busy = await opened();
+  await idle.claim(1, LONG);
+  const waiting = idle.wait(LONG, undefined);
+  const written = 200;
+  for (let i = 0; i < written; i++) {
+    await busy.add([{ ...message(i), disabled: true }]);
+    await machine.clock.sleep(1);
+  }
+  expect(looks).toBeGreaterThan(10);
+  expect(looks).toBeLessThan(written / 2);
+  const began = machine.clock.monotonic();
+  await busy.add([message('left')]);
+  expect(await waiting).toBe(true);
+  expect(machine.clock.monotonic() - began).toBeLessThan(10);
+  expect(await idle.claim(1, LONG)).toMatchObject([{ data: 'left' }]);
+});
+
+test('who got the last message gets up for the next one at once, whatever else is written', async () => {
+  const worker = await opened();
+  const producer = await opened();
+  await worker.claim(1, LONG);
+  for (let i = 0; i < 50; i++) {
+    const waiting = worker.wait(LONG, undefined);
+    await machine.clock.sleep(2);
+    const began = machine.clock.monotonic();
+    await producer.add([message(i)]);
+    expect(await waiting).toBe(true);
+    expect(machine.clock.monotonic() - began).toBeLessThan(1);
+    const [claim] = await worker.claim(1, LONG);
+    await worker.settle(claim!, { type: 'complete' });
+  }
+});
+
+/** The same files, and `count` called with each call of that method. */
+function counting(fs: FileSystem, name: keyof FileSystem, count: () => void): FileSystem {
+  return new Proxy(fs, {
+    get(target, key: keyof FileSystem) {
+      if (key === name) count();
+      return (target[key] as () => unknown).bind(target);
+    },
+  });
+}
+
+async function opened(ports = machine.process()): Promise<Queue> {
   const backend = await openCache({
     cacheRoot: '/srv',
     durability: 'os',
@@ -113,7 +164,7 @@ async function opened(): Promise<Queue> {
     fileMode: 0o600,
     keepOutcomes: 10,
     crashLimit: 3,
-    ports: machine.process(),
+    ports,
   });
   await backend.create(Q, {});
   return backend.open(Q);

@@ -61,6 +61,7 @@ export const MUTANTS: readonly Simulated[] = [
       "if (durability === 'interval' && landed.length > 0) this.#syncSoon();",
       'if (durability === undefined) this.#syncSoon();',
     ],
+    [JOURNAL, '    this.#flushAhead();\n', ''],
   ),
   mutant(
     'the timer of interval is set only once',
@@ -140,7 +141,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'a note that names another seal is honoured, and the log not flushed before it',
     ['lost', 'differ', 'damage', 'refused'],
-    [ROTATION, 'await log.synced();\n    } catch', '} catch'],
+    [ROTATION, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
     [
       STATE,
       "case 'next':\n      case 'unsound':\n        return NONE;",
@@ -179,23 +180,19 @@ export const MUTANTS: readonly Simulated[] = [
     'a sealed segment is not flushed before its successor',
     ['lost', 'damage', 'differ'],
     [ROTATION, '// A head must never know more than the disk.\n    await log.synced();', ''],
-    [ROTATION, 'await log.synced();\n    } catch', '} catch'],
+    [ROTATION, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
   ),
   // That the folder is not flushed before a deletion does no harm either: it is before each note.
   mutant(
     'a successor is used, and deletions rest on it, before it is flushed',
     ['lost', 'damage', 'refused'],
-    [ROTATION, 'await fs.sync(temporary.fd);', ''],
+    [ROTATION, 'fs.sync(temporary.fd), fs.syncFolder', 'fs.syncFolder'],
     [ROTATION, 'await fs.sync(fd);', ''],
   ),
   mutant(
     'the folder is not flushed before a note names a file in it',
     ['lost', 'damage', 'refused'],
-    [
-      ROTATION,
-      'await fs.sync(temporary.fd);\n      await fs.syncFolder(folder);',
-      'await fs.sync(temporary.fd);',
-    ],
+    [ROTATION, 'fs.sync(temporary.fd), fs.syncFolder(folder), log', 'fs.sync(temporary.fd), log'],
   ),
   mutant(
     'deletion rests on one head',

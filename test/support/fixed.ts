@@ -28,11 +28,15 @@ export function fixedPorts(): Ports {
       ...nodePorts.fs,
       // It would wake up by chance.
       watch: () => () => undefined,
+      // Records tell how far the file was flushed then: here, as soon as that is asked for.
+      sync: () => Promise.resolve(),
+      syncFolder: () => Promise.resolve(),
     },
     clock: {
       ...nodePorts.clock,
       now: () => THEN + passed,
       monotonic: () => 1_000_000 + passed,
+      busy: () => 0,
       timer: (ms, run) =>
         nodePorts.clock.timer(ms, () => {
           passed += Math.ceil(ms);

@@ -374,9 +374,9 @@ class Hits {
     return lost.some((each) => this.uuidOf(each) === uuid);
   }
 
-  /** Undefined where no message is named, or none that there was. */
+  /** Undefined where no message is named, or none that there was. A UUID that was hit itself is told as it stands there. */
   uuidOf({ uuid, position }: Lost): string | undefined {
-    if (uuid !== undefined || !position) return uuid;
+    if (!position || this.#positions.has(uuid ?? '')) return uuid;
     const at = position.join('/');
     return [...this.#positions].find(([, each]) => each === at)?.[0];
   }
