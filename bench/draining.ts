@@ -9,7 +9,7 @@ import { Worker } from '../src/worker/worker.ts';
 import { opened, QUEUE } from './adding.ts';
 import type { Parent } from './parent.ts';
 import type { Payload } from './payload.ts';
-import { Meter, micros, spentSince } from './timing.ts';
+import { Meter, micros, spendingWhenWarm } from './timing.ts';
 
 interface Drain {
   /** The cacheRoot; its queue holds messages number 0, 1, 2, … */
@@ -75,13 +75,18 @@ export interface Consumed {
   twice: number;
   /** When the last one was completed; monotonic microseconds. */
   last: number;
-  /** Microseconds of processor time since the word to go. */
+  /** Microseconds of processor time, as the producers'. */
   cpu: number;
 }
 
 /** Works until told to stop. Tells its parent how many messages it has completed so far. */
 export async function consume(
-  { folder, durability, concurrency }: { folder: string; durability: Durability; concurrency: number },
+  {
+    folder,
+    durability,
+    concurrency,
+    seconds,
+  }: { folder: string; durability: Durability; concurrency: number; seconds: number },
   parent: Parent,
 ): Promise<Consumed> {
   await using manager = await opened(folder, durability);
@@ -94,7 +99,7 @@ export async function consume(
     if (completed !== told) parent.tell((told = completed));
   }, 10);
   await parent.ready();
-  const before = process.cpuUsage();
+  const spent = spendingWhenWarm(seconds);
   void parent.stopped.then(() => stop.abort());
   await work(manager, concurrency, stop, {
     handle: (message) => deliveries.anyhow(message),
@@ -104,7 +109,7 @@ export async function consume(
     },
   });
   clearInterval(tell);
-  return { seen: deliveries.bits, twice: deliveries.twice, last, cpu: spentSince(before) };
+  return { seen: deliveries.bits, twice: deliveries.twice, last, cpu: spent() };
 }
 
 /** Milliseconds from the call of `addMessage` in another process to the handler here, for `count` messages. */

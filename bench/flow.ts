@@ -22,7 +22,7 @@ export interface Flow {
 export interface Flowed {
   /** Messages a second from the first add to the last completion. */
   rate: number;
-  /** Microseconds of processor time for each message, of producers and workers together. */
+  /** Microseconds of processor time for each message, of producers and workers together, when all have been at it for half of the time. */
   cpu: number;
 }
 
@@ -31,7 +31,7 @@ export async function flow(children: Children, options: Flow): Promise<Flowed> {
   const done = Array.from({ length: pairs }, () => 0);
   let look = (): void => undefined;
   const workers = done.map((_, i) =>
-    children.start('draining', 'consume', { ...common, concurrency: CLAIMED }, (completed) => {
+    children.start('draining', 'consume', { ...common, seconds, concurrency: CLAIMED }, (completed) => {
       done[i] = completed;
       look();
     }),
@@ -72,7 +72,8 @@ export async function flow(children: Children, options: Flow): Promise<Flowed> {
     consumed,
   );
   const cpu = [...produced, ...consumed].reduce((sum, one) => sum + one.cpu, 0);
-  return { rate: added / ((ended - began) / 1e6), cpu: cpu / added };
+  const warm = produced.reduce((sum, one) => sum + one.warm, 0);
+  return { rate: added / ((ended - began) / 1e6), cpu: cpu / warm };
 }
 
 /** Producer p of n has sent the numbers p, p + n, p + 2n, … */

@@ -17,6 +17,16 @@ export function spentSince(before: NodeJS.CpuUsage): number {
   return user + system;
 }
 
+/** Tells the processor time, as `spentSince`, from half of so many seconds on: what comes before is to a good part the compiler's. */
+export function spendingWhenWarm(seconds: number, onWarm: () => void = () => undefined): () => number {
+  let before = process.cpuUsage();
+  setTimeout(() => {
+    before = process.cpuUsage();
+    onWarm();
+  }, seconds * 500);
+  return () => spentSince(before);
+}
+
 /** Calls of `operation` a second. */
 export function rateOf(seconds: number, operation: (index: number) => void): number {
   let index = 0;

@@ -109,9 +109,11 @@ export class Waiting {
         if (timedOut) await this.#keepHouse(works);
         timedOut = false;
         if (clock.monotonic() >= deadline) return false;
-        const isBusy = segment !== this.#read.segment || applied !== this.#read.applied;
-        this.#vain = isBusy ? this.#vain + 1 : 0;
-        rested = works && isBusy && this.#vain > 1;
+        if (works) {
+          const isQuiet = segment === this.#read.segment && applied === this.#read.applied;
+          this.#vain = isQuiet ? 0 : this.#vain + 1;
+        }
+        rested = works && this.#vain > 1;
         if (rested) {
           stopWatching?.();
           stopWatching = undefined;
