@@ -19,7 +19,10 @@ const LARGEST_SEGMENT = 3 * 2 ** 30;
 const IDLE_PART = 8;
 /** Before so much is written it is worth a look whether the segment has been sealed: then it would be in vain. */
 const LARGE_BYTES = 64 * 1024;
-/** So much that is not on the device yet is flushed without anybody waiting for it: this part of a segment. */
+/**
+ * So much that is not on the device yet is flushed without anybody waiting for it: this part of a segment; by who has written this
+ * part of that itself since it last did, so that many writers do not all flush, nor who opens a queue for a few messages.
+ */
 const AHEAD_PART = 8;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
@@ -79,6 +82,8 @@ export class Journal {
   #behind = false;
   /** A flush has failed, and that has been said. */
   #gaveUp = false;
+  /** Bytes since the last flush ahead. */
+  #written = 0;
   /** Answers to those whose flush has failed. */
   #doomed: (() => void)[] = [];
   #idle: (() => void)[] = [];
@@ -279,7 +284,10 @@ export class Journal {
   /** Else all of a segment would have to be flushed when it is sealed, while everybody waits for its successor. */
   #flushAhead(): void {
     const { log, options } = this;
-    if (log.applied - log.syncer.synced < options.segmentBytes / AHEAD_PART) return;
+    this.#written += log.batched;
+    const part = options.segmentBytes / AHEAD_PART;
+    if (this.#written < part / AHEAD_PART || log.applied - log.syncer.synced < part) return;
+    this.#written = 0;
     log.syncer.ahead((error) => error && this.#flushFailed(error));
   }
 
