@@ -47,7 +47,8 @@ test('little of a segment is left to be flushed when it is sealed, though nobody
 });
 
 test('who adds and claims one after the other leaves timers their turn', async () => {
-  const manager = await openManager(specimen.root, { durability: 'os' });
+  // It turns in any case when a segment is sealed.
+  const manager = await openManager(specimen.root, { durability: 'os', segmentBytes: 1e9 });
   await manager.createQueue(Q);
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
@@ -58,7 +59,6 @@ test('who adds and claims one after the other leaves timers their turn', async (
     await manager.completeMessage(Q, claim!);
   }
   clearInterval(timer);
-  // It turns in any case when a segment is sealed, which is not so often.
-  expect(turns).toBeGreaterThan(10);
+  expect(turns).toBeGreaterThan(2);
   await manager.close();
 });
