@@ -127,7 +127,7 @@ export async function scanFile(
   return at;
 }
 
-const CHUNK = 256 * 1024;
+const CHUNK = 64 * 1024;
 const NEWLINE = 10;
 
 /** Reads files line by line, a chunk at a call, so that its caller can let others run in between. */
