@@ -35,7 +35,7 @@ export interface Edit {
  * through them, and the reserve is soon written.
  */
 const SCALED: readonly Edit[] = [
-  { file: 'src/cache/files.ts', find: 'const CHUNK = 256 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
+  { file: 'src/cache/files.ts', find: 'const CHUNK = 64 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   { file: 'src/cache/search.ts', find: 'const CHUNK = 1024 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   {
     file: 'src/cache/space.ts',
