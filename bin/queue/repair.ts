@@ -83,7 +83,7 @@ async function tell(report: RepairReport, { json }: Options): Promise<void> {
   if (report.sound === false) process.exitCode = EXIT.failure;
 }
 
-const CUT = 'cut off before its first message; what was in it is not there';
+const CUT = 'cut off; what stood behind that is not there';
 
 function inWords(report: RepairReport): string[] {
   const {
@@ -100,8 +100,13 @@ function inWords(report: RepairReport): string[] {
     segments,
     quarantine,
     sound,
+    earlier,
   } = report;
-  if (outcome === 'sound') return [`${queue}: ${styled('bold', 'sound')}, nothing to repair`];
+  const others =
+    earlier.length === 0
+      ? []
+      : [`what earlier repairs have lost: ${earlier.map((path) => safe(`${path}/report.txt`)).join(', ')}`];
+  if (outcome === 'sound') return [`${queue}: ${styled('bold', 'sound')}, nothing to repair`, ...others];
   if (outcome === 'in use') return [`${queue}: nothing was done`];
   const done = outcome === 'repaired';
   const files = (fate: string): string =>
@@ -109,7 +114,11 @@ function inWords(report: RepairReport): string[] {
       .filter((segment) => segment.fate === fate)
       .map(({ file }) => file)
       .join(', ') || 'none';
-  const isCut = (file: string): boolean => segments.some((each) => each.file === file && each.fate !== 'new');
+  const placeOf = (name: string): string => {
+    const there = segments.find(({ file, fate }) => file === name && fate !== 'new');
+    if (!there) return 'not there, nor what was in it';
+    return there.is === undefined ? CUT : `${there.is}; what was in the file is not there`;
+  };
   return [
     `${queue}: ${styled('bold', done ? 'repaired' : 'can be repaired')}`,
     `${done ? 'kept' : 'keeps'} ${messagesIn(counts)}`,
@@ -128,9 +137,7 @@ function inWords(report: RepairReport): string[] {
       const which = uuid ?? (position ? `position ${position.join('/')}` : `${grouped(count)} in ${file}`);
       return styled('red', `  ${safe(which)}: ${safe(why)}`);
     }),
-    ...gone.map((file) =>
-      styled('red', `  ${file} is ${isCut(file) ? CUT : 'not there, nor what was in it'}`),
-    ),
+    ...gone.map((file) => styled('red', `  ${file} is ${safe(placeOf(file))}`)),
     ...(unnamed > 0
       ? [
           styled(
@@ -140,6 +147,10 @@ function inWords(report: RepairReport): string[] {
         ]
       : []),
     `files: mended ${files('mended')}; removed ${files('removed')}; new ${files('new')}`,
+    ...segments
+      .filter(({ is }) => is !== undefined)
+      .map(({ file, is = '' }) => `${done ? 'put' : 'puts'} aside ${safe(file)}: ${safe(is)}`),
+    ...others,
     ...(quarantine === undefined
       ? ['nothing was changed: this was a dry run']
       : [`report and old files: ${safe(quarantine)}`, `when all is well: queue repair ${queue} --discard`]),

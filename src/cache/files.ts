@@ -26,6 +26,17 @@ export function parseTemporaryName(name: string): { segment: number; random: str
   return match ? { segment: Number(match[1]), random: match[2]! } : undefined;
 }
 
+/** What is under a name where a file should be. Of a link, where it leads: once it is moved it may lead elsewhere. */
+export function standsAt(fs: FileSystem, path: string): string {
+  const kind = fs.kind(path);
+  if (kind !== 'link') return kind === undefined ? 'nothing' : `a ${kind}`;
+  try {
+    return `a link to ${fs.resolve(path)}`;
+  } catch {
+    return 'a link that leads nowhere';
+  }
+}
+
 /** What this process works on has been overtaken: a segment that it looks for was spent and deleted. Start from the newest. */
 export class Behind extends Error {}
 
@@ -67,6 +78,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ENFILE: 'the system has as many files open as it can',
   ENOENT: 'a file or folder is gone; was it moved or deleted, or its disk unmounted?',
   ENOTDIR: 'there is a file where a folder should be',
+  EISDIR: 'there is a folder where a file should be',
+  ELOOP: 'there is a link where a file should be, and links are not followed',
 };
 
 /** The typed error for what the operating system refused. */

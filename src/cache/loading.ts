@@ -3,7 +3,16 @@
  * A head that is damaged is made again from the predecessor, which is kept for that.
  */
 import { QueueError } from '../errors.ts';
-import { Behind, errorCode, FileScanner, newestSegment, segmentName, type FileVisitor } from './files.ts';
+import {
+  Behind,
+  errorCode,
+  FileScanner,
+  isGone,
+  newestSegment,
+  segmentName,
+  storageError,
+  type FileVisitor,
+} from './files.ts';
 import { checkVersion, loadHead } from './head.ts';
 import type { Log } from './log.ts';
 import { decode, isOwn } from './header.ts';
@@ -25,7 +34,7 @@ export async function loadNewest(log: Log): Promise<void> {
     } catch (error) {
       // Deleted since it was listed: there is a newer one.
       if (errorCode(error) === 'ENOENT' && attempt < LISTINGS) continue;
-      throw error;
+      throw storageError(error, `opening ${segmentName(newest)}`, log.options.queue, folder);
     }
     try {
       if (!(await enterLightly(log, fd, newest))) await rebuildHead(log, fd, newest);
@@ -103,7 +112,7 @@ function openAgain(log: Log): number {
   try {
     return log.options.ports.fs.open(log.path, 'append');
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') throw new Behind();
+    if (errorCode(error) === 'ENOENT') throw new Behind(`${segmentName(log.state.segment)} is not there`);
     throw error;
   }
 }
@@ -134,36 +143,39 @@ export async function adopt(log: Log, fd: number, state: QueueState, headEnd: nu
 /** The head of `segment` is damaged: makes its state again from the predecessor. Errors: JOURNAL_CORRUPT, Behind. */
 export async function rebuildHead(log: Log, fd: number, segment: number): Promise<void> {
   const { ports, folder, keepOutcomes, queue } = log.options;
-  const corrupt = (why: string): QueueError =>
-    new QueueError(
-      'JOURNAL_CORRUPT',
-      `the head of ${segmentName(segment)} is damaged and ${why}; see queue verify`,
-      {
-        queue,
-        path: `${folder}/${segmentName(segment)}`,
-      },
-    );
+  const file = segmentName(segment);
+  const refusal = (text: string): QueueError =>
+    new QueueError('JOURNAL_CORRUPT', `${text}; see queue verify`, { queue, path: `${folder}/${file}` });
+  const corrupt = (why: string): QueueError => refusal(`the head of ${file} is damaged and ${why}`);
+  const damaged = readDamagedHead(ports.fs, fd);
+  const said = damaged.start?.segment ?? segment;
+  if (said !== segment)
+    throw refusal(`${file} says that it is ${segmentName(said)}; give it its name back, or put it aside`);
   if (!log.whole || log.state.segment !== segment - 1 || !log.state.seal) {
     const path = `${folder}/${segmentName(segment - 1)}`;
     let previous: number;
     try {
       previous = ports.fs.open(path, 'append');
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
+      if (!isGone(error)) throw error;
       // Two newer ones do without it.
-      if (newestSegment(ports.fs, folder) > segment) throw new Behind();
+      if (newestSegment(ports.fs, folder) > segment)
+        throw new Behind(`${segmentName(segment - 1)} is not there`);
       throw corrupt('there is no earlier segment to make it from');
     }
     await orClosed(log, previous, async () => {
       const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);
       if (!loaded) throw corrupt('so is that of its predecessor');
-      await adopt(log, previous, loaded.state, loaded.end);
+      await adopt(log, previous, loaded.state, loaded.end).catch((error: unknown) => {
+        // Only one that is newer than this segment does without it.
+        if (!(error instanceof Behind) || newestSegment(ports.fs, folder) > segment) throw error;
+        throw corrupt(`cannot be made again: ${error.message}`);
+      });
     });
     await log.catchUp();
   }
   const { state } = log;
   if (!state.seal) throw corrupt('so is the seal of its predecessor');
-  const damaged = readDamagedHead(ports.fs, fd);
   const { end } = damaged;
   const isKnown = isRestoredBy(state, damaged);
   if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);

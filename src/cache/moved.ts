@@ -3,86 +3,126 @@
  * which heads and records name messages lead to others, or nowhere. What is sound there waits, then, unless a record names it by its uuid as
  * ended; and it holds what the last record that names it so says.
  */
+import { born } from '../message.ts';
 import { Contents } from './contents.ts';
 import { scanFile, type FileVisitor } from './files.ts';
 import { decode } from './header.ts';
+import type { Where } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import type { Header, QueueState } from './state.ts';
 import type { Survey } from './survey.ts';
-import { eachMessage } from './where.ts';
+import { eachMessage, toPlace } from './where.ts';
 
 /** The end of the last run, of a segment that was sealed: see `SegmentTable.runs`. */
 const LAST = 2 ** 32 - 1;
 
+/** Where records of a segment do not stand where they were written. */
+export interface Move {
+  /** Behind this offset. */
+  from: number;
+  /** Bytes that are missing before some of them, as far as can be told; 0 where bytes have been put in. */
+  missing: number | undefined;
+}
+
+/** Where the segment was sealed, as a head's runs of its ended messages tell. */
+export function sealIn(runs: readonly number[]): number | undefined {
+  return runs.at(-1) === LAST ? runs.at(-2) : undefined;
+}
+
+/** Whether a sealed segment's seal does not stand where others say; a repair may have given it one of its own. */
+export function hasSealMoved({ sealedAt, mended, bad }: Survey, seal: number | undefined): boolean {
+  if (seal === undefined || sealedAt === undefined || mended) return false;
+  // What has rotted there may have been the seal that counted.
+  return seal !== sealedAt && !bad.some(({ from, to }) => from <= seal && seal < to);
+}
+
 /**
- * The offset behind which the records of the open segment do not stand where its own records say, or the runs of ended messages
- * that a head tells of it; undefined when they do, as far as can be told.
+ * Whether records of the open segment do not stand where its own records say, the runs of ended messages that a head tells of it, or its
+ * successor (`seal`); undefined when they do, as far as can be told. A uuid at the wrong place tells it as well as a place where none is:
+ * where all lines are of one length, each stands where another stood.
  */
 export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
   survey: Survey,
-  runs: readonly number[] = [],
-): Promise<number | undefined> {
-  const { bad, torn, mended, end, sealed } = survey;
-  const first = firstFlaw(survey);
-  if (first === Infinity) return undefined;
-  const adds = new Set<number>();
-  const named = new Set<number>();
-  // A run begins and ends with an add; the last one begins with the seal where it has no end. May be cut off with the end of the file.
-  const ends = runs.at(-1) === LAST ? runs.slice(0, -2) : runs;
-  for (const at of ends) if (at < end || sealed) named.add(at);
+  { runs = [], seal = sealIn(runs) }: { runs?: readonly number[]; seal?: number | undefined } = {},
+): Promise<Move | undefined> {
+  const { bad, torn, mended = [], end, sealed, sealedAt } = survey;
+  const adds = new Map<number, string>();
+  const places = new Map<string, number>();
+  /** Where what is known to stand where it was written does. */
+  const right: number[] = [];
+  let bound = Infinity;
+  let missing: number | undefined;
+  const isIn = (ranges: readonly (readonly [number, number, ...unknown[]])[], offset: number): boolean =>
+    ranges.some(([from, to]) => from <= offset && offset < to);
+  const damaged = [...bad.map(({ from, to }): [number, number] => [from, to]), ...torn, ...mended];
+  const note = (named: number, present: number | undefined): void => {
+    bound = Math.min(bound, named, present ?? Infinity);
+    if (present !== undefined) missing = Math.max(missing ?? 0, named - present);
+  };
+  const check = (named: number, uuid?: string): void => {
+    const stands = adds.get(named);
+    if (stands === undefined ? isIn(damaged, named) : uuid === undefined) return;
+    if (stands !== undefined && stands === uuid) right.push(named);
+    else note(named, uuid === undefined ? undefined : places.get(uuid));
+  };
   const visitor: FileVisitor = {
     record(buffer, start, to, headerLength, offset) {
       const header = decode(buffer, start, to, headerLength)?.header;
-      if (header?.op === 'add') adds.add(offset);
-      // Of a mended segment nothing but its messages is needed any more.
-      else if (header && 'n' in header && !mended)
-        for (const at of namedBy(header)) if (segmentOf(at) === segment) named.add(offsetOf(at));
+      if (header?.op === 'add') {
+        adds.set(offset, header.u);
+        places.set(header.u, offset);
+      } else if (header && 'n' in header && !survey.mended) {
+        // Of a mended segment nothing but its messages is needed any more.
+        eachNamed(header, (at, uuid) => {
+          if (segmentOf(at) === segment) check(offsetOf(at), uuid);
+        });
+      }
     },
     bad() {},
   };
   await scanFile(ports, fd, visitor);
-  const isExplained = (offset: number): boolean =>
-    offset < first ||
-    adds.has(offset) ||
-    // It may have been there: damaged, or taken out since.
-    bad.some(({ from, to }) => from <= offset && offset < to) ||
-    torn.some(([from, to]) => from <= offset && offset < to) ||
-    (mended ?? []).some(([from, to]) => from <= offset && offset < to);
-  return [...named].every((offset) => isExplained(offset)) ? undefined : first;
+  // A run begins and ends with an add; the last one begins with the seal where it has no end. May be cut off with the end of the file.
+  const ends = runs.at(-1) === LAST ? runs.slice(0, -2) : runs;
+  for (const at of ends) if (at < end || sealed) check(at);
+  if (hasSealMoved(survey, seal)) note(seal!, sealedAt);
+  if (bound === Infinity) return undefined;
+  const sound = right.reduce((last, at) => (at < bound && at >= last ? at + 1 : last), 0);
+  const first = firstFlaw(survey);
+  return { from: Math.max(sound, first <= bound ? first : 0), missing };
 }
 
 /** Where the first record may have stood that is not sound or not there; Infinity where none is missed. */
-export function firstFlaw({ bad, torn, gaps }: Survey): number {
+function firstFlaw({ bad, torn, gaps, repeated }: Survey): number {
   // A torn line may be what is left of one that was whole.
-  return Math.min(...[...bad, ...gaps].map(({ from }) => from), ...torn.map(([from]) => from));
+  return Math.min(...[...bad, ...gaps, ...repeated].map(({ from }) => from), ...torn.map(([from]) => from));
 }
 
-/** Positions of the messages that a record is about. By its operation: what else stands in it nobody has looked at. */
-function namedBy(header: Header): number[] {
-  const named: number[] = [];
+/** The messages that a record is about, with their uuids where it tells them. By its operation: what else stands in it nobody has looked at. */
+function eachNamed(header: Header, visit: (at: number, uuid: string | undefined) => void): void {
   switch (header.op) {
     case 'update':
-    case 'set':
     case 'remove':
     case 'cancel':
-      named.push(position(...header.p));
-      break;
+      return visit(position(...header.p), header.u);
+    case 'set':
+      return visit(position(...header.p), undefined);
+    case 'done': {
+      let i = 0;
+      return eachMessage(header.c, (at) => visit(at, header.u[i++]));
+    }
     case 'claim':
     case 'renew':
-    case 'done':
     case 'fail':
     case 'release':
     case 'lapse':
     case 'retry':
-      eachMessage(header.c ?? [], (at) => named.push(at));
-      break;
+      return eachMessage(header.c ?? [], (at) => visit(at, undefined));
     default:
   }
-  return named;
 }
 
 /** As much of the runs [from, to, from, to, …] as lies below `offset`. */
@@ -93,45 +133,194 @@ export function runsBelow(runs: readonly number[], offset: number): number[] {
   return below;
 }
 
-/**
- * The fresh messages behind those offsets, by their segments, and by uuid. `known`: positions of those among them of which the
- * state has another copy, which a head or an update has made. `unread`: those that the state knows, but whose content is not
- * where it should be.
- */
-export function movedMessages(
-  { fs }: Pick<Ports, 'fs'>,
-  folder: string,
-  state: QueueState,
-  moved: ReadonlyMap<number, number>,
-): { found: Map<string, number>; known: number[]; unread: Set<number> } {
-  const found = new Map<string, number>();
-  const known: number[] = [];
-  const unread = new Set<number>();
-  const contents = new Contents(fs, folder);
-  const uuidOf = (at: number): string | undefined => contents.read(state, at)?.content.u;
-  try {
-    for (const [segment, from] of moved) {
-      const table = state.tables.get(segment);
-      if (!table) continue;
-      for (let i = 0; i < table.count; i++) {
-        if (table.offsetAt(i) < from || !table.isFreshAt(i)) continue;
-        const at = position(segment, table.offsetAt(i));
-        const uuid = uuidOf(at);
-        if (uuid !== undefined) found.set(uuid, at);
-      }
-    }
-    for (const at of found.size > 0 ? state.touched.keys() : []) {
-      const uuid = uuidOf(at);
-      if (uuid === undefined) unread.add(at);
-      const copy = uuid === undefined ? undefined : found.get(uuid);
-      if (copy === undefined) continue;
-      found.delete(uuid!);
-      known.push(copy);
-    }
-  } finally {
-    contents.close();
+/** A sound add that does not stand where it was written. */
+interface MovedAdd {
+  uuid: string;
+  due: number | undefined;
+  disabled: boolean;
+  alias: string | undefined;
+  length: number;
+  headerLength: number;
+}
+
+export interface Moved {
+  /** Messages that stand there and wait, by uuid. */
+  found: Map<string, number>;
+  /** Positions of those of which there is another copy, which a head or an update has made. */
+  twins: number[];
+  /** Of all other messages. */
+  others: Set<string>;
+  /** Positions of those among them whose content is not where it should be. */
+  unread: Set<number>;
+}
+
+/** What stands behind the offsets from which on segments have moved: what is said of positions there is not said of it. */
+export class Displaced {
+  /** By segment. */
+  readonly #moves = new Map<number, Move>();
+  /** By where they stand now. */
+  readonly #adds = new Map<number, MovedAdd>();
+  /** Of updates and carried contents, by where they stand now: the positions of their messages. */
+  readonly #contents = new Map<number, number>();
+
+  /** Of messages that heeded records tell to have ended, by uuid: where they stood. */
+  readonly #ended = new Map<string, number>();
+
+  get segments(): ReadonlyMap<number, Move> {
+    return this.#moves;
   }
-  return { found, known, unread };
+
+  /** Of the open file. */
+  async note(ports: Pick<Ports, 'fs' | 'clock'>, fd: number, segment: number, move: Move): Promise<void> {
+    this.#moves.set(segment, move);
+    let sealed = false;
+    const visitor: FileVisitor = {
+      record: (buffer, start, end, headerLength, offset) => {
+        const header =
+          offset < move.from || sealed ? undefined : decode(buffer, start, end, headerLength)?.header;
+        const place = position(segment, offset);
+        if (header?.op === 'seal') sealed = true;
+        if (header?.op === 'update' || header?.op === 'carry')
+          this.#contents.set(place, position(...header.p));
+        if (header?.op !== 'add') return;
+        const { u: uuid, d: due, x, a: alias } = header;
+        this.#adds.set(place, { uuid, due, disabled: x === 1, alias, length: end - start, headerLength });
+      },
+      bad() {},
+    };
+    await scanFile(ports, fd, visitor);
+  }
+
+  /** Whether another record may have stood at that place. */
+  has(place: number): boolean {
+    const move = this.#moves.get(segmentOf(place));
+    return move !== undefined && offsetOf(place) >= move.from;
+  }
+
+  /** Whether at `place` stands what that message was changed to, or what was carried of it. */
+  holds(place: number, at: number): boolean {
+    return !this.has(place) || this.#contents.get(place) === at;
+  }
+
+  /** The record without what it says of messages by where they stood; undefined when nothing is left of it. */
+  heed(h: Header, state: QueueState): Header | undefined {
+    if (this.#moves.size === 0) return h;
+    // Where it is known by another record than its add, its position is but a name.
+    const isRight = (at: number, uuid?: string): boolean =>
+      !this.has(at) ||
+      (state.touched.get(at)?.place ?? at) !== at ||
+      (uuid !== undefined && this.#adds.get(at)?.uuid === uuid);
+    switch (h.op) {
+      case 'update':
+      case 'remove':
+      case 'cancel': {
+        const at = position(...h.p);
+        if (isRight(at, h.u)) {
+          const stands = state.touched.get(at)?.place ?? at;
+          // What it was written over does not stand where it did.
+          return h.op === 'update' && this.has(position(...h.at)) ? { ...h, at: toPlace(stands) } : h;
+        }
+        if (h.op === 'remove') this.#ended.set(h.u, at);
+        return undefined;
+      }
+      case 'set':
+        return isRight(position(...h.p)) ? h : undefined;
+      case 'done': {
+        const right: boolean[] = [];
+        const c = sift(h.c, (at) => {
+          const uuid = h.u[right.length]!;
+          const is = isRight(at, uuid);
+          if (!is) this.#ended.set(uuid, at);
+          right.push(is);
+          return is;
+        });
+        return { ...h, c, u: h.u.filter((_, i) => right[i]), a: h.a.filter((_, i) => right[i]) };
+      }
+      case 'claim':
+      case 'renew':
+      case 'fail':
+      case 'release':
+      case 'lapse':
+        return { ...h, c: sift(h.c, isRight) };
+      case 'retry':
+        return h.c ? { ...h, c: sift(h.c, isRight) } : h;
+      default:
+        return h;
+    }
+  }
+
+  /** Positions of messages that have ended, and whose adds are not there. */
+  get unseen(): number[] {
+    const { uuids } = this;
+    return [...this.#ended].filter(([uuid]) => !uuids.has(uuid)).map(([, at]) => at);
+  }
+
+  /** Of the adds that have moved. */
+  get uuids(): Set<string> {
+    return new Set([...this.#adds.values()].map(({ uuid }) => uuid));
+  }
+
+  /**
+   * Those that wait. One that stands where another stood gets a position of its own if that one is known from elsewhere.
+   */
+  messages({ fs }: Pick<Ports, 'fs'>, folder: string, state: QueueState): Moved {
+    const found = new Map<string, number>();
+    const twins: number[] = [];
+    const others = new Set<string>();
+    const unread = new Set<number>();
+    const contents = new Contents(fs, folder);
+    try {
+      const known = new Map(
+        [...state.touched].map(([at, { place }]) => [
+          at,
+          place === at || this.holds(place, at) ? contents.read(state, at)?.content.u : undefined,
+        ]),
+      );
+      for (const [at, { uuid, due, disabled, alias, length, headerLength }] of this.#adds) {
+        const hidden = state.touched.has(at) && known.get(at) !== uuid;
+        if (!hidden && (state.touched.has(at) || !state.lifeOf(at))) continue;
+        const own = hidden ? freeBeside(state, at) : at;
+        if (hidden)
+          state.restore(
+            own,
+            born(due, disabled),
+            at,
+            length,
+            headerLength,
+            undefined,
+            state.options.uniqueAlias ? alias : undefined,
+          );
+        if (found.has(uuid)) twins.push(own);
+        else found.set(uuid, own);
+      }
+      for (const [at, uuid] of known) {
+        const copy = uuid === undefined ? undefined : found.get(uuid);
+        if (uuid === undefined) unread.add(at);
+        else others.add(uuid);
+        if (copy === undefined) continue;
+        found.delete(uuid!);
+        twins.push(copy);
+      }
+    } finally {
+      contents.close();
+    }
+    return { found, twins, others, unread };
+  }
+}
+
+/** No record begins within another, so nothing else is known by such a position. */
+export function freeBeside(state: QueueState, at: number): number {
+  let free = at;
+  while (state.lifeOf(free)) free++;
+  return free;
+}
+
+/** What is kept of a list of messages. */
+function sift(where: readonly Where[], keep: (at: number) => boolean): Where[] {
+  return where.map(([segment, ...entries]): Where => [
+    segment,
+    ...entries.filter((entry) => keep(position(segment, typeof entry === 'number' ? entry : entry[0]))),
+  ]);
 }
 
 /** What records say of messages that they name by uuid. */
@@ -149,20 +338,20 @@ interface Update {
   headerLength: number;
 }
 
-/** Adds what sound records of the open file say of the messages in `wanted`. */
+/** Adds what sound records of the open file say: who has ended, and what those hold that are `wanted`. */
 export async function findNews(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  wanted: ReadonlyMap<string, number>,
+  wanted: (uuid: string, at: number) => boolean,
   { ended, updates }: News,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
       const header = decode(buffer, start, end, headerLength)?.header;
-      if (header?.op === 'done') for (const uuid of header.u) if (wanted.has(uuid)) ended.add(uuid);
-      if (header?.op === 'remove' && wanted.has(header.u)) ended.add(header.u);
-      if (header?.op === 'update' && wanted.has(header.u)) {
+      if (header?.op === 'done') for (const uuid of header.u) ended.add(uuid);
+      if (header?.op === 'remove') ended.add(header.u);
+      if (header?.op === 'update' && wanted(header.u, position(...header.p))) {
         const place = position(segment, offset);
         updates.set(header.u, { header, place, length: end - start, headerLength });
       }

@@ -8,8 +8,10 @@ import type { Clock, FileSystem, OpenMode, Ports, Random } from './ports.ts';
 const { O_RDONLY, O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
 /** Absent on Windows, where links are refused by `kind` alone. */
 const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
+/** Of a pipe, which is no file: to open it would wait for a writer. */
+const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 const FLAGS: Record<OpenMode, number> = {
-  read: O_RDONLY | O_NOFOLLOW,
+  read: O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
   append: O_RDWR | O_APPEND | O_NOFOLLOW,
   create: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
 };

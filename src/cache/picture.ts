@@ -52,12 +52,12 @@ export function takePicture(fs: FileSystem, folder: string): Picture {
   }
 }
 
-/** Undefined: an older one that is gone since it was listed, or something else than a file. */
+/** Undefined: something else than a file, or an older one that is gone since it was listed. */
 function openSegment(fs: FileSystem, path: string, newest: boolean): number | undefined {
   try {
     return fs.open(path, 'read');
   } catch (error) {
-    if (isGone(error) && !newest) return undefined;
+    if (isGone(error) && !(newest && errorCode(error) === 'ENOENT')) return undefined;
     throw error;
   }
 }

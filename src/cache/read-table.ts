@@ -35,6 +35,8 @@ export async function readTable(source: TableSource): Promise<[from: number, to:
   );
   const damage = index ? [] : await readSegment(source);
   table.finishReading();
+  // Who comes later must know as well that something is missing, though no bytes stand for it.
+  if (table.fresh < before && damage.length === 0) damage.push([0, 0]);
   // Damaged records are not waiting any more.
   state.counts.ready += table.fresh - before;
   return damage;
@@ -112,6 +114,8 @@ async function readSegment({
       // Of all adds, not only of those that are live now: a head that has to be made again may know more of them.
       writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => aliases.get(at));
     }
+    // It has been cut: no bytes stand for what is missing.
+    if (!found.seal) damage.push([0, 0]);
     if (!zeros) return damage;
     // Some of it may never have been on the device.
     const survey = await surveySegment(ports, fd);

@@ -9,17 +9,17 @@
  */
 import { basename, dirname } from 'node:path';
 import { QueueError } from '../errors.ts';
-import { listSegments, newestSegment, parseSegmentName, segmentName, storageError } from './files.ts';
+import { listSegments, parseSegmentName, segmentName, standsAt, storageError } from './files.ts';
 import { checkFolder } from './folder.ts';
 import { nodePorts } from './node-ports.ts';
 import type { Ports } from './ports.ts';
 import { commit, finishRotation } from './repair/commit.ts';
 import { needsMending } from './repair/mend.ts';
-import { discard, setAside, sizeOf } from './repair/quarantine.ts';
+import { discard, keptOf, setAside, sizeOf } from './repair/quarantine.ts';
 import { inText, type RepairReport } from './repair/report.ts';
 import { placesOf, salvage, type Salvage } from './repair/salvage.ts';
-import { tidy } from './repair/tidy.ts';
-import { verifyQueue, type DamageReport, type VerifyReport } from './verify.ts';
+import { spentIn, tidy } from './repair/tidy.ts';
+import { verifyQueue, type VerifyReport } from './verify.ts';
 
 export interface RepairOptions {
   /** How many outcomes the queue remembers. */
@@ -49,8 +49,7 @@ export function repairQueue(folder: string, options: RepairOptions): Promise<Rep
 }
 
 interface Findings {
-  /** Undefined where even that cannot read the queue. */
-  verified: VerifyReport | undefined;
+  verified: VerifyReport;
   salvaged: Salvage;
   /** Segments whose records do not lead to what their successors say. */
   disputed: ReadonlySet<number>;
@@ -158,22 +157,14 @@ class Repair {
     const queue = this.#queue;
     if (fs.kind(dirname(folder)) === 'file' || !checkFolder(fs, folder, queue))
       throw new QueueError('QUEUE_NOT_FOUND', 'there is no folder of this queue', { queue, path: folder });
-    let verified: VerifyReport | undefined;
-    try {
-      verified = await verifyQueue(folder, this.#ports);
-    } catch (error) {
-      // An operation that nobody knows can be passed over; a newer format is refused below.
-      const isNewer = error instanceof QueueError && error.code === 'JOURNAL_NEWER';
-      // What stands in the place of the newest segment is put aside.
-      const newest = `${folder}/${segmentName(newestSegment(fs, folder))}`;
-      if (!isNewer && fs.kind(newest) === 'file') throw error;
-    }
+    // An operation that nobody knows can be passed over; a newer format is refused by either.
+    const verified = await verifyQueue(folder, this.#ports, { strangers: true });
     const salvaged = await salvage({ ports: this.#ports, folder, keepOutcomes: this.#keepOutcomes });
     const { state, lost, outdated, moved } = salvaged;
     const saves = lost.length > 0 || outdated.length > 0 || moved.size > 0;
-    const heads = verified?.damage.filter(({ kind }) => kind === 'head') ?? [];
+    const heads = verified.damage.filter(({ kind }) => kind === 'head');
     const disputed = new Set([...moved, ...heads.map(({ file }) => parseSegmentName(file)! - 1)]);
-    return { verified, salvaged, disputed, needed: !verified?.sound || state.damage.length > 0 || saves };
+    return { verified, salvaged, disputed, needed: !verified.sound || state.damage.length > 0 || saves };
   }
 
   #reportOf({ verified, salvaged, disputed }: Findings): RepairReport {
@@ -197,14 +188,24 @@ class Repair {
       gone: goneIn(verified, salvaged),
       doubtful,
       outdated,
-      exists: state.id !== '',
+      exists: state.id !== '' && state.seal?.why !== 'destroy',
       optionsKnown,
-      damage: verified?.damage ?? damageIn(salvaged),
+      damage: verified.damage,
       segments: [
         ...[...surveys.keys()].map((segment) => ({ file: segmentName(segment), fate: fate(segment) })),
+        ...this.#asides(salvaged),
         { file: segmentName(newest + 1), fate: 'new' },
       ],
+      earlier: keptOf(this.#ports, this.#folder).map(({ path }) => path),
     };
+  }
+
+  #asides(salvaged: Salvage): RepairReport['segments'] {
+    const { fs } = this.#ports;
+    const strange = spentIn(fs, this.#folder, salvaged).filter(
+      (name) => fs.kind(`${this.#folder}/${name}`) !== 'file',
+    );
+    return strange.map((file) => ({ file, fate: 'aside', is: standsAt(fs, `${this.#folder}/${file}`) }));
   }
 
   /** Of the registered writers, those of which it is known that they live: of this boot, and in sight of this process. */
@@ -233,25 +234,9 @@ class Repair {
   }
 }
 
-/** Files of which nothing tells what was in them. */
-function goneIn(verified: VerifyReport | undefined, { surveys, lost, newest, cutInHead }: Salvage): string[] {
-  const known = new Set([...lost.map(({ file }) => file), ...[...surveys.keys()].map(segmentName)]);
-  const missing = (verified?.damage ?? []).filter(({ kind, file }) => kind === 'missing' && !known.has(file));
-  const gone = missing.map(({ file }) => file);
-  return [...new Set(cutInHead ? [...gone, segmentName(newest)] : gone)];
-}
-
-/** Where verification cannot say it: what the salvage has met. */
-function damageIn({ surveys }: Salvage): DamageReport[] {
-  return [...surveys].flatMap(([segment, survey]) =>
-    survey.bad.map(({ from, to, uuid }) => ({
-      file: segmentName(segment),
-      from,
-      to,
-      kind: 'rot' as const,
-      acknowledged: true,
-      ...(uuid === undefined ? {} : { uuid }),
-      detail: 'not sound, or an operation that nobody knows',
-    })),
-  );
+/** Files of which nothing tells what was in them, or behind their cut. */
+function goneIn({ damage }: VerifyReport, { surveys, untold, told }: Salvage): string[] {
+  const missing = damage.flatMap(({ kind, file }) => (kind === 'missing' ? parseSegmentName(file)! : []));
+  const gone = missing.filter((segment) => !surveys.has(segment) && segment >= told);
+  return [...new Set([...gone, ...untold])].sort((a, b) => a - b).map(segmentName);
 }

@@ -14,8 +14,10 @@ export interface Stretch {
   strangers?: boolean;
   /** Whether what stands behind the last newline is taken for a line as well: whoever writes next begins with one. */
   unended?: boolean;
-  /** Told of each record before it is applied. */
-  hear?: (header: Header, state: QueueState) => void;
+  /** Offsets of records that are passed over. */
+  without?: ReadonlySet<number>;
+  /** Told of each record before it is applied: returns what of it is; undefined: nothing. */
+  hear?: (header: Header, state: QueueState) => Header | undefined;
 }
 
 /** Behind a hole the rules are lenient, as for all. Errors: JOURNAL_NEWER for what nobody knows. */
@@ -23,14 +25,16 @@ export async function replay(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   state: QueueState,
-  { from, to = Infinity, strangers = false, unended = false, hear }: Stretch,
+  { from, to = Infinity, strangers = false, unended = false, without, hear }: Stretch,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
+      if (without?.has(offset)) return;
       const decoded = decodeOwn(buffer, start, end, headerLength);
       if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
-      const { header, payload } = decoded;
-      hear?.(header, state);
+      const { payload } = decoded;
+      const header = hear ? hear(decoded.header, state) : decoded.header;
+      if (!header) return;
       try {
         state.apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () => payload);
       } catch (error) {

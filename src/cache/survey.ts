@@ -1,18 +1,18 @@
 /** One pass over every byte of a segment: what in it is no record, and what is missing. Applies nothing. */
 import { scanFile, type FileVisitor } from './files.ts';
 import { decode, isKnown, isOwn } from './header.ts';
+import { legible, type Legible } from './legible.ts';
 import type { FileSystem, Ports } from './ports.ts';
-import { isJson, payloadText } from './record.ts';
+import { isJson, lineLength, payloadText, PREFIX, scanLines } from './record.ts';
+import type { Header } from './state.ts';
 
-export interface BadRange {
+export interface BadRange extends Legible {
   from: number;
   to: number;
-  /** Of the message it was about, where it can still be read. */
-  uuid: string | undefined;
-  /** Whether it began as an add. */
-  isAdd: boolean;
   /** `foreign`: the checksum is right, but what it covers is no record of Coda's, or a message that is no JSON. */
   what: 'changed' | 'blank' | 'foreign';
+  /** Whether it is, or was, one line: as long as it says that it is, or changed in just that. */
+  single: boolean;
   /** Whether there are zeros in it, as a power cut leaves them; and how many bytes of them. */
   zeros: boolean;
   blank: number;
@@ -34,6 +34,8 @@ export interface Survey {
   /** Sound adds before the seal. */
   adds: number;
   bytes: number;
+  /** Behind the last sound record of the head. */
+  headEnd: number;
   /** Offset behind the last complete line. */
   end: number;
   sealed: boolean;
@@ -45,9 +47,14 @@ export interface Survey {
    */
   torn: [from: number, to: number, add?: { uuid: string; writer: string }][];
   bad: BadRange[];
-  /** What stands behind the last complete line: in the segment in use a write that is under way, or was cut off. */
+  /**
+   * What stands behind the last complete line, unless no write begins so: in the segment in use one that is under way, or was
+   * cut off.
+   */
   tail: BadRange | undefined;
   gaps: Gap[];
+  /** Lines that stand further up as well, where their writer wrote them. */
+  repeated: BadRange[];
   /** Offsets of restarts of the machine, and what was known to be synced before each. */
   boots: { offset: number; synced: number }[];
   /** Offset below which all is known to have been on the device. */
@@ -59,14 +66,14 @@ export interface Survey {
 }
 
 const LONGEST_LOOK = 64 * 1024;
-const UUID = /"u":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/;
-const WRITER = /"w":"([^"]*)"/;
+const NEWLINE = Buffer.from('\n');
 
 /** Of the open file. */
 export async function surveySegment(ports: Pick<Ports, 'fs' | 'clock'>, fd: number): Promise<Survey> {
   const surveyor = new Surveyor(ports.fs.stat(fd).size);
   const end = await scanFile(ports, fd, surveyor);
   surveyor.end(end, readTail(ports.fs, fd, end));
+  if (surveyor.suspects.size > 0) await scanFile(ports, fd, surveyor.again());
   return surveyor.survey;
 }
 
@@ -95,17 +102,15 @@ export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
   });
 }
 
-/** As much of a line as its header may take that says which message it is about. */
-function beginningOf(line: Buffer): string {
-  return line.toString('latin1', 0, 400);
-}
-
-function isAdd(text: string): boolean {
-  return text.includes('"op":"add"');
+/** Tells a line from all others, by its checksum, its lengths, its writer and its number. */
+function nameOf(buffer: Buffer, start: number, { w, n }: Header): string {
+  return `${buffer.toString('latin1', start, start + PREFIX)}${w} ${n}`;
 }
 
 class Surveyor implements FileVisitor {
   readonly survey: Survey;
+  /** Names of lines with a number that their writer had left behind: those that stand there for the second time are among them. */
+  readonly suspects = new Set<string>();
   readonly #writers = new Map<string, { n: number; end: number }>();
 
   constructor(bytes: number) {
@@ -113,6 +118,7 @@ class Surveyor implements FileVisitor {
       records: 0,
       adds: 0,
       bytes,
+      headEnd: 0,
       end: 0,
       sealed: false,
       sealedAt: undefined,
@@ -120,6 +126,7 @@ class Surveyor implements FileVisitor {
       bad: [],
       tail: undefined,
       gaps: [],
+      repeated: [],
       boots: [],
       synced: 0,
       failedSync: false,
@@ -138,10 +145,14 @@ class Surveyor implements FileVisitor {
     if (holds && !isJson(payloadText(buffer, start, end, headerLength)))
       this.#note(buffer, start, end, offset, 'foreign');
     else if (header.op === 'add' && !survey.sealed) survey.adds++;
-    if (!isOwn(header)) return;
+    if (!isOwn(header)) {
+      if (this.#writers.size === 0) survey.headEnd = offset + end - start + 1;
+      return;
+    }
     const { n, end: from } = this.#writers.get(header.w) ?? { n: 0, end: 0 };
+    if (header.n <= n && !survey.sealed) this.suspects.add(nameOf(buffer, start, header));
     if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
-    this.#writers.set(header.w, { n: header.n, end: offset + end - start });
+    if (header.n > n) this.#writers.set(header.w, { n: header.n, end: offset + end - start });
     if (header.op === 'boot') survey.boots.push({ offset, synced: survey.synced });
     if (header.op === 'seal' && header.why === 'sync' && !survey.sealed) survey.failedSync = true;
     if (header.op === 'unsound') survey.failedSync = true;
@@ -152,13 +163,32 @@ class Surveyor implements FileVisitor {
     if (header.s !== undefined) survey.synced = Math.max(survey.synced, header.s);
   }
 
+  /** Notes which of the suspects stand further up as well. */
+  again(): FileVisitor {
+    const met = new Set<string>();
+    let sealed = false;
+    return {
+      record: (buffer, start, end, headerLength, offset) => {
+        const header = decode(buffer, start, end, headerLength)?.header;
+        if (sealed || !header || !isOwn(header)) return;
+        sealed = header.op === 'seal';
+        const name = nameOf(buffer, start, header);
+        if (!this.suspects.has(name)) return;
+        if (met.has(name)) {
+          this.survey.repeated.push(this.#range(buffer.subarray(start, end), offset, 'changed'));
+          if (header.op === 'add') this.survey.adds--;
+        }
+        met.add(name);
+      },
+      bad() {},
+    };
+  }
+
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
     if (kind === 'rot') return this.#note(buffer, start, end, offset, 'changed');
-    const text = beginningOf(buffer.subarray(start, end));
-    const uuid = isAdd(text) ? UUID.exec(text)?.[1] : undefined;
-    const add = uuid === undefined ? undefined : { uuid, writer: WRITER.exec(text)?.[1] ?? '' };
+    const { isAdd, uuid, writer = '' } = legible(buffer.subarray(start, end));
     const range: [number, number] = [offset, offset + end - start];
-    this.survey.torn.push(add ? [...range, add] : range);
+    this.survey.torn.push(isAdd && uuid !== undefined ? [...range, { uuid, writer }] : range);
   }
 
   /** The file has been read up to `offset`, behind which `tail` stands. */
@@ -169,7 +199,21 @@ class Surveyor implements FileVisitor {
     const range = this.#range(tail, offset, 'changed');
     const to = Math.max(survey.bytes, offset);
     // What is too long to be looked at may be like what was.
-    survey.tail = { ...range, to, blank: range.zeros ? range.blank + to - range.to : 0 };
+    const whole = { ...range, to, blank: range.zeros ? range.blank + to - range.to : 0 };
+    if (range.zeros || !this.#noteUnended(tail, offset)) survey.tail = whole;
+  }
+
+  /** Whether something is no record, nor the beginning of one, as will show once the next write has begun with a newline. */
+  #noteUnended(tail: Buffer, offset: number): boolean {
+    const before = this.survey.bad.length;
+    const lines = Buffer.concat([tail, NEWLINE]);
+    scanLines(lines, 0, lines.length, {
+      record() {},
+      bad: (buffer, start, end, kind) => {
+        if (kind === 'rot') this.#note(buffer, start, end, offset + start, 'changed');
+      },
+    });
+    return this.survey.bad.length > before;
   }
 
   #note(buffer: Buffer, start: number, end: number, offset: number, kind: 'changed' | 'foreign'): void {
@@ -177,14 +221,13 @@ class Surveyor implements FileVisitor {
   }
 
   #range(bytes: Buffer, from: number, kind: 'changed' | 'foreign'): BadRange {
-    const text = beginningOf(bytes);
     const blank = bytes.reduce((count, byte) => (byte === 0 ? count + 1 : count), 0);
     return {
       from,
       to: from + bytes.length,
-      uuid: UUID.exec(text)?.[1],
-      isAdd: isAdd(text),
+      ...legible(bytes),
       what: kind === 'changed' && blank === bytes.length ? 'blank' : kind,
+      single: lineLength(bytes, 0) === bytes.length || isJson(bytes.toString('latin1')),
       zeros: blank > 0,
       blank,
       note: this.survey.sealed,

@@ -10,15 +10,20 @@ import {
   FileScanner,
   indexName,
   isGone,
+  listSegments,
   newestSegment,
+  parseIndexName,
   segmentName,
+  standsAt,
   storageError,
   temporaryName,
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { readIndex } from './index-file.ts';
-import { movedFrom } from './moved.ts';
+import { readDamagedHead } from './loading.ts';
+import { hasSealMoved, movedFrom, sealIn } from './moved.ts';
 import { nodePorts } from './node-ports.ts';
+import { openOlder } from './older-segment.ts';
 import { takePicture, type Picture } from './picture.ts';
 import type { FileSystem, Ports } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
@@ -65,13 +70,20 @@ export interface VerifyReport {
   messages?: number;
 }
 
-/** Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, STORAGE_FAILED. */
-export async function verifyQueue(folder: string, ports: Ports = nodePorts): Promise<VerifyReport> {
+/**
+ * Errors: QUEUE_NOT_FOUND, JOURNAL_NEWER, STORAGE_FAILED.
+ * @param how `strangers`: whether a record with an operation that nobody knows is rot; else it is refused, as a newer format is.
+ */
+export async function verifyQueue(
+  folder: string,
+  ports: Ports = nodePorts,
+  how: { strangers?: boolean } = {},
+): Promise<VerifyReport> {
   const queue = basename(folder);
   let picture: Picture | undefined;
   try {
     picture = takePicture(ports.fs, folder);
-    return await new Verification(folder, queue, ports, picture).run();
+    return await new Verification(folder, queue, ports, picture, how.strangers).run();
   } catch (error) {
     const code = errorCode(error);
     if (code === 'ENOTDIR' || (code === 'ENOENT' && ports.fs.kind(folder) === undefined)) {
@@ -90,6 +102,8 @@ export async function verifyQueue(folder: string, ports: Ports = nodePorts): Pro
 const UNSYNCED = 'lost before it was synced: the machine was restarted, or a flush had failed';
 const MOVED =
   'records behind this place do not stand where they were written: others name messages where none stand any more';
+const REMADE = 'the head is damaged; it is made again from the predecessor, if that is sound';
+const REPEATED = 'this line stands further up as well, where it was written';
 const DETAILS: Record<BadRange['what'], string> = {
   changed: 'these bytes are not what was written',
   blank: 'zeros where records were',
@@ -110,10 +124,16 @@ class Verification {
   readonly #present: FileSystem;
   readonly #scanner: FileScanner;
   readonly #report: VerifyReport;
+  /** Of the segments that have been read. */
+  readonly #surveys = new Map<number, Survey>();
+  readonly #strangers: boolean;
+  /** Segments that are known to have been sealed, because an index of them is there. */
+  #indexed: readonly number[] = [];
   /** The predecessor that the newest head names. */
   #restsOn: number | undefined;
 
-  constructor(folder: string, queue: string, ports: Ports, { fs, segments }: Picture) {
+  constructor(folder: string, queue: string, ports: Ports, { fs, segments }: Picture, strangers = false) {
+    this.#strangers = strangers;
     this.#folder = folder;
     this.#ports = { ...ports, fs };
     this.#segments = segments;
@@ -124,8 +144,13 @@ class Verification {
 
   async run(): Promise<VerifyReport> {
     const segments = this.#segments;
-    const newest = segments.at(-1);
-    if (newest === undefined) {
+    const newest = segments.findLast((segment) => this.#isThere(segment)) ?? 0;
+    const basis = newest && this.#basisOf(newest);
+    // They are written when there is a successor: perhaps there is one by now.
+    const indexed = this.#present.list(this.#folder).flatMap((name) => parseIndexName(name) ?? []);
+    if (newestSegment(this.#present, this.#folder) === (segments.at(-1) ?? 0)) this.#indexed = indexed;
+    if (basis !== newest) this.#restsOn = basis;
+    if (segments.length === 0) {
       this.#damage({
         file: segmentName(1),
         from: 0,
@@ -136,17 +161,45 @@ class Verification {
     }
     let previous: QueueState | undefined;
     for (const segment of segments)
-      previous = await this.#verifySegment(segment, segment === newest, previous);
-    if (this.#restsOn !== undefined && !segments.includes(this.#restsOn)) {
+      previous = await this.#verifySegment(segment, newest, segment === basis, previous);
+    if (this.#restsOn && this.#ports.fs.kind(`${this.#folder}/${segmentName(this.#restsOn)}`) !== 'file') {
       this.#missing(
         this.#restsOn,
         'the predecessor of the newest segment, which is kept to make its head again',
       );
     }
+    for (const segment of this.#indexed)
+      if (segment > newest && !segments.includes(segment)) this.#missing(segment, 'its index is there');
     await this.#verifyIndexes();
     // An index is never synced, so a power cut may well cost it; it is ignored and made anew.
     this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn' || kind === 'index');
     return this.#report;
+  }
+
+  /** Whether there is a file under its name that is not another segment. */
+  #isThere(segment: number): boolean {
+    const { fs } = this.#ports;
+    try {
+      fs.close(openOlder(fs, this.#folder, segment));
+      return true;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  }
+
+  /** With whose head all begins that the newest segment rests on: its own, or where that is damaged, the one that it is made again from. */
+  #basisOf(newest: number): number | undefined {
+    const { fs } = this.#ports;
+    const path = `${this.#folder}/${segmentName(newest)}`;
+    const fd = fs.open(path, 'read');
+    try {
+      if (loadHead(fs, fd, newest, 0, path)) return newest;
+      const { start } = readDamagedHead(fs, fd);
+      return start ? start.prev?.segment : newest - 1;
+    } finally {
+      fs.close(fd);
+    }
   }
 
   /** An index that does not match is ignored by all and made anew; that it does not is still worth knowing. */
@@ -176,44 +229,53 @@ class Verification {
   /** Returns the state at the segment's end, when it could be followed. */
   async #verifySegment(
     segment: number,
-    newest: boolean,
+    last: number,
+    basis: boolean,
     previous: QueueState | undefined,
   ): Promise<QueueState | undefined> {
     const { fs } = this.#ports;
+    const newest = segment === last;
     const file = segmentName(segment);
     const path = `${this.#folder}/${file}`;
-    // Something else under its name; or spent, and deleted since it was listed. Whether it is missed, the newest head says.
-    if (fs.kind(path) !== 'file') return undefined;
+    if (fs.kind(path) !== 'file') {
+      // Where it is an older one, the head says whether it is missed: it may be spent, and deleted since it was listed.
+      if (segment > last) this.#missing(segment, `${standsAt(fs, path)} is in its place`);
+      return undefined;
+    }
     const fd = fs.open(path, 'read');
     try {
       const survey = await surveySegment(this.#ports, fd);
       const { records, bytes, sealed, torn } = survey;
       this.#report.segments.push({ file, records, bytes, sealed, torn: torn.length });
       this.#judge(file, survey, newest);
+      this.#surveys.set(segment, survey);
       const moved = await movedFrom(this.#ports, fd, segment, survey);
-      if (moved !== undefined) this.#damage({ file, from: moved, to: moved, kind: 'missing', detail: MOVED });
+      if (moved) this.#moved(segment, moved.from);
       const head = loadHead(fs, fd, segment, 0, path);
-      // What is missing of the newest head is made from the one before.
-      this.#restsOn = newest && segment > 1 ? segment - 1 : undefined;
-      if (!newest && !survey.sealed && (survey.bad.length === 0 || survey.tail))
+      if (
+        (!newest || this.#isOver(segment)) &&
+        !survey.sealed &&
+        (survey.bad.length === 0 || survey.end < survey.bytes)
+      )
         this.#missing(segment, 'its seal, and perhaps more: the file has been cut');
       // Of a mended segment nothing but its messages is needed any more, and its records lead to nothing.
       if (survey.mended) return undefined;
+      // Its first record is enough to tell where the one before ended.
+      const start = head?.start ?? readDamagedHead(fs, fd).start;
+      if (start?.prev && !start.prev.failed && start.segment === segment)
+        this.#checkSeal(start.prev.segment, start.prev.at);
       if (!head) {
-        this.#damage({
-          file,
-          from: 0,
-          to: 0,
-          kind: 'head',
-          detail: 'the head is damaged; it is made again from the predecessor, if that is sound',
-        });
+        const detail = this.#isThere(segment) ? REMADE : 'the file is another segment, as it says itself';
+        this.#damage({ file, from: 0, to: 0, kind: 'head', detail });
         return undefined;
       }
-      this.#restsOn = head.start.prev?.segment;
+      if (newest) this.#restsOn = head.start.prev?.segment;
       this.#compare(file, head, previous);
-      const state = await this.#replay(fd, head, newest);
-      if (newest && state) {
+      const state = await this.#replay(fd, head, basis);
+      // With something else behind it than a file, nobody knows.
+      if (newest && state && segment === this.#segments.at(-1))
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
+      if (basis && state) {
         for (const reference of head.references) {
           if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file')
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);
@@ -228,6 +290,11 @@ class Verification {
     } finally {
       fs.close(fd);
     }
+  }
+
+  /** Whether an index, or a successor that is none, shows that the newest segment had been sealed. */
+  #isOver(newest: number): boolean {
+    return this.#segments.includes(newest + 1) || this.#indexed.some((segment) => segment >= newest);
   }
 
   /** What is more than an add, or older than the last segments, may lie where no table looks. */
@@ -258,8 +325,10 @@ class Verification {
     const fs = this.#present;
     if (successor === undefined) return;
     if (fs.kind(`${this.#folder}/${temporaryName(segment + 1, successor)}`) !== undefined) return;
-    // It has its own name by now.
-    if (newestSegment(fs, this.#folder) > segment) return;
+    // It has its own name by now; or something else has, as is told.
+    if (fs.kind(`${this.#folder}/${segmentName(segment + 1)}`) !== undefined) return;
+    const isFile = (each: number): boolean => fs.kind(`${this.#folder}/${segmentName(each)}`) === 'file';
+    if (listSegments(fs, this.#folder).some((each) => each > segment && isFile(each))) return;
     this.#missing(segment + 1, 'the log has chosen this segment as the next one');
   }
 
@@ -278,6 +347,8 @@ class Verification {
       const kind = unsynced ? 'torn' : 'rot';
       this.#damage({ file, from, to, kind, acknowledged: !unsynced && synced >= to, uuid, detail });
     }
+    for (const { from, to, uuid } of survey.repeated)
+      this.#damage({ file, from, to, kind: 'rot', acknowledged: synced >= to, uuid, detail: REPEATED });
     for (const { offset, count, writer, unsynced } of openGaps(survey)) {
       const detail = `${count} record${count === 1 ? '' : 's'} of writer ${quote(writer)} missing before this place`;
       const kind = unsynced ? 'torn' : 'missing';
@@ -290,6 +361,18 @@ class Verification {
     const kind = from >= synced ? 'torn' : 'rot';
     const detail = kind === 'torn' ? UNSYNCED : DETAILS[what];
     this.#damage({ file, from, to, kind, acknowledged: kind === 'rot', uuid, detail });
+  }
+
+  /** What stands at the end of a segment stands where a later head says. */
+  #checkSeal(segment: number, seal: number | undefined): void {
+    const survey = this.#surveys.get(segment);
+    if (survey && hasSealMoved(survey, seal)) this.#moved(segment, Math.min(seal!, survey.sealedAt!));
+  }
+
+  #moved(segment: number, from: number): void {
+    const file = segmentName(segment);
+    if (this.#report.damage.some((known) => known.file === file && known.detail === MOVED)) return;
+    this.#damage({ file, from, to: from, kind: 'missing', detail: MOVED });
   }
 
   /** What the head says must be what following its predecessor to the seal leads to. */
@@ -308,17 +391,18 @@ class Verification {
   }
 
   /** Undefined when what it rests on is gone, or not all there; of segments that is right for all but the last two. */
-  async #replay(fd: number, head: LoadedHead, newest: boolean): Promise<QueueState | undefined> {
+  async #replay(fd: number, head: LoadedHead, basis: boolean): Promise<QueueState | undefined> {
     const { state } = head;
     let complete = true;
     for (const table of state.tables.values()) {
-      // For the newest segment, to find all that waits; else as far as the rules need it.
-      if (table.read || !(newest || table.special > 0 || state.needsTables)) continue;
+      // For the last head, to find all that waits; else as far as the rules need it.
+      if (table.read || !(basis || table.special > 0 || state.needsTables)) continue;
       const path = `${this.#folder}/${segmentName(table.segment)}`;
       if (this.#ports.fs.kind(path) !== 'file') {
         complete = false;
         continue;
       }
+      if (basis) this.#checkSeal(table.segment, sealIn(table.runs()));
       const source = { ports: this.#ports, scanner: this.#scanner, folder: this.#folder, state, table };
       const waiting = table.fresh;
       try {
@@ -332,13 +416,13 @@ class Verification {
       }
       const lost = waiting - table.fresh;
       if (lost > 0) complete = false;
-      if (newest && lost > 0) {
+      if (basis && lost > 0) {
         this.#missing(table.segment, `${lost} of the messages that wait in it cannot be found`);
       }
     }
     state.recount();
-    await replay(this.#ports, fd, state, { from: head.end });
-    return complete || newest ? state : undefined;
+    await replay(this.#ports, fd, state, { from: head.end, strangers: this.#strangers });
+    return complete || basis ? state : undefined;
   }
 
   #missing(segment: number, detail: string): void {

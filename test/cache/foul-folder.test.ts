@@ -375,7 +375,10 @@ describe('in place of a segment', () => {
     });
     await expect(fresh.addMessage(Q, { data: 1 })).rejects.toMatchObject({ name: 'QueueError' });
     await expect(dataOf(fresh)).rejects.toMatchObject({ name: 'QueueError' });
-    await expect(verifyQueue(specimen.folder)).rejects.toMatchObject({ name: 'QueueError' });
+    const { sound, damage } = await verifyQueue(specimen.folder);
+    expect(sound).toBe(false);
+    const detail = expect.stringContaining(what === 'a link to nowhere' ? 'nowhere' : what) as string;
+    expect(damage).toContainEqual(expect.objectContaining({ kind: 'missing', file: segments[1], detail }));
   });
 });
 

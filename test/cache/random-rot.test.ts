@@ -133,10 +133,28 @@ test.each(parts)('whatever rots, from seed %d on', { timeout: BUILDING }, async 
 });
 
 test.each(parts)(
-  'where bytes are missing in the midst, nothing is taken for what it is not, from seed %d on',
+  'where bytes are missing in the midst, or were put in, nothing is taken for what it is not, from seed %d on',
   { timeout: BUILDING },
   async (first) => {
-    await trials(first, first + PART / 8, ['gap']);
+    await trials(first, first + PART / 8, ['gap', 'line', 'put']);
+    expect(sound).toHaveLength(3);
+  },
+);
+
+test.each(parts)(
+  'whatever file is gone, or something else in its place, from seed %d on',
+  { timeout: BUILDING },
+  async (first) => {
+    await trials(first, first + PART / 8, ['gone', 'gone', 'flip', 'cut']);
+    expect(sound).toHaveLength(3);
+  },
+);
+
+test.each(parts)(
+  'a line that stands there twice is one, from seed %d on',
+  { timeout: BUILDING },
+  async (first) => {
+    await trials(first, first + PART / 8, ['double', 'double', 'flip']);
     expect(sound).toHaveLength(3);
   },
 );

@@ -1,6 +1,15 @@
 /** `queue repair`, as its users run it. */
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  watch,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, parsedLines } from './commands.ts';
@@ -80,6 +89,23 @@ test('verify and status name it, it says what it would do, does it, and keeps th
     code: 0,
     stdout: expect.stringContaining('nothing') as string,
   });
+});
+
+test('says where a link led that was put in the place of the newest file, and that what was in it is gone', async () => {
+  const [file, moved] = ['00000001.journal', join(bench.folder, 'queues', 'moved')];
+  renameSync(join(folder(), file), moved);
+  symlinkSync('../moved', join(folder(), file));
+  const verified = await bench.queue('verify', 'jobs');
+  expect(verified).toMatchObject({ code: 1 });
+  expect(verified.stdout).toContain(`${file}, bytes 0 to 0: a link to ${moved} is in its place`);
+  expect((await bench.queue('status', 'jobs')).stderr).toContain(
+    `opening ${file} failed because there is a link`,
+  );
+  const { stdout } = await bench.queue('repair', 'jobs', '--yes');
+  expect(stdout).toContain(`and what was in ${file}`);
+  expect(stdout).toContain(`put aside ${file}: a link to ${moved}`);
+  const again = await bench.queue('repair', 'jobs');
+  expect(again.stdout).toMatch(/sound, nothing to repair\nwhat earlier repairs have lost: .*report\.txt/);
 });
 
 test('waits for the end of the workers: it names them, and changes nothing', async () => {

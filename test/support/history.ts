@@ -22,6 +22,8 @@ export class History {
   readonly random: Seeded;
   /** Whether there are purges that spare a message only because it is claimed. */
   readonly #rash: boolean;
+  /** Of all that were added, by their positions. */
+  readonly #uuids = new Map<number, string>();
   #serial = 0;
 
   constructor(log: JournalWriter, random: Seeded, { rash = true } = {}) {
@@ -51,13 +53,14 @@ export class History {
     const { log, random } = this;
     const n = ++this.#serial;
     const alias = random.pick(ALIASES);
-    const op: Operation = { op: 'add', u: uuidOf(n) };
+    const op: Operation & { op: 'add' } = { op: 'add', u: uuidOf(n) };
     if (alias !== '') op.a = alias;
     if (random.chance(0.3)) op.r = random.below(5);
     if (random.chance(0.25)) op.d = log.time + random.below(200) - 50;
     if (random.chance(0.1)) op.x = 1;
     if (random.chance(0.2)) op.by = 'someone';
-    log.write(op, JSON.stringify({ n, pad: '·'.repeat(random.below(60)) }));
+    const { at } = log.write(op, JSON.stringify({ n, pad: '·'.repeat(random.below(60)) }));
+    this.#uuids.set(at, op.u);
   }
 
   #claim(live: readonly number[]): void {
@@ -91,7 +94,7 @@ export class History {
       message: `at ${log.time}`,
     });
     const dice = random.below(6);
-    if (dice <= 1) log.write({ op: 'done', k, c, u: group.map((other) => `u${other}`), a: [] });
+    if (dice <= 1) log.write({ op: 'done', k, c, u: group.map((other) => this.#uuids.get(other)!), a: [] });
     else if (dice === 2)
       log.write(
         { op: 'fail', k, c, ...(random.chance(0.5) ? { d: log.time + random.below(50) } : {}) },
@@ -118,8 +121,8 @@ export class History {
     if (random.chance(0.5)) schedule.x = random.chance(0.5) ? 1 : 0;
     const dice = random.below(5);
     if (dice === 0) log.write({ op: 'set', p, ...schedule });
-    else if (dice === 4) log.write({ op: 'cancel', p, u: `u${at}` }, CANCELLED);
-    else if (dice === 1) log.write({ op: 'remove', p, u: `u${at}` });
+    else if (dice === 4) log.write({ op: 'cancel', p, u: this.#uuids.get(at)! }, CANCELLED);
+    else if (dice === 1) log.write({ op: 'remove', p, u: this.#uuids.get(at)! });
     else {
       const place = log.state.touched.get(at)?.place ?? at;
       const alias = random.pick(ALIASES);
@@ -128,7 +131,7 @@ export class History {
         p,
         at: toPlace(random.chance(0.9) ? place : at),
         i: 1,
-        u: `u${at}`,
+        u: this.#uuids.get(at)!,
         ...schedule,
       };
       log.write(alias === '' ? op : { ...op, a: alias }, JSON.stringify({ updated: n }));

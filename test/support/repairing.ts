@@ -1,5 +1,5 @@
 /** Repairing queues in real folders, and what must hold afterwards. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
@@ -19,14 +19,14 @@ export function repair(specimen: Specimen): Promise<RepairReport> {
   return repairQueue(specimen.folder, OPTIONS);
 }
 
-/** The files of the queue, with what they hold. */
+/** The files of the queue, with what they hold; not what is none. */
 export function filesOf(specimen: Specimen): Map<string, string> {
   return filesIn(specimen.folder);
 }
 
 export function filesIn(folder: string): Map<string, string> {
-  const names = readdirSync(folder).sort();
-  return new Map(names.map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
+  const names = readdirSync(folder).filter((name) => lstatSync(join(folder, name)).isFile());
+  return new Map(names.sort().map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
 }
 
 export async function messagesOf(specimen: Specimen): Promise<Map<string, Message>> {

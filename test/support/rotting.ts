@@ -1,5 +1,14 @@
 /** Damage of every kind, made from a seed, on copies of real queue folders; and what must hold whatever was damaged. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { repairQueue } from '../../src/cache/repair.ts';
@@ -9,22 +18,27 @@ import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import { QueueError } from '../../src/index.ts';
 import type { Message, QueueManager } from '../../src/index.ts';
 import { all, expectTypedError, type Truth } from './examine.ts';
-import { filesIn, filesOf, OPTIONS } from './repairing.ts';
+import { filesIn, filesOf, messagesOf, OPTIONS } from './repairing.ts';
 import type { Seeded } from './seeded.ts';
 import { openManager, Q, recordsIn, type RecordAt, type Specimen } from './specimen.ts';
 
 /**
  * Bytes [from, to) of a file that are not what they were, as they were counted before anything was damaged. `cut`: from there
- * on they are gone. `gap`: they are, and what stood behind them has moved up, so that every offset is wrong.
+ * on they are gone. `gap`: they are, and what stood behind them has moved up, so that every offset is wrong. `line`: likewise, a whole line
+ * and no more. `put`: a newline stands before them that nobody wrote. `gone`: the whole file is, or something else is in its place.
+ * `double`: at the end of the newest segment stands a line of it once more.
  */
 export interface Wound {
   file: string;
-  kind: 'flip' | 'zeros' | 'cut' | 'gap';
+  kind: 'flip' | 'zeros' | 'cut' | 'gap' | 'line' | 'put' | 'gone' | 'double';
   from: number;
   to: number;
 }
 
 const BLOCK = 512;
+
+/** What stands behind them does not stand where it did. */
+const MOVING: ReadonlySet<Wound['kind']> = new Set(['gap', 'line', 'put']);
 
 const KINDS = ['flip', 'flip', 'flip', 'zeros', 'zeros', 'cut'] as const;
 
@@ -41,6 +55,12 @@ export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound[
     const file = random.pick(files);
     const bytes = readFileSync(specimen.path(file));
     const kind = random.pick(kinds);
+    // One that is gone cannot be hit again.
+    if (kind === 'gone' && files.length > 1) {
+      files.splice(files.indexOf(file), 1);
+      replace(specimen.path(file), random);
+      return { file, kind, from: 0, to: bytes.length };
+    }
     const at = random.below(bytes.length);
     const places = stood.get(file) ?? Array.from(bytes, (_, i) => i);
     stood.set(file, places);
@@ -50,6 +70,12 @@ export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound[
       from: places[from] ?? from,
       to: (places[to - 1] ?? to - 1) + 1,
     });
+    if (kind === 'double') {
+      const newest = specimen.segments().at(-1)!;
+      const { size } = statSync(specimen.path(newest));
+      double(specimen.path(newest), random);
+      return { file: newest, kind, from: size, to: size };
+    }
     if (kind === 'flip') {
       const hit = told(at, at + 1);
       if (flipped.has(`${file} ${hit.from}`)) return hit;
@@ -62,18 +88,44 @@ export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound[
       writeFileSync(specimen.path(file), bytes.subarray(0, at));
       return told(at, bytes.length);
     }
-    if (kind === 'gap') {
-      const to = Math.min(bytes.length, at + 1 + random.below(BLOCK));
-      writeFileSync(specimen.path(file), Buffer.concat([bytes.subarray(0, at), bytes.subarray(to)]));
-      const gone = told(at, to);
-      places.splice(at, to - at);
+    if (kind === 'gap' || kind === 'line') {
+      const line = kind === 'line' ? recordsIn(bytes).findLast(({ start }) => start <= at) : undefined;
+      // With the newline that its write began with, so that one as long stands where it stood.
+      const isFirst = line !== undefined && bytes[line.start - 2] === 10;
+      const from = line ? line.start - Number(isFirst) : at;
+      const to = Math.min(bytes.length, line ? line.end + 1 : at + 1 + random.below(BLOCK));
+      writeFileSync(specimen.path(file), Buffer.concat([bytes.subarray(0, from), bytes.subarray(to)]));
+      const gone = told(from, to);
+      places.splice(from, to - from);
       return gone;
+    }
+    if (kind === 'put') {
+      // As often between two lines as within one.
+      const start = bytes.lastIndexOf('\n', at) + 1;
+      const from = random.chance(0.5) ? start : at;
+      writeFileSync(
+        specimen.path(file),
+        Buffer.concat([bytes.subarray(0, from), Buffer.from('\n'), bytes.subarray(from)]),
+      );
+      const before = places[from] ?? from;
+      places.splice(from, 0, before);
+      return { file, kind, from: before, to: before };
     }
     const from = at - (at % BLOCK);
     const to = Math.min(bytes.length, from + BLOCK * (1 + random.below(8)));
     writeFileSync(specimen.path(file), bytes.fill(0, from, to));
     return told(from, to);
   });
+}
+
+function double(path: string, random: Seeded): void {
+  const lines = readFileSync(path, 'latin1').split('\n');
+  appendFileSync(path, `\n${random.pick(lines.filter((line) => line !== ''))}\n`, 'latin1');
+}
+
+function replace(path: string, random: Seeded): void {
+  rmSync(path);
+  random.pick([() => undefined, () => mkdirSync(path), () => symlinkSync('nowhere', path)])();
 }
 
 /** What a sound specimen holds, and where. */
@@ -119,13 +171,17 @@ function payloadOf(line: string): string {
 }
 
 function touches(wounds: readonly Wound[], file: string, start: number, end: number): boolean {
-  return wounds.some((each) => each.file === file && each.from < end && each.to > start);
+  return wounds.some((each) => {
+    // One between two lines hits neither.
+    if (each.kind === 'put') return each.file === file && each.from > start + 1 && each.from < end - 1;
+    return each.file === file && each.from < end && each.to > start;
+  });
 }
 
 /** Works on copies of `damaged`, which it leaves as it is but repaired. */
 export async function expectSafe(damaged: Specimen, anatomy: Anatomy, wounds: Wound[]): Promise<void> {
   const report = await verifyQueue(damaged.folder);
-  if (wounds.some(({ kind }) => kind === 'gap')) expectGapsTold(report, anatomy, wounds);
+  if (wounds.some(({ kind }) => MOVING.has(kind))) expectGapsTold(report, anatomy, wounds);
   else expectTold(report, anatomy, wounds);
   const used = damaged.copy();
   try {
@@ -133,19 +189,28 @@ export async function expectSafe(damaged: Specimen, anatomy: Anatomy, wounds: Wo
   } finally {
     used.dispose();
   }
+  const met = damaged.copy();
+  try {
+    await expectRemembered(met, anatomy, wounds);
+  } finally {
+    met.dispose();
+  }
   const before = filesOf(damaged);
   const done = await repairQueue(damaged.folder, OPTIONS);
   if (done.outcome === 'sound') expect(report.sound).toBe(true);
   else {
     expect(done).toMatchObject({ outcome: 'repaired', sound: true });
+    expect(await repairQueue(damaged.folder, OPTIONS)).toMatchObject({ outcome: 'sound' });
     expect(filesIn(join(done.quarantine!, 'old'))).toEqual(before);
   }
   await expectSaved(damaged, anatomy, wounds, done);
 }
 
 /** Every record that was hit is reported by its bytes; but for the end of the newest segment, of which nobody else knows. */
-function expectTold({ damage }: VerifyReport, { records }: Anatomy, wounds: Wound[]): void {
+function expectTold({ damage }: VerifyReport, anatomy: Anatomy, wounds: Wound[]): void {
+  const { records } = anatomy;
   const newest = [...records.keys()].at(-1);
+  const isForgotten = new Hits(anatomy, wounds).isForgotten();
   for (const { file, from, to, kind } of wounds) {
     const all = records.get(file) ?? [];
     // What stands behind the seal has never counted.
@@ -153,6 +218,11 @@ function expectTold({ damage }: VerifyReport, { records }: Anatomy, wounds: Woun
     const hit = all.filter(({ start, end }) => start < to && end > from && start <= sealedAt);
     const reported = damage.filter((each) => each.file === file);
     if (reported.some(({ kind: what }) => what === 'head' || what === 'missing')) continue;
+    // Of an older one somebody knows, where something waited in it.
+    if (wounds.some((each) => each.file === file && each.kind === 'gone')) {
+      if (file === newest && !isForgotten) expect.fail(`nothing is reported of ${file}`);
+      continue;
+    }
     if (kind === 'cut') {
       if (hit.length > 0 && file !== newest && reported.length === 0)
         expect.fail(`nothing is reported of ${file}`);
@@ -175,9 +245,10 @@ function expectTold({ damage }: VerifyReport, { records }: Anatomy, wounds: Woun
  */
 function expectGapsTold({ damage }: VerifyReport, anatomy: Anatomy, wounds: Wound[]): void {
   const hits = new Hits(anatomy, wounds);
-  for (const { file, from } of wounds) {
+  for (const wound of wounds) {
+    const { file, from } = wound;
     const known = hits.counting(file).some((each) => each.end > from || hits.has(each));
-    if (!known || hits.isEnd(file, from)) continue;
+    if (!known || hits.isEnd(file, from) || hits.isTraceless(wound)) continue;
     if (!damage.some((each) => each.file === file)) expect.fail(`nothing is reported of ${file}`);
   }
 }
@@ -213,6 +284,29 @@ function expectWritten({ uuid, data }: Message, { contents }: Truth): void {
   expect([...(contents.get(uuid) ?? [])]).toContain(JSON.stringify(data));
 }
 
+/** What was lost is told although others have met the damage before, and made a head that knows nothing of it. */
+async function expectRemembered(specimen: Specimen, anatomy: Anatomy, wounds: Wound[]): Promise<void> {
+  const hits = new Hits(anatomy, wounds);
+  const manager = await openManager(specimen.root);
+  try {
+    await manager.queueStatus(Q);
+    await all(manager);
+  } catch (error) {
+    expectTypedError(error);
+  } finally {
+    await manager.close();
+  }
+  const report = await repairQueue(specimen.folder, OPTIONS);
+  if (!report.exists || hits.isBlind) return;
+  const found = [...(await messagesOf(specimen)).values()];
+  const there = new Set(found.map(({ uuid }) => uuid));
+  const unsaid = [...anatomy.messages.keys()].filter((uuid) => {
+    return !there.has(uuid) && !hits.isNamed(uuid, report) && !hits.isGone(uuid, report);
+  });
+  expectCounted(unsaid, there, hits, report);
+  expectDoubted(found, anatomy, hits, report);
+}
+
 /**
  * All whose content was not hit are there, in order, and as they were, unless something that tells of them was hit; what is
  * not there has been said to be lost, and what had ended is back only where that may not be known.
@@ -240,8 +334,9 @@ async function expectSaved(
   const there = new Set(found.map(({ uuid }) => uuid));
   expect(there.size).toBe(found.length);
   const order = [...anatomy.messages.keys()];
-  // Behind missing bytes a message stands elsewhere than one that is known by where it stood.
-  const hasMoved = (uuid: string): boolean => hits.holders(uuid).some((each) => hits.hasMoved(each));
+  // Behind missing bytes a message stands elsewhere than one that is known by where it stood; so does one of which the second add is left.
+  const hasMoved = (uuid: string): boolean =>
+    hits.isSecond(uuid) || hits.holders(uuid).some((each) => hits.hasMoved(each));
   const places = found
     .filter(({ uuid }) => !hasMoved(uuid))
     .map(({ uuid }) => order.indexOf(uuid))
@@ -251,7 +346,7 @@ async function expectSaved(
     if (there.has(uuid)) continue;
     if (hits.holders(uuid).some((each) => !hits.has(each) && !hits.hasMoved(each)))
       expect.fail(`message ${uuid} is not there, although its record is sound`);
-    if (!hits.isNamed(uuid, report) && !hits.isCutOff(uuid)) unsaid.push(uuid);
+    if (!hits.isNamed(uuid, report) && !hits.isUnknown(uuid) && !hits.isGone(uuid, report)) unsaid.push(uuid);
   }
   expectCounted(unsaid, there, hits, report);
   for (const message of found) {
@@ -269,6 +364,7 @@ async function expectSaved(
     )
       expect.fail(`message ${uuid} holds what it held before, although its update is sound`);
   }
+  expectDoubted(found, anatomy, hits, report);
   if (status && !hits.general) expect(status.customAttributes).toEqual(anatomy.attributes);
 }
 
@@ -277,15 +373,44 @@ function expectCounted(
   unsaid: readonly string[],
   there: ReadonlySet<string>,
   hits: Hits,
-  { lost, unnamed }: RepairReport,
+  { lost, unnamed, gone }: RepairReport,
 ): void {
-  const counted = lost.filter(({ position }) => !position).reduce((sum, { count }) => sum + count, 0);
-  if (unsaid.length > counted + unnamed)
+  const counted = countOf(lost);
+  if (unsaid.length > counted + unnamed && gone.length === 0)
     expect.fail(`${unsaid.join(', ')} are lost, and only ${counted} and perhaps ${unnamed} are spoken of`);
   for (const each of lost) {
     const uuid = hits.uuidOf(each);
-    if (uuid !== undefined && there.has(uuid)) expect.fail(`message ${uuid} is there, and said to be lost`);
+    // Other records name the first.
+    if (uuid !== undefined && there.has(uuid) && !hits.isSecond(uuid))
+      expect.fail(`message ${uuid} is there, and said to be lost`);
   }
+}
+
+/** Of those that are lost without a name. */
+function countOf(lost: readonly Lost[]): number {
+  return lost.filter(({ position }) => !position).reduce((sum, { count }) => sum + count, 0);
+}
+
+/**
+ * Of the messages that are back it is said how many there may be; those with an earlier content stand as failed, or are counted among
+ * the records that are not legible. Unless the end of the newest segment is gone, or all that tells is offsets that are wrong.
+ */
+function expectDoubted(
+  found: readonly Message[],
+  { messages }: Anatomy,
+  hits: Hits,
+  { lost, unnamed, doubtful }: RepairReport,
+): void {
+  if (hits.isBlind) return;
+  const back = found.filter(({ uuid }) => !messages.has(uuid));
+  if (back.length > doubtful + unnamed + countOf(lost))
+    expect.fail(`${back.map(({ uuid }) => uuid).join(', ')} are back, and ${doubtful} are doubted`);
+  const stale = found.filter(({ uuid, data, state }) => {
+    const before = messages.get(uuid);
+    return before && state !== 'failed' && JSON.stringify(data) !== JSON.stringify(before.data);
+  });
+  if (stale.length > unnamed)
+    expect.fail(`${stale.map(({ uuid }) => uuid).join(', ')} hold what they held before, and may run`);
 }
 
 interface Told extends RecordAt {
@@ -331,7 +456,10 @@ class Hits {
 
   /** Whether bytes in front of it are missing. */
   hasMoved({ file, start }: Told): boolean {
-    return this.#wounds.some((each) => each.kind === 'gap' && each.file === file && each.from < start);
+    return this.#wounds.some(
+      (each) =>
+        MOVING.has(each.kind) && each.file === file && each.from < start + (each.kind === 'put' ? 1 : 0),
+    );
   }
 
   /** The records of a file that have ever counted. */
@@ -349,6 +477,18 @@ class Hits {
     );
   }
 
+  /** Whether it cannot be known what the newest records did, or what any named by its offset. */
+  get isBlind(): boolean {
+    return this.#wounds.some(({ kind, file, from }) => MOVING.has(kind) || this.isEnd(file, from));
+  }
+
+  /** Whether of a line that stood there twice the second may be left alone. */
+  isSecond(uuid: string): boolean {
+    return (
+      this.#wounds.some(({ kind }) => kind === 'double') && this.holders(uuid).some((each) => this.has(each))
+    );
+  }
+
   /** The records that hold what a message is, or was. */
   holders(uuid: string): Told[] {
     return this.#told.filter(({ header }) => header['u'] === uuid && HOLDING.has(header.op));
@@ -359,13 +499,59 @@ class Hits {
     return this.general || this.#named.has(this.#positions.get(uuid) ?? '');
   }
 
-  /** Whether the end of the newest segment is gone with it: nobody else knows of that. */
-  isCutOff(uuid: string): boolean {
+  /** Whether the end of the newest segment is gone with it: nobody else knows of that. Or nothing tells that anything is missing. */
+  isUnknown(uuid: string): boolean {
     return this.#wounds.some(
-      ({ file, kind, from }) =>
-        (kind === 'cut' || kind === 'gap') &&
-        this.isEnd(file, from) &&
-        this.holders(uuid).some((each) => each.file === file && each.end >= from),
+      (wound) =>
+        (wound.kind === 'cut' || MOVING.has(wound.kind)) &&
+        (this.isEnd(wound.file, wound.from) || this.isTraceless(wound)) &&
+        this.holders(uuid).some((each) => each.file === wound.file && each.end >= wound.from),
+    );
+  }
+
+  /**
+   * Whether a line may have gone, or come between two others, without a trace: it was the last of its writer, and nothing that is left tells
+   * where, and which, a message behind it was; of an older segment, nothing where that ended.
+   */
+  isTraceless({ file, kind, from, to }: Wound): boolean {
+    if (kind !== 'line' && kind !== 'put') return false;
+    const all = this.counting(file);
+    const hit = all.filter((each) => each.start < to && each.end > from);
+    const left = all.filter((each) => each.start >= to && !this.has(each));
+    const isNumbered = hit.some(({ header }) => left.some((each) => each.header['w'] === header['w']));
+    const isNamed = left.some((each) => {
+      const uuids = each.header.op === 'done' ? each.header['u'] : [each.header['u']];
+      return (uuids as string[]).some((uuid) => {
+        const [segment, offset] = this.#positions.get(uuid)?.split('/').map(Number) ?? [];
+        return each.header.op !== 'add' && segment === Number.parseInt(file, 10) && offset! >= from;
+      });
+    });
+    const isOlder = file !== this.#told.at(-1)!.file;
+    const next = this.#told.find((each) => Number.parseInt(each.file, 10) === Number.parseInt(file, 10) + 1);
+    const isEndTold =
+      isOlder && next !== undefined && !this.has(next) && left.some(({ header }) => header.op === 'seal');
+    return !isNumbered && !isNamed && !isEndTold;
+  }
+
+  /** Whether the newest segment is gone, and the one that says that there was one may not say so any more. */
+  isForgotten(): boolean {
+    const [predecessor, newest] = [...new Set(this.#told.map(({ file }) => file))].slice(-2);
+    const isGone = this.#wounds.some(({ file, kind }) => file === newest && kind === 'gone');
+    return isGone && this.#wounds.some(({ file }) => file === predecessor);
+  }
+
+  /** Whether it stood in a file of which it is said that nobody knows what was in it, or of which nobody knows. */
+  isGone(uuid: string, { gone }: RepairReport): boolean {
+    const newest = this.#told.at(-1)!.file;
+    // Where no file is left, nothing tells how many there were.
+    const isGone = (file: string): boolean =>
+      this.#wounds.some((each) => each.file === file && each.kind === 'gone');
+    return (
+      this.#told.every(({ file }) => isGone(file)) ||
+      this.holders(uuid).some(
+        ({ file, header }) =>
+          header.op === 'add' && (gone.includes(file) || (file === newest && this.isForgotten())),
+      )
     );
   }
 

@@ -97,6 +97,8 @@ export class Hearsay {
   }
 
   #name(at: number, what: 'there' | 'ended', state: QueueState): void {
+    // Since then a head has told of it.
+    if (state.lifeOf(at)) this.#named.delete(at);
     if (this.#isUnknown(at, state) && this.#named.get(at) !== 'ended') this.#named.set(at, what);
   }
 

@@ -52,18 +52,26 @@ export async function mendSegment(
 /** Whether something in it is not as it was written, beyond what a power cut may cost. */
 export function needsMending(survey: Survey): boolean {
   const flawed = survey.bad.some((bad) => !wasUnsynced(survey, bad));
-  return flawed || !survey.sealed || openGaps(survey).some(({ unsynced }) => !unsynced);
+  return (
+    flawed ||
+    survey.repeated.length > 0 ||
+    !survey.sealed ||
+    openGaps(survey).some(({ unsynced }) => !unsynced)
+  );
 }
 
 async function copyWithout(ports: Ports, from: number, to: number, survey: Survey): Promise<void> {
   const { fs, clock, random } = ports;
   const buffer = Buffer.allocUnsafe(CHUNK);
+  const gone = [...survey.bad, ...survey.repeated].map((bad): [number, number] => [bad.from, bad.to]);
+  // A torn line with a newline behind it, where something bad was, may look like a record that has rotted.
+  const none = [...gone, ...survey.torn];
   for (let at = 0; at < survey.end;) {
     const got = fs.read(from, buffer, 0, Math.min(CHUNK, survey.end - at), at);
     if (got === 0) break;
-    for (const bad of survey.bad) {
-      if (bad.to > at && bad.from < at + got)
-        buffer.fill(NEWLINE, Math.max(0, bad.from - at), Math.min(got, bad.to - at));
+    for (const [start, end] of none) {
+      if (end > at && start < at + got)
+        buffer.fill(NEWLINE, Math.max(0, start - at), Math.min(got, end - at));
     }
     writeAll(fs, to, buffer.subarray(0, got), at);
     at += got;
@@ -74,7 +82,6 @@ async function copyWithout(ports: Ports, from: number, to: number, survey: Surve
     const written = { w: random.hex(8), n: 1, t: clock.now(), s: survey.end };
     batch.add(encodeHeader({ op: 'seal', ctl: 1, why: 'damage', ...written }));
   }
-  const gone = survey.bad.map((bad): [number, number] => [bad.from, bad.to]);
   const missing = openGaps(survey).map(({ offset }): [number, number] => [offset, offset]);
   const lost = [...gone, ...missing].sort(([a], [b]) => a - b);
   batch.add(asciiJson({ op: 'mended', lost } satisfies Mended));

@@ -10,7 +10,7 @@ import type { HeadPayload, HeadRecord, HeadStart, OutcomeEntry, TouchedRecord } 
 import type { FileSystem } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
-import { isInRuns } from '../table.ts';
+import { isInRuns, type SegmentTable } from '../table.ts';
 
 const ORDER: Record<HeadRecord['op'], number> = {
   head: 0,
@@ -49,6 +49,8 @@ export interface PartialHead {
   others: Sound[];
   /** Whether a segment's runs, or a touched message, may be among what is lost. */
   lacks: { tables: boolean; touched: boolean };
+  /** How many touched messages, at most, as far as it tells: of what is cut off it does not. */
+  lost: number;
 }
 
 /** The first record of the open file's head, where it is sound. Errors: JOURNAL_NEWER. */
@@ -100,7 +102,9 @@ function sorted(found: (Sound | undefined)[], path: string): PartialHead {
     carried: new Map(),
     others: [],
     lacks: lacksOf(found),
+    lost: 0,
   };
+  if (head.lacks.touched) head.lost = lostOf(found);
   let open: { segment: number; runs: number[]; whole: boolean } | undefined;
   for (const record of found) {
     // What is missing here may be the rest of the runs before it.
@@ -129,7 +133,7 @@ function sorted(found: (Sound | undefined)[], path: string): PartialHead {
 function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
   const sound = found.filter((record) => record !== undefined);
   const last = sound.at(-1)?.header;
-  if (last?.op === 'ready' && last.records === sound.length - 1) return { tables: false, touched: false };
+  if (last?.op === 'ready' && missingOf(sound, last.records) === 0) return { tables: false, touched: false };
   const lacks = { tables: false, touched: false };
   const between = (from: number, to: number): void => {
     lacks.tables ||= from <= ORDER.runs && to >= ORDER.segment;
@@ -148,6 +152,18 @@ function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
   }
   if (last?.op !== 'ready') between(from, ORDER.ready);
   return lacks;
+}
+
+function lostOf(found: readonly (Sound | undefined)[]): number {
+  const sound = found.filter((record) => record !== undefined);
+  const last = sound.at(-1)?.header;
+  return last?.op === 'ready' ? missingOf(sound, last.records) : found.length - sound.length;
+}
+
+/** How many of that many records are missing, but for the first one, which is of another kind than all others. */
+function missingOf(sound: readonly Sound[], records: number): number {
+  const hasStart = sound[0]?.header.op === 'head';
+  return records - (sound.length - 1) - (hasStart ? 0 : 1);
 }
 
 /**
@@ -218,6 +234,20 @@ function forgetIfEnded(state: QueueState, head: PartialHead, at: number): void {
 function isFresh({ tables }: PartialHead, at: number): boolean {
   const table = tables.get(segmentOf(at));
   return table !== undefined && table.whole && !isInRuns(table.runs, offsetOf(at));
+}
+
+/** Of the messages that a head with these runs says to be fresh: how many are. */
+export function countFresh(table: SegmentTable | undefined, runs: readonly number[]): number {
+  if (!table) return 0;
+  let count = 0;
+  for (let i = 0; i < table.count; i++) if (table.isFreshAt(i) && !isInRuns(runs, table.offsetAt(i))) count++;
+  return count;
+}
+
+/** Whether nothing of that segment waits any more that was not touched, and that without damage. */
+export function hasLeft({ tables, lacks, others }: PartialHead, segment: number): boolean {
+  if (lacks.tables || tables.has(segment)) return false;
+  return !others.some(({ header }) => header.op === 'damage' && header.segment === segment);
 }
 
 /** Positions of the messages to which nothing has happened. Only for a state whose tables have been read. */

@@ -18,7 +18,7 @@ export interface RepairReport {
   lost: Lost[];
   /** Records of which nothing is legible, at most: each may have added a message, or changed one. */
   unnamed: number;
-  /** Files that are missing, or cut off before their first message: how many messages were in them is not known. */
+  /** Files that are missing, or cut off, with nothing left that tells how many messages were in them. */
   gone: string[];
   /** Of those it holds: how many may have ended, because nothing sound tells. They are delivered again. */
   doubtful: number;
@@ -30,7 +30,13 @@ export interface RepairReport {
   optionsKnown: boolean;
   /** What `queue verify` finds before. */
   damage: DamageReport[];
-  segments: { file: string; fate: 'kept' | 'mended' | 'removed' | 'new' }[];
+  /** `aside`: what is under a file's name and is none; `is` says what, and where a link led before it was moved. */
+  segments: { file: string; fate: 'kept' | 'mended' | 'removed' | 'new' | 'aside'; is?: string }[];
+  /**
+   * Folders with what earlier repairs have kept, in the order in which they were made. One that was killed may have been carried out
+   * or not: what it has lost stands in its report alone.
+   */
+  earlier: string[];
   /** The folder with this report and a copy of the old files. */
   quarantine?: string;
   /** Whether `queue verify` finds the queue sound afterwards. */
@@ -51,6 +57,7 @@ export function inText(report: RepairReport): string {
     optionsKnown,
     damage,
     segments,
+    earlier,
   } = report;
   const lines = [
     `Repair of the queue ${queue}`,
@@ -68,7 +75,7 @@ export function inText(report: RepairReport): string {
       const which = position ? `position ${position.join('/')}` : `${count} of ${file}`;
       return `  ${which}${uuid === undefined ? '' : `, uuid ${uuid}`}: ${why}`;
     }),
-    ...gone.map((file) => `  What was in ${file} is not there; how much it was is not known.`),
+    ...gone.map((file) => `  ${file}, or its end, is not there; how much was in it is not known.`),
     ...(unnamed > 0
       ? [`  Of up to ${unnamed} records nothing is legible: each may have added a message, or changed one.`]
       : []),
@@ -79,8 +86,11 @@ export function inText(report: RepairReport): string {
     }),
     '',
     'Files:',
-    ...segments.map(({ file, fate }) => `  ${file}: ${fate}`),
+    ...segments.map(({ file, fate, is }) => `  ${file}: ${fate}${is === undefined ? '' : `, ${is}`}`),
     '',
+    ...(earlier.length > 0 ? ['What earlier repairs have lost stands in their own reports:'] : []),
+    ...earlier.map((path) => `  ${path}`),
+    ...(earlier.length > 0 ? [''] : []),
     'The folder old/ beside this file holds the files as they were before.',
   ];
   return lines.map((line) => `${escapeControls(line)}\n`).join('');

@@ -2,60 +2,103 @@
  * How many messages may be lost of which nothing is legible. What is told here may be too much, never too little, as far as
  * the files tell at all: of what stood behind the last record of a writer, or of a file, no number tells.
  */
-import { wasUnsynced, type BadRange, type Survey } from '../survey.ts';
+import type { Move } from '../moved.ts';
+import { PREFIX } from '../record.ts';
+import { wasUnsynced, type BadRange, type Gap, type Survey } from '../survey.ts';
 import type { Start } from './partial-head.ts';
 
 /** Bytes of the shortest line that adds a message, with the newline. */
 const SHORTEST_ADD = 120;
 
 /** Adds of which nothing but a beginning is left, that their writers' numbers show to have been whole. */
-export function brokenAdds({ torn, gaps }: Survey): { from: number; uuid: string }[] {
+export function brokenAdds({ torn, gaps, mended }: Survey): { from: number; uuid: string }[] {
   return torn.flatMap(([from, to, add]) => {
-    const isMissed = gaps.some((gap) => gap.writer === add?.writer && from >= gap.from && to <= gap.offset);
+    const isMissed = gaps.some(
+      (gap) => gap.writer === add?.writer && from >= gap.from && to <= gap.offset && !isMended(gap, mended),
+    );
     return add && isMissed ? { from, uuid: add.uuid } : [];
   });
 }
 
+/** Whether an earlier repair has told of it. */
+function isMended({ from, offset }: Gap, mended: Survey['mended']): boolean {
+  return mended?.some(([start, end]) => start >= from && end <= offset) ?? false;
+}
+
+/** Whether it is told in another way what it did: see `salvage.ts`. */
+function isTold({ isAdd, uuid, change }: BadRange): boolean {
+  return change !== undefined || (isAdd && uuid !== undefined);
+}
+
+/** Whether the numbers around it span what it held: those of its writer, where that is legible. */
+function isSpanned({ from, to, writer }: BadRange, gap: Gap): boolean {
+  return from >= gap.from && to <= gap.offset && (writer === undefined || writer === gap.writer);
+}
+
 /** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
-export function numberedIn({ gaps, bad, torn, mended = [] }: Survey): number {
-  return gaps.reduce((sum, { from, offset, count, writer }) => {
-    // An earlier repair has told of it.
-    if (mended.some(([start, end]) => start >= from && end <= offset)) return sum;
-    const named = bad.filter((range) => range.from >= from && range.to <= offset && range.uuid !== undefined);
+function numberedIn({ gaps, bad, torn, mended }: Survey): number {
+  return gaps.reduce((sum, gap) => {
+    const { from, offset, count, writer } = gap;
+    if (isMended(gap, mended)) return sum;
+    const named = bad.filter((range) => isTold(range) && range.writer === writer && isSpanned(range, gap));
     const cut = torn.filter(([start, end, add]) => start >= from && end <= offset && add?.writer === writer);
     return sum + Math.max(0, count - named.length - cut.length);
   }, 0);
 }
 
-/** In bad bytes behind the head that no numbers span: by what room there was. */
-export function unnumberedIn(survey: Survey, headEnd: number): number {
+/**
+ * In a segment whose head ends at `headEnd`: as the numbers tell, and in bad bytes behind the head that none span, by what room
+ * there was. Each line that has changed was one.
+ */
+export function unnamedIn(survey: Survey, headEnd: number): number {
   const { bad, tail, gaps } = survey;
   const ranges = [...bad, ...(tail?.zeros ? [tail] : [])].filter((range) => {
     const { from, to, note, zeros } = range;
-    if (note || wasUnsynced(survey, range) || (from < headEnd && !zeros)) return false;
-    return !gaps.some((gap) => from >= gap.from && to <= gap.offset);
+    // A newline, at most.
+    if (to - from < PREFIX) return false;
+    return !note && !wasUnsynced(survey, range) && (from >= headEnd || zeros);
   });
-  return ranges.reduce((sum, range) => sum + mostIn(range), 0);
+  const outside = ranges.filter((range) => !gaps.some((gap) => isSpanned(range, gap)));
+  const numbered = numberedIn(survey) + outside.reduce((sum, range) => sum + mostIn(range), 0);
+  return Math.max(numbered, ranges.filter((range) => range.blank === 0 && !isTold(range)).length);
 }
 
-/** A line that has changed is one record. Zeros may stand for whole ones, and for parts of one on either side. */
-function mostIn({ blank, uuid }: BadRange): number {
-  const whole = blank === 0 ? 1 : Math.floor(blank / SHORTEST_ADD) + 2;
-  return uuid === undefined ? whole : whole - 1;
+/** Where no number tells of records that are missing, though what stands behind them has moved: by what room they had. */
+export function missedIn(survey: Survey, move: Move | undefined): number {
+  if (!move || numberedIn(survey) > 0) return 0;
+  return move.missing === undefined ? 1 : Math.floor(move.missing / SHORTEST_ADD);
+}
+
+/** Zeros may stand for whole records, and for parts of one on either side; other bytes that nobody wrote for those within. */
+function mostIn(range: BadRange): number {
+  const { from, to, blank, single } = range;
+  const several = blank > 0 ? Math.floor(blank / SHORTEST_ADD) + 2 : Math.floor((to - from) / SHORTEST_ADD);
+  const whole = single ? 1 : Math.max(1, several);
+  return isTold(range) ? whole - 1 : whole;
 }
 
 /**
  * Of a sealed segment in which records do not stand where they were written: how many adds may be missing without a name. By
  * what the heads before and behind it count, where that is the whole truth; else at least by the numbers.
  */
-export function missingAddsIn(survey: Survey, start: Start | undefined, next: Start | undefined): number {
-  const numbered = numberedIn(survey);
+export function missingAddsIn(
+  survey: Survey,
+  start: Start | undefined,
+  next: Start | undefined,
+  move?: Move,
+  wasDamaged: (offset: number) => boolean = () => false,
+): number {
+  const numbered = numberedIn(survey) + missedIn(survey, move);
   const prev = next?.header.prev;
   // What an earlier repair has told of is in those counts as well.
   if (!start || !next || survey.mended || prev?.segment !== start.header.segment) return numbered;
-  if (start.header.id !== next.header.id) return numbered;
+  // One that begins with the creation of a queue has none at first; one that ends with its end tells of none.
+  if (next.header.id === '') return numbered;
   const missing = next.header.added - start.header.added - survey.adds;
-  const named = survey.bad.filter(({ isAdd, uuid, note }) => isAdd && uuid !== undefined && !note);
+  const named = survey.bad.filter(({ isAdd, uuid, note, from }) => {
+    // What was damaged before the successor's head was made is not in its count.
+    return isAdd && uuid !== undefined && !note && !wasDamaged(from);
+  });
   const { uniqueAlias, maxMessages, maxBytes } = next.payload.options;
   // Some of the adds that are there may have been refused.
   const isExact = !uniqueAlias && maxMessages === undefined && maxBytes === undefined;

@@ -1,0 +1,236 @@
+/** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test as base } from 'vitest';
+import { verifyQueue } from '../../src/cache/verify.ts';
+import type { QueueManager } from '../../src/index.ts';
+import { refusal } from '../support/fixed.ts';
+import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
+import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
+
+const [FIRST, SECOND] = ['00000001.journal', '00000002.journal'] as const;
+
+const test = base.extend<{ specimen: Specimen; manager: QueueManager }>({
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
+  specimen: async ({}, use) => {
+    const specimen = new Specimen();
+    await use(specimen);
+    specimen.dispose();
+  },
+  manager: async ({ specimen }, use) => {
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    await use(manager);
+    await manager.close();
+  },
+});
+
+/** Messages too large to be carried; the records of the first eight are of one length. */
+async function addAlike(manager: QueueManager, count: number): Promise<string[]> {
+  const uuids: string[] = [];
+  for (let n = 0; n < count; n++) {
+    const { uuid } = await manager.addMessage(Q, { data: { n: 100 + n, text: 'x'.repeat(4000) } });
+    uuids.push(uuid);
+  }
+  return uuids;
+}
+
+function find(specimen: Specimen, file: string, op: string, uuid?: string): RecordAt {
+  return specimen
+    .records(file)
+    .find(({ header }) => header.op === op && (uuid === undefined || header['u'] === uuid))!;
+}
+
+/** Puts bytes in the place of [from, to). */
+function splice(specimen: Specimen, file: string, from: number, to: number, bytes = ''): void {
+  const whole = readFileSync(specimen.path(file));
+  writeFileSync(
+    specimen.path(file),
+    Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
+  );
+}
+
+/** With the newline that its write began with, where it is the first of one. */
+function takeOut(specimen: Specimen, file: string, { start, end }: RecordAt): void {
+  const isFirst = readFileSync(specimen.path(file))[start - 2] === 10;
+  splice(specimen, file, start - Number(isFirst), end + 1);
+}
+
+async function expectMoved(specimen: Specimen, file: string): Promise<void> {
+  const { sound, damage } = await verifyQueue(specimen.folder);
+  expect(sound).toBe(false);
+  expect(damage).toContainEqual(
+    expect.objectContaining({
+      file,
+      kind: 'missing',
+      detail: expect.stringContaining('do not stand where they were written') as string,
+    }),
+  );
+}
+
+test('behind a line that is gone all messages are there, though every one of them has failed or been put off', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 8);
+  for (const claim of await manager.claimMessages(Q, { limit: 8 }))
+    await manager.failMessage(Q, claim, refusal('no'), { final: true });
+  // What is added to begin a new segment has not ended before the second time.
+  await rotate(manager, specimen);
+  await rotate(manager, specimen);
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  const found = await messagesOf(specimen);
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([uuids[2]]);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
+  await expectWhole(specimen);
+});
+
+test('where all lines are alike, a message is not ended for the one that stood in its place', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 8);
+  const other = await openManager(specimen.root);
+  const last = await other.addMessage(Q, { data: { n: 108, text: 'x'.repeat(4000) } });
+  await other.close();
+  const claims = await manager.claimMessages(Q, { limit: 6 });
+  for (const claim of claims) await manager.completeMessage(Q, claim);
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[4]));
+  await expectMoved(specimen, FIRST);
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [] });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual([...uuids.slice(6), last.uuid]);
+  await expectWhole(specimen);
+});
+
+test('a message that stands where one stood that is known from elsewhere is there beside it', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 12);
+  await rotate(manager, specimen);
+  await manager.updateMessage(Q, uuids[5]!, { data: 'changed' });
+  await rotate(manager, specimen);
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[4]));
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
+  const found = await messagesOf(specimen);
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([uuids[4]]);
+  expect(found.get(uuids[5]!)).toMatchObject({ data: 'changed' });
+  expect(found.get(uuids[6]!)).toMatchObject({ data: { n: 106 } });
+  await expectWhole(specimen);
+});
+
+test.each(['gone', 'blank'])(
+  'a %s line in the head of the newest segment undoes no update and brings back nothing that ended',
+  async (what) => {
+    const specimen = new Specimen();
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    const [held] = await addAlike(manager, 2);
+    await manager.updateMessage(Q, held!, { data: 'held' });
+    await rotate(manager, specimen);
+    const { uuid: changed } = await manager.addMessage(Q, { data: 'first' });
+    const { uuid: removed } = await manager.addMessage(Q, { data: 'removed' });
+    await manager.addMessage(Q, { data: 'taken' });
+    await manager.updateMessage(Q, changed, { data: 'second' });
+    await manager.updateMessage(Q, changed, { data: 'third' });
+    await manager.removeMessage(Q, removed);
+    await manager.updateMessage(Q, held!, { data: 'released' });
+    await manager.close();
+    const touched = find(specimen, SECOND, 'touched');
+    if (what === 'gone') takeOut(specimen, SECOND, touched);
+    else splice(specimen, SECOND, touched.start, touched.start, '\n');
+    await expectMoved(specimen, SECOND);
+    expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
+    const found = [...(await messagesOf(specimen)).values()].map(({ data }) => data);
+    expect(found).toHaveLength(4);
+    expect(found).toEqual(expect.arrayContaining(['third', 'taken', 'released']));
+    await expectWhole(specimen);
+    specimen.dispose();
+  },
+);
+
+test('a line that its writer wrote last is missed by the records that others wrote behind it', async ({
+  specimen,
+  manager,
+}) => {
+  const other = await openManager(specimen.root);
+  const { uuid: removed } = await manager.addMessage(Q, { data: 'removed' });
+  await other.removeMessage(Q, removed);
+  await other.close();
+  const { uuid: changed } = await manager.addMessage(Q, { data: 'before' });
+  await manager.updateMessage(Q, changed, { data: 'after' });
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'remove'));
+  await expectMoved(specimen, FIRST);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  const found = await messagesOf(specimen);
+  expect(found.get(changed)).toMatchObject({ data: 'after' });
+  // Nothing tells any more that it has ended.
+  expect([...found.keys()]).toEqual([removed, changed]);
+  await expectWhole(specimen);
+});
+
+test('a message whose add is gone with its line is there as it was changed', async ({
+  specimen,
+  manager,
+}) => {
+  const { uuid } = await manager.addMessage(Q, { data: 'before' });
+  await manager.updateMessage(Q, uuid, { data: 'after' });
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add'));
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [] });
+  expect((await messagesOf(specimen)).get(uuid)).toMatchObject({ data: 'after', state: 'ready' });
+  await expectWhole(specimen);
+});
+
+test('a message that had been changed, and was worked on after a line was lost before it, is there once', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 3);
+  await manager.updateMessage(Q, uuids[2]!, { data: { changed: 'x'.repeat(4000) } });
+  await rotate(manager, specimen);
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[1]));
+  const after = await openManager(specimen.root);
+  for (const claim of await after.claimMessages(Q, { limit: 3 }))
+    await after.failMessage(Q, claim, refusal('no'), { final: true });
+  await rotate(after, specimen);
+  await after.close();
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true });
+  const found = await messagesOf(specimen);
+  expect([...found.keys()].toSorted()).toEqual([uuids[0]!, uuids[2]!].toSorted());
+  expect(found.get(uuids[2]!)).toMatchObject({ data: { changed: 'x'.repeat(4000) } });
+  const manager2 = await openManager(specimen.root);
+  expect(await manager2.queueStatus(Q)).toMatchObject({ damaged: 0 });
+  await manager2.close();
+});
+
+test('a loss that a repair has told of is not told again', async ({ specimen, manager }) => {
+  const uuids = await addAlike(manager, 6);
+  await rotate(manager, specimen);
+  await manager.close();
+  const { end } = find(specimen, FIRST, 'add', uuids[3]);
+  splice(specimen, FIRST, end - 6, end - 6, '\r\n');
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ uuid: uuids[3] }] });
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound', lost: [], unnamed: 0 });
+  expect((await messagesOf(specimen)).size).toBe(5);
+});
+
+test('what was added is there, though the lines that tell of the creation of the queue are gone', async ({
+  specimen,
+  manager,
+}) => {
+  // The first one was born with its folder.
+  await manager.destroyQueue(Q);
+  await manager.createQueue(Q);
+  const { uuid } = await manager.addMessage(Q, { data: 'one' });
+  await manager.close();
+  splice(specimen, SECOND, find(specimen, SECOND, 'create').start, find(specimen, SECOND, 'add').start);
+  expect(await repair(specimen)).toMatchObject({ sound: true, exists: true, optionsKnown: false });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual([uuid]);
+});
