@@ -11,20 +11,20 @@ export function micros(): number {
   return Number(process.hrtime.bigint() / 1000n);
 }
 
-/** Microseconds of processor time, of the system's too, that this process has used since `before`. */
-export function spentSince(before: NodeJS.CpuUsage): number {
-  const { user, system } = process.cpuUsage(before);
-  return user + system;
-}
-
-/** Tells the processor time, as `spentSince`, from half of so many seconds on: what comes before is to a good part the compiler's. */
+/**
+ * Tells the microseconds of processor time, of the system's too, that this process has used from half of so many seconds on: what comes
+ * before is to a good part the compiler's.
+ */
 export function spendingWhenWarm(seconds: number, onWarm: () => void = () => undefined): () => number {
   let before = process.cpuUsage();
   setTimeout(() => {
     before = process.cpuUsage();
     onWarm();
   }, seconds * 500);
-  return () => spentSince(before);
+  return () => {
+    const { user, system } = process.cpuUsage(before);
+    return user + system;
+  };
 }
 
 /** Calls of `operation` a second. */

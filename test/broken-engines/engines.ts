@@ -48,7 +48,7 @@ const FOLDER = 'src/cache/folder.ts';
 const JOURNAL = 'src/cache/journal.ts';
 const LOG = 'src/cache/log.ts';
 const MESSAGE = 'src/message.ts';
-const SALVAGE = 'src/cache/repair/salvage.ts';
+const SETTLE = 'src/cache/repair/settle.ts';
 
 const rot = broken('rot', { run: ['test/cache/random-rot.test.ts'], env: { ROT_TRIALS: '160' } });
 const missing = broken('rot', { run: ['test/cache/missing-bytes.test.ts'] });
@@ -79,7 +79,7 @@ export const BROKEN: readonly BrokenEngine[] = [
   rot(
     'a repair gives up a message whose last content is lost',
     'is not there, although its record is sound',
-    [SALVAGE, 'const copy = same ?? found.at(-1);', 'const copy = same;'],
+    [SETTLE, 'const copy = same ?? found.at(-1);', 'const copy = same;'],
   ),
   rot('a repair does not keep what the indexes were', 'to deeply equal Map', [
     'src/cache/repair/quarantine.ts',

@@ -84,6 +84,16 @@ test('what was done with the second of two is not undone', async () => {
   expect((await messagesOf(specimen)).get(uuids[3]!)).toMatchObject({ data: 'what it is now' });
 });
 
+test('the second of two is no loss when it goes, though others have counted it', async () => {
+  const before = await messagesOf(specimen);
+  double(specimen.records(newest()).find(({ header }) => header['u'] === uuids[3])!);
+  const manager = await openManager(specimen.root);
+  await rotate(manager, specimen);
+  await manager.close();
+  expect(await repair(specimen)).toMatchObject({ sound: true, messages: before.size, lost: [], unnamed: 0 });
+  expect(await messagesOf(specimen)).toEqual(before);
+});
+
 test('records of one number that are not the same are each what they are', async () => {
   const { header } = specimen.records(newest()).find(({ header: { op } }) => op === 'add')!;
   const other = { ...header, u: '01a00000-0000-7000-8000-000000000001' };

@@ -105,6 +105,22 @@ test('where all lines are alike, a message is not ended for the one that stood i
   await expectWhole(specimen);
 });
 
+test('a message that has moved holds what its last update says, though an earlier one is damaged', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 8);
+  await manager.updateMessage(Q, uuids[5]!, { data: 'between' });
+  await manager.updateMessage(Q, uuids[5]!, { data: 'last' });
+  await manager.close();
+  const { end } = find(specimen, FIRST, 'update', uuids[5]);
+  splice(specimen, FIRST, end - 3, end - 2, '?');
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  expect(await repair(specimen)).toMatchObject({ sound: true, outdated: [] });
+  expect((await messagesOf(specimen)).get(uuids[5]!)).toMatchObject({ state: 'ready', data: 'last' });
+  await expectWhole(specimen);
+});
+
 test('a message that stands where one stood that is known from elsewhere is there beside it', async ({
   specimen,
   manager,

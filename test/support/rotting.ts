@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { repairQueue } from '../../src/cache/repair.ts';
 import type { RepairReport } from '../../src/cache/repair/report.ts';
-import type { Lost } from '../../src/cache/repair/salvage.ts';
+import type { Lost } from '../../src/cache/repair/losses.ts';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import { QueueError } from '../../src/index.ts';
 import type { Message, QueueManager } from '../../src/index.ts';

@@ -1,7 +1,7 @@
 /** What a repair finds and does, for programs and for people. */
 import { escapeControls } from '../../errors.ts';
 import type { DamageReport } from '../verify.ts';
-import type { Lost } from './salvage.ts';
+import type { Lost } from './losses.ts';
 
 export interface RepairReport {
   queue: string;

@@ -25,7 +25,7 @@ function isMended({ from, offset }: Gap, mended: Survey['mended']): boolean {
   return mended?.some(([start, end]) => start >= from && end <= offset) ?? false;
 }
 
-/** Whether it is told in another way what it did: see `salvage.ts`. */
+/** Whether it is told in another way what it did: see `losses.ts` and `settle.ts`. */
 function isTold({ isAdd, uuid, change }: BadRange): boolean {
   return change !== undefined || (isAdd && uuid !== undefined);
 }

@@ -1,0 +1,136 @@
+/** What the files of a queue say, each by itself, before anybody asks what it leads to. Reads only. */
+import { FileScanner, isGone, listSegments, parseIndexName, segmentName } from '../files.ts';
+import { Displaced, hasSealMoved, movedFrom } from '../moved.ts';
+import type { HeadStart } from '../operations.ts';
+import type { Ports } from '../ports.ts';
+import { surveySegment, type BadRange, type Survey } from '../survey.ts';
+import { checkNames } from './origins.ts';
+import { readStart, type Start } from './partial-head.ts';
+
+export class Evidence {
+  readonly ports: Ports;
+  readonly folder: string;
+  readonly scanner: FileScanner;
+  /** Numbers that something in the folder has the name of a segment with, or of an index. */
+  readonly listed: readonly number[];
+  readonly indexed: readonly number[];
+  /** Of the segments that can be read. */
+  readonly segments: readonly number[];
+  readonly surveys = new Map<number, Survey>();
+  /** The first records of their heads, where they are sound. */
+  readonly starts = new Map<number, Start>();
+  /** What does not stand where it was written. */
+  readonly moved = new Displaced();
+
+  /** Errors: JOURNAL_CORRUPT for a file that is not what its name says, those of node:fs. */
+  static async gather(ports: Ports, folder: string): Promise<Evidence> {
+    const evidence = new Evidence(ports, folder);
+    await evidence.#read();
+    return evidence;
+  }
+
+  private constructor(ports: Ports, folder: string) {
+    const { fs } = ports;
+    this.ports = ports;
+    this.folder = folder;
+    this.scanner = new FileScanner(fs);
+    this.indexed = fs.list(folder).flatMap((name) => parseIndexName(name) ?? []);
+    this.listed = listSegments(fs, folder);
+    this.segments = this.listed.filter((segment) => fs.kind(this.path(segment)) === 'file');
+  }
+
+  async #read(): Promise<void> {
+    for (const segment of this.segments) {
+      await this.reading(segment, async (fd) => {
+        this.surveys.set(segment, await surveySegment(this.ports, fd));
+        const start = readStart(this.ports.fs, this.scanner, fd, this.path(segment));
+        if (start) this.starts.set(segment, start);
+      });
+    }
+    checkNames(this.folder, this.starts);
+    for (const segment of this.segments) await this.noteMoved(segment, { seal: this.#prevOf(segment)?.at });
+  }
+
+  path(segment: number): string {
+    return `${this.folder}/${segmentName(segment)}`;
+  }
+
+  /** Undefined: it is gone. */
+  async reading<T>(segment: number, use: (fd: number) => T | Promise<T>): Promise<T | undefined> {
+    const { fs } = this.ports;
+    let fd: number;
+    try {
+      fd = fs.open(this.path(segment), 'read');
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+    try {
+      return await use(fd);
+    } finally {
+      fs.close(fd);
+    }
+  }
+
+  /** Each segment that is still there, in their order. */
+  async readingAll(use: (fd: number, segment: number) => Promise<void>): Promise<void> {
+    for (const segment of this.segments) await this.reading(segment, (fd) => use(fd, segment));
+  }
+
+  /** Whether a segment has moved, as far as can be told by what is known of it. */
+  async noteMoved(
+    segment: number,
+    told: { runs?: readonly number[]; seal?: number | undefined },
+  ): Promise<void> {
+    await this.reading(segment, async (fd) => {
+      const move = await movedFrom(this.ports, fd, segment, this.surveys.get(segment)!, told);
+      if (move) await this.moved.note(this.ports, fd, segment, move);
+    });
+  }
+
+  badAt(segment: number, offset: number): BadRange | undefined {
+    return this.surveys.get(segment)?.bad.find(({ from, to }) => from <= offset && offset < to);
+  }
+
+  /** Whether what stood there is damaged, or gone with its file. */
+  isLost(segment: number, offset: number): boolean {
+    const survey = this.surveys.get(segment);
+    if (!survey || this.badAt(segment, offset)) return true;
+    // It has been cut off.
+    return !survey.sealed && !this.moved.segments.has(segment) && offset >= survey.end;
+  }
+
+  /** Whether records of it are known to be missing. */
+  isHoled(segment: number): boolean {
+    const { bad, gaps } = this.surveys.get(segment)!;
+    return bad.length > 0 || gaps.length > 0 || this.moved.segments.has(segment);
+  }
+
+  /** Whether a sealed segment has lost its end. */
+  isCut(segment: number): boolean {
+    const { sealed, bad, end, bytes } = this.surveys.get(segment)!;
+    // A damaged line may be the seal.
+    return !sealed && (bad.length === 0 || end < bytes || this.sealOf(segment, segment + 1) >= bytes);
+  }
+
+  /** Where the successor's head says that the segment ended, should its seal be lost. */
+  sealOf(segment: number, next: number | undefined): number {
+    if (next === undefined || this.surveys.get(segment)?.sealed) return Infinity;
+    const prev = this.starts.get(next)?.header.prev;
+    return prev?.segment === segment ? prev.at : Infinity;
+  }
+
+  /** How far what stands at the end of a sealed segment has moved, as far as its successor tells. */
+  shiftOf(segment: number): number {
+    const survey = this.surveys.get(segment);
+    const prev = this.#prevOf(segment);
+    return survey && prev && hasSealMoved(survey, prev.at) ? survey.sealedAt! - prev.at : 0;
+  }
+
+  /** What the successor's head says of the segment's end. */
+  #prevOf(segment: number): HeadStart['prev'] | undefined {
+    const prev = this.starts.get(segment + 1)?.header.prev;
+    // After a failed flush the device may hold less than what the head was made of.
+    return prev?.segment === segment && !prev.failed ? prev : undefined;
+  }
+}

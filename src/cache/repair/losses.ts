@@ -1,0 +1,291 @@
+/** Which messages are lost, by name or by number, and how many may be: what heads count against what is found. */
+import { parseSegmentName, segmentName } from '../files.ts';
+import { offsetOf, position, segmentOf } from '../position.ts';
+import type { Damage, QueueState } from '../state.ts';
+import { wasUnsynced, type BadRange, type Survey } from '../survey.ts';
+import { isInRuns, type SegmentTable } from '../table.ts';
+import type { Evidence } from './evidence.ts';
+import { findTold, type Hearsay } from './hearsay.ts';
+import { countFresh, hasLeft, type PartialHead } from './partial-head.ts';
+import { brokenAdds, missedIn, missingAddsIn, unnamedIn } from './untold.ts';
+
+/** Messages that the queue is known to have had, and that cannot be had back. */
+export interface Lost {
+  file: string;
+  /** How many; 1 where the message itself is known. */
+  count: number;
+  /** Its position, where it is known: file and offset of the record that added it. */
+  position?: [segment: number, offset: number];
+  uuid?: string;
+  why: string;
+}
+
+export class Losses {
+  readonly lost: Lost[] = [];
+  /** Segments that are not there, or cut off, and of which no head tells any more what was in them. */
+  readonly forgotten: number[] = [];
+  readonly #evidence: Evidence;
+  /** Of older segments: offsets of what is not fresh, how many fresh messages there were, and how many are not there. */
+  readonly #runs = new Map<number, readonly number[]>();
+  readonly #waiting = new Map<number, number>();
+  readonly #unfound = new Map<number, number>();
+  /** By the heads that these numbers are from: offsets of what was not among the fresh ones. */
+  readonly #others = new Map<number, readonly number[]>();
+  /** Likewise: what was damaged already. */
+  #damaged: readonly Damage[] = [];
+  /** That the head tells of with which all began. */
+  #damage: readonly Damage[] = [];
+  /** Of the segments from there on: where their own records begin. */
+  readonly #begins = new Map<number, number>();
+  #unnamed = 0;
+  /** Touched messages of which a damaged head may have told: what has happened to them is not known, nor that they are. */
+  #untouched = 0;
+  /** Whether it may have told of messages that wait in a segment of which it does not tell any more. */
+  #lacksTables = false;
+
+  constructor(evidence: Evidence) {
+    this.#evidence = evidence;
+  }
+
+  /** Records of which nothing is legible, at most: each may have added a message. */
+  get unnamed(): number {
+    return this.#unnamed + this.#untouched;
+  }
+
+  /** All begins with a head that tells of this damage. */
+  begin(damage: readonly Damage[]): void {
+    this.#damage = [...damage];
+    this.#damaged = this.#damage;
+  }
+
+  /** That head says what waits in a segment; of which `trusted` is what still holds. Undefined: the segment is not there. */
+  expectAll(table: SegmentTable, trusted: SegmentTable | undefined): void {
+    const { segment, fresh } = table;
+    this.#waiting.set(segment, fresh);
+    this.#others.set(segment, table.runs());
+    this.#runs.set(segment, (trusted ?? table).runs());
+    if (!trusted) this.#unfound.set(segment, fresh);
+  }
+
+  /** One more waits in a segment. */
+  expectOne(segment: number): void {
+    this.#waiting.set(segment, (this.#waiting.get(segment) ?? 0) + 1);
+  }
+
+  /** What is found in a segment of what is expected there. */
+  find({ segment, fresh }: SegmentTable): void {
+    this.#unfound.set(segment, (this.#waiting.get(segment) ?? 0) - fresh);
+    this.#accountRepeated(segment);
+  }
+
+  /** A damaged head tells of messages (`news`) of which nobody knew, and no more of some segments. */
+  leave(head: PartialHead, news: ReadonlySet<number>): void {
+    for (const at of news) this.account(at);
+    for (const segment of this.#unfound.keys()) if (hasLeft(head, segment)) this.#unfound.delete(segment);
+  }
+
+  /** What is found in `state` of what a damaged head counts. `isWhole`: nothing is missing of what it told. */
+  enter(head: PartialHead, state: QueueState, isWhole: boolean): void {
+    this.#damaged = head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : []));
+    for (const [segment, { fresh, runs }] of head.tables) {
+      this.#unfound.set(segment, fresh - countFresh(state.tables.get(segment), runs));
+      this.#others.set(segment, runs);
+      this.#accountRepeated(segment);
+    }
+    // A head tells of all that is there, so that what is lost with an earlier one does not matter.
+    if (isWhole) return;
+    this.#untouched = head.lost;
+    this.#lacksTables = head.lacks.tables;
+  }
+
+  /** The segment's own records, which begin at `from`, have been followed. */
+  follow(segment: number, from: number): void {
+    const { surveys, moved } = this.#evidence;
+    const survey = surveys.get(segment)!;
+    this.#begins.set(segment, from);
+    this.#unnamed += Math.max(unnamedIn(survey, from), missedIn(survey, moved.segments.get(segment)));
+  }
+
+  /** One of those that were not found is accounted for. */
+  account(at: number): void {
+    const segment = segmentOf(at);
+    const offset = offsetOf(at);
+    const count = this.#unfound.get(segment);
+    // What was damaged already, or not fresh any more, was not expected.
+    if (count === undefined || isWithin(this.#damaged, segment, offset)) return;
+    if (!isInRuns(this.#others.get(segment) ?? [], offset)) this.#unfound.set(segment, count - 1);
+  }
+
+  /** Where a line stands twice, whoever made the head took it for two messages. */
+  #accountRepeated(segment: number): void {
+    const { surveys, moved } = this.#evidence;
+    for (const { from, isAdd } of surveys.get(segment)?.repeated ?? []) {
+      const at = position(segment, from);
+      if (isAdd && !moved.has(at)) this.account(at);
+    }
+  }
+
+  /** What a message holds, at `place`, is lost. */
+  lose(at: number, place: number): void {
+    const segment = segmentOf(place);
+    const offset = offsetOf(place);
+    const bad = this.#evidence.badAt(segment, offset);
+    this.lost.push({
+      file: segmentName(segment),
+      count: 1,
+      position: [segmentOf(at), offsetOf(at)],
+      // That of a longer range is the one of its first message.
+      ...(bad?.from !== offset || bad.uuid === undefined ? {} : { uuid: bad.uuid }),
+      why: this.#evidence.surveys.has(segment)
+        ? `what it holds, at offset ${offset}, is damaged`
+        : 'what it holds stood in a file that is not there',
+    });
+  }
+
+  /** Whether what stood there is not known from the head that all began with. */
+  isOpen(segment: number, survey: Survey, range: BadRange): boolean {
+    if (range.note || wasUnsynced(survey, range)) return false;
+    const begin = this.#begins.get(segment);
+    if (begin !== undefined) return range.from >= begin;
+    return range.from >= survey.headEnd && this.isOld(segment, range);
+  }
+
+  /** Whether anything was damaged before that head was made. */
+  get hasOld(): boolean {
+    return this.#damage.length > 0;
+  }
+
+  /** Whether this was. */
+  isOld(segment: number, { from, to }: BadRange): boolean {
+    return this.#damage.some((each) => each.segment === segment && each.from <= from && to <= each.to);
+  }
+
+  #wasDamaged(segment: number, offset: number): boolean {
+    return isWithin(this.#damage, segment, offset);
+  }
+
+  /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
+  #saidNotFresh(segment: number, offset: number): boolean {
+    return !this.#wasDamaged(segment, offset) && isInRuns(this.#runs.get(segment) ?? [], offset);
+  }
+
+  /** Once all else is settled: messages that are not there, by name, or because other records speak of them, or at least how many. */
+  async tell(state: QueueState, hearsay: Hearsay): Promise<void> {
+    await this.#tellUnheard(state, hearsay);
+    this.#countForgotten();
+    if (this.#lacksTables) this.#countUntabled();
+  }
+
+  async #tellUnheard(state: QueueState, hearsay: Hearsay): Promise<void> {
+    const { surveys, moved } = this.#evidence;
+    const known = new Set(this.lost.flatMap(({ position: place }) => (place ? [position(...place)] : [])));
+    const missing = new Set(hearsay.missing.filter((at) => !state.lifeOf(at) && !known.has(at)));
+    const named = await this.#findUntold(state, hearsay);
+    for (const at of named.keys()) missing.add(at);
+    for (const at of [...missing].sort((a, b) => a - b)) {
+      const segment = segmentOf(at);
+      const offset = offsetOf(at);
+      const bad = this.#evidence.badAt(segment, offset);
+      const uuid = named.get(at) ?? (bad?.from === offset ? bad.uuid : undefined);
+      this.account(at);
+      this.lost.push({
+        file: segmentName(segment),
+        count: 1,
+        position: [segment, offset],
+        ...(uuid === undefined ? {} : { uuid }),
+        why: surveys.has(segment)
+          ? 'the record that added it is damaged'
+          : 'the record that added it stood in a file that is not there',
+      });
+    }
+    for (const at of [...hearsay.ended, ...hearsay.restored, ...moved.unseen]) this.account(at);
+    for (const [segment, count] of this.#unfound) {
+      const file = segmentName(segment);
+      const why = surveys.has(segment) ? 'their records are damaged' : `${file} is not there`;
+      if (count > 0) this.lost.push({ file, count, why });
+    }
+    this.#countMoved([...missing].map(segmentOf));
+  }
+
+  /** Damaged adds with a legible uuid of which nothing sound tells, by their positions. */
+  async #findUntold(state: QueueState, hearsay: Hearsay): Promise<Map<number, string>> {
+    const evidence = this.#evidence;
+    const suspects = new Map<string, number>();
+    for (const [segment, survey] of evidence.surveys) {
+      const bad = survey.bad.filter(({ isAdd, note }) => isAdd && !note);
+      for (const { from, uuid } of [...bad, ...brokenAdds(survey)]) {
+        const at = position(segment, from);
+        const isTold = hearsay.hasEnded(at) || this.#saidNotFresh(segment, from);
+        if (uuid !== undefined && !isTold && !state.lifeOf(at)) suspects.set(uuid, at);
+      }
+    }
+    const told = new Set<string>();
+    const wanted = new Set(suspects.keys());
+    if (wanted.size > 0) await evidence.readingAll((fd) => findTold(evidence.ports, fd, wanted, told));
+    return new Map([...suspects].flatMap(([uuid, at]) => (told.has(uuid) ? [] : [[at, uuid]])));
+  }
+
+  /** What was damaged before the head was made that all began with: nobody who made a head since then knew of it. */
+  #countForgotten(): void {
+    const { surveys, starts } = this.#evidence;
+    for (const segment of new Set(this.#damage.map((each) => each.segment))) {
+      if (this.#begins.has(segment)) continue;
+      // Of what is missing from a file, no bytes are.
+      const isShort = this.#damage.some((each) => each.segment === segment && each.to === 0);
+      const survey = surveys.get(segment);
+      const start = starts.get(segment);
+      const next = starts.get(segment + 1);
+      if (!survey || (!survey.sealed && !(start && next))) this.forgotten.push(segment);
+      if (!survey) continue;
+      const bad = survey.bad.filter((range) => this.isOld(segment, range));
+      const gaps = survey.gaps.filter((gap) => {
+        return bad.some(({ from, to }) => from >= gap.from && to <= gap.offset);
+      });
+      const unnamed = unnamedIn({ ...survey, bad, gaps }, survey.headEnd);
+      const isWhole = survey.sealed && !isShort;
+      this.#unnamed += isWhole ? unnamed : Math.max(unnamed, missingAddsIn(survey, start, next));
+    }
+  }
+
+  /** Where no head tells how many messages wait in a segment: of one that is gone that it is, else how many adds are. */
+  #countUntabled(): void {
+    const { surveys, starts, segments } = this.#evidence;
+    for (const { file } of this.lost) {
+      const segment = parseSegmentName(file)!;
+      if (!surveys.has(segment)) this.forgotten.push(segment);
+    }
+    for (const segment of segments.slice(0, -1)) {
+      const survey = surveys.get(segment);
+      if (!survey || survey.sealed || !this.#begins.has(segment)) continue;
+      const most = missingAddsIn(survey, starts.get(segment), starts.get(segment + 1));
+      const told = this.lost.filter(
+        (each) => (each.position?.[0] ?? parseSegmentName(each.file)) === segment,
+      );
+      this.#unnamed += Math.max(0, most - told.reduce((sum, { count }) => sum + count, 0));
+    }
+  }
+
+  /**
+   * Of older segments in which it cannot be told any more which of the messages there have ended: those that have, and are
+   * kept, stand in the count for others that are lost.
+   */
+  #countMoved(named: readonly number[]): void {
+    const { surveys, starts, moved } = this.#evidence;
+    for (const [segment, waiting] of this.#waiting) {
+      const survey = surveys.get(segment);
+      const move = moved.segments.get(segment);
+      if (!survey || !move) continue;
+      const rest = waiting - named.filter((each) => each === segment).length;
+      const start = starts.get(segment);
+      const next = starts.get(segment + 1);
+      const wasDamaged = (offset: number): boolean => this.#wasDamaged(segment, offset);
+      const most = missingAddsIn(survey, start, next, move, wasDamaged);
+      const told = Math.max(0, this.#unfound.get(segment) ?? 0);
+      this.#unnamed += Math.max(0, Math.min(rest, most) - told);
+    }
+  }
+}
+
+function isWithin(damage: readonly Damage[], segment: number, offset: number): boolean {
+  return damage.some((each) => each.segment === segment && each.from <= offset && offset < each.to);
+}

@@ -1,0 +1,247 @@
+/**
+ * What becomes of messages of which the log alone does not tell, once it has been followed to its end: those whose records do not
+ * stand where they were written, those whose content cannot be read, and those that a damaged record has changed or ended.
+ */
+import { born } from '../../message.ts';
+import { Contents } from '../contents.ts';
+import type { Change } from '../legible.ts';
+import { findNews, freeBeside, type Moved, type News } from '../moved.ts';
+import type { Place } from '../operations.ts';
+import { offsetOf, position, segmentOf } from '../position.ts';
+import type { QueueState } from '../state.ts';
+import { SegmentTable } from '../table.ts';
+import type { Evidence } from './evidence.ts';
+import type { Losses } from './losses.ts';
+import {
+  changedBy,
+  findByUuid,
+  findDone,
+  followOrphans,
+  type LostChange,
+  type Orphan,
+} from './lost-changes.ts';
+import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
+
+export interface Case {
+  evidence: Evidence;
+  losses: Losses;
+  /** Is changed. */
+  state: QueueState;
+}
+
+interface Settled {
+  /** How many messages are kept although they may have ended. */
+  doubtful: number;
+  /** Messages of which only an earlier content is left; they stand as failed. */
+  outdated: [segment: number, offset: number][];
+}
+
+/** Errors: those of node:fs. */
+export async function settle(on: Case): Promise<Settled> {
+  const { found, unread, latest, doubtful } = await settleMoved(on);
+  await restoreForgotten(on);
+  const outdated = await settleContents(on, unread);
+  const dropped = dropTwins(on, found, unread);
+  const changed = await settleChanges(on, outdated, latest);
+  return {
+    doubtful: doubtful - dropped + changed.doubtful,
+    outdated: [...outdated, ...changed.outdated],
+  };
+}
+
+/** A message more waits in a segment that has moved: which one, its own records tell. */
+export function expectMoved({ evidence, losses, state }: Case, segment: number): void {
+  losses.expectOne(segment);
+  if (state.tables.has(segment)) return;
+  const { from } = evidence.moved.segments.get(segment)!;
+  state.restoreTable(SegmentTable.unread(segment, 0, 0, from > 0 ? [0, from - 1] : []));
+}
+
+interface SettledMoved extends Pick<Moved, 'found' | 'unread'>, Pick<Settled, 'doubtful'> {
+  /** By the positions of the messages: where the updates stand that they hold. */
+  latest: Map<number, number>;
+}
+
+/** Of the messages that have moved, those that a record names as ended have; the others may have. */
+async function settleMoved({ evidence, losses, state }: Case): Promise<SettledMoved> {
+  const { ports, folder, moved } = evidence;
+  const latest = new Map<number, number>();
+  if (moved.segments.size === 0 || state.id === '')
+    return { found: new Map(), unread: new Set(), latest, doubtful: 0 };
+  const { found, twins, others, unread } = moved.messages(ports, folder, state);
+  const news: News = { ended: new Set(), updates: new Map() };
+  const wanted = (uuid: string, at: number): boolean => found.has(uuid) || moved.has(at);
+  await evidence.readingAll((fd, segment) => findNews(ports, fd, segment, wanted, news));
+  for (const at of twins) state.happen(at, { type: 'remove' });
+  let doubtful = 0;
+  for (const [uuid, at] of found) {
+    const update = news.updates.get(uuid);
+    // Told of by where it stood, with an update that has moved as well, it would be there twice.
+    const stood = update && position(...update.header.p);
+    if (stood !== undefined && unread.has(stood)) state.happen(stood, { type: 'remove' });
+    if (news.ended.has(uuid)) {
+      state.happen(at, { type: 'remove' });
+      continue;
+    }
+    doubtful++;
+    if (!update) continue;
+    const { header, place, length, headerLength } = update;
+    const disabled = header.x === undefined ? undefined : header.x === 1;
+    state.happen(at, { type: 'update', due: header.d, disabled });
+    state.carry(at, place, length, headerLength);
+    latest.set(at, place);
+  }
+  const { uuids } = moved;
+  for (const [uuid, { header, place, length, headerLength }] of news.updates) {
+    const stood = position(...header.p);
+    if (uuids.has(uuid) || others.has(uuid) || news.ended.has(uuid) || unread.has(stood)) continue;
+    // What added it is missing.
+    losses.account(stood);
+    const life = born(header.d ?? undefined, header.x === 1);
+    const alias = state.options.uniqueAlias ? header.a : undefined;
+    const at = freeBeside(state, stood);
+    state.restore(at, life, place, length, headerLength, undefined, alias);
+    latest.set(at, place);
+    doubtful++;
+  }
+  return { found, unread, latest, doubtful };
+}
+
+/** Messages whose add was damaged before the head was made that all began with, but that a sound update tells of. */
+async function restoreForgotten({ evidence, losses, state }: Case): Promise<void> {
+  const { ports, moved } = evidence;
+  const isLost = (at: number): boolean => {
+    const bad = evidence.badAt(segmentOf(at), offsetOf(at));
+    // Where records have moved, uuids tell of it: see `settleMoved`.
+    if (moved.has(at) || state.lifeOf(at)) return false;
+    return bad !== undefined && losses.isOld(segmentOf(at), bad);
+  };
+  const orphans = new Map<number, Orphan>();
+  if (losses.hasOld)
+    await evidence.readingAll((fd, segment) => followOrphans(ports, fd, segment, isLost, orphans));
+  for (const [at, { header, place, length, headerLength }] of orphans) {
+    const { d, x, a } = header;
+    state.restore(at, born(d ?? undefined, x === 1), place, length, headerLength, undefined, a);
+  }
+}
+
+/** Messages whose content cannot be read: another copy of it, an earlier one, or none. */
+async function settleContents(on: Case, unread: ReadonlySet<number>): Promise<Settled['outdated']> {
+  const { evidence, losses, state } = on;
+  const { ports, folder, moved } = evidence;
+  const unreadable = await findUnreadable(ports, folder, state);
+  // What can be read there may be another's.
+  for (const at of unread) if (state.touched.has(at)) unreadable.add(at);
+  if (unreadable.size === 0) return [];
+  const copies = await copiesOf(evidence, unreadable);
+  const outdated: Settled['outdated'] = [];
+  for (const at of unreadable) {
+    const { place = at, length } = state.touched.get(at) ?? {};
+    const found = (copies.get(at) ?? []).filter(
+      (copy) => copy.place !== place && (copy.op !== 'add' || !moved.has(copy.place)),
+    );
+    // What an add holds, a head that carried it holds as well.
+    const same = place === at ? found.find(({ op }) => op === 'carry') : undefined;
+    const copy = same ?? found.at(-1);
+    if (!copy) {
+      // What added it waits by its uuid, if it is there.
+      const mayWait = moved.has(at) && state.tables.has(segmentOf(at));
+      if (!mayWait) losses.lose(at, place);
+      state.happen(at, { type: 'remove' });
+      if (mayWait) losses.expectOne(segmentOf(at));
+      continue;
+    }
+    state.carry(at, copy.place, copy.length, copy.headerLength);
+    if (!same && !isVery(evidence, copy, place, length)) outdated.push(failOutdated(on, at, place));
+  }
+  return outdated;
+}
+
+/** Those that were not known to be the same until their contents had been found. Returns how many. */
+function dropTwins(
+  { evidence, state }: Case,
+  found: ReadonlyMap<string, number>,
+  unread: ReadonlySet<number>,
+): number {
+  if (found.size === 0 || unread.size === 0) return 0;
+  let dropped = 0;
+  const contents = new Contents(evidence.ports.fs, evidence.folder);
+  for (const at of unread) {
+    const uuid = state.touched.has(at) ? contents.read(state, at)?.content.u : undefined;
+    const copy = uuid === undefined ? undefined : found.get(uuid);
+    if (copy !== undefined && state.happen(copy, { type: 'remove' })) dropped++;
+  }
+  contents.close();
+  return dropped;
+}
+
+/**
+ * What damaged records have done of which no head knows. Messages that they, or sound ones beside them to no effect, say to have
+ * ended may have; those that they updated later than any other record stand as failed. `known`: those that do already.
+ */
+async function settleChanges(
+  on: Case,
+  known: Settled['outdated'],
+  latest: SettledMoved['latest'],
+): Promise<Settled> {
+  const { evidence, losses, state } = on;
+  const { ports, folder, moved, surveys } = evidence;
+  const ended = new Set<string>();
+  const changes: LostChange[] = [];
+  // Without those in which other messages may stand by now.
+  const placesIn = ({ places }: Change): Place[] => places.filter((place) => !moved.has(position(...place)));
+  for (const [segment, survey] of surveys) {
+    const open = survey.bad.filter((range) => losses.isOpen(segment, survey, range));
+    for (const { from, change } of open)
+      if (change) changes.push({ ...change, places: placesIn(change), at: position(segment, from) });
+    if (open.length > 0) await evidence.reading(segment, (fd) => findDone(ports, fd, ended));
+  }
+  const wanted = new Set([...ended, ...changes.flatMap(({ uuids }) => uuids)]);
+  const found = await findByUuid(ports, folder, state, wanted);
+  const doubtful = new Set([...ended].flatMap((uuid) => found.get(uuid) ?? []));
+  const updated = new Map<number, number>();
+  for (const change of changes) {
+    for (const at of changedBy(change, found, state))
+      if (change.what !== 'update') doubtful.add(at);
+      else updated.set(at, Math.max(change.at, updated.get(at) ?? 0));
+  }
+  for (const [segment, offset] of known) updated.delete(position(segment, offset));
+  const copies = await copiesOf(evidence, new Set(updated.keys()));
+  const isOutdated = (at: number, place: number): boolean => {
+    if ((latest.get(at) ?? 0) > place) return false;
+    return !copies.get(at)?.some((copy) => copy.op === 'update' && copy.place > place);
+  };
+  const outdated = [...updated]
+    .filter(([at, place]) => isOutdated(at, place))
+    .map(([at, place]) => failOutdated(on, at, place));
+  return { doubtful: doubtful.size, outdated };
+}
+
+/** What there is in all segments of what those messages hold, or have held. */
+async function copiesOf(evidence: Evidence, messages: ReadonlySet<number>): Promise<Map<number, Copy[]>> {
+  const copies = new Map<number, Copy[]>();
+  if (messages.size > 0)
+    await evidence.readingAll((fd, segment) => findContents(evidence.ports, fd, segment, messages, copies));
+  return copies;
+}
+
+/** So that somebody looks at it before it is worked on: what it should hold stood at `place`. */
+function failOutdated({ evidence, state }: Case, at: number, place: number): Settled['outdated'][number] {
+  state.happen(at, { type: 'cancel', error: outdatedError(place, evidence.ports.clock.now()) });
+  return [segmentOf(at), offsetOf(at)];
+}
+
+/**
+ * Whether the copy is the very record that stood at `place`: it has moved as far as the end of its segment has, and no record is
+ * missing behind it that may have been a later one.
+ */
+function isVery(evidence: Evidence, copy: Copy, place: number, length: number | undefined): boolean {
+  const segment = segmentOf(place);
+  const offset = offsetOf(copy.place);
+  if (segmentOf(copy.place) !== segment || copy.length !== length) return false;
+  // A head carries a content once.
+  if (copy.op === 'carry') return true;
+  const shift = evidence.shiftOf(segment);
+  const isThere = shift !== 0 && offset - offsetOf(place) === shift;
+  return isThere && evidence.surveys.get(segment)!.gaps.every((gap) => gap.offset <= offset);
+}
