@@ -104,11 +104,12 @@ const nodeClock: Clock = {
   },
   yield: () => new Promise((resolve) => setImmediate(resolve)),
   busy() {
+    const now = nodeClock.monotonic();
     if (busySince === undefined) {
-      busySince = performance.now();
+      busySince = now;
       setImmediate(turned);
     }
-    return performance.now() - busySince;
+    return now - busySince;
   },
 };
 
