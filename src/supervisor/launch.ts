@@ -166,6 +166,7 @@ class Running implements Launched {
   #printed: () => string;
   #looking: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
+  #hasExited = false;
 
   constructor(group: Group, options: RunningOptions) {
     const { spec, id, config, log, onTold, onGone } = options;
@@ -173,10 +174,12 @@ class Running implements Launched {
     this.#onGone = onGone;
     this.#onTold = onTold;
     this.pid = group.pid;
-    this.exit = group.exit.catch((error: unknown) => {
-      this.#said = refusal(error);
-      return { code: null, signal: null };
-    });
+    this.exit = group.exit
+      .catch((error: unknown) => {
+        this.#said = refusal(error);
+        return { code: null, signal: null };
+      })
+      .finally(() => (this.#hasExited = true));
     if (this.pid === undefined) {
       this.#printed = () => '';
       return;
@@ -225,8 +228,9 @@ class Running implements Launched {
   async #end(grace: number): Promise<void> {
     clearInterval(this.#looking);
     try {
-      // On Windows, where the signal is the end at once, this would be all it hears.
-      if (this.#channel?.isOpen) this.#channel.send({ type: 'stop' });
+      // On Windows, where the signal is the end at once, this would be all it hears. To a pipe that nobody reads any more it would be
+      // an error, and what is still to be read from that would be lost: its last words.
+      if (this.#channel?.isOpen && !this.#hasExited) this.#channel.send({ type: 'stop' });
     } catch {
       // The signal says the same.
     }
