@@ -101,7 +101,6 @@ export class Log<Tag = unknown> implements FileVisitor {
   readonly #adds = new AddReader();
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
-  #numbered = 0;
   #saidSynced = 0;
   /** Whether the name of the queue's folder, and the one that it found the segment by, are known to be on the device. */
   #named = false;
@@ -141,9 +140,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.contents.close();
     if (this.fd >= 0) this.#leave(this.fd);
     this.fd = fd;
-    // The same segment, opened again because its head is damaged: no number is used twice in one.
-    if (this.#numbered !== this.state.segment) this.#records = 0;
-    this.#numbered = this.state.segment;
+    this.#records = 0;
     this.#saidSynced = 0;
     this.#reach = headEnd;
     this.syncer = new Syncer({ sync: () => this.#flush(fd) }, fd, headEnd, () => this.#reach);
