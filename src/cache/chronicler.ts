@@ -71,17 +71,17 @@ export class Chronicler implements FileVisitor {
     const { ports, folder, segment, end } = this.#archive;
     const listed = listSegments(ports.fs, folder).filter((each) => each <= segment);
     let sound = listed.at(-1) === segment;
-    const open = (each: number | undefined): Volume | undefined => {
-      const volume = each === undefined ? undefined : this.#open(each);
+    const open = async (each: number | undefined): Promise<Volume | undefined> => {
+      const volume = each === undefined ? undefined : await this.#open(each);
       sound &&= volume !== undefined || each === undefined;
       return volume;
     };
     let before = 0;
-    let volume = open(listed[0]);
+    let volume = await open(listed[0]);
     try {
       for (let i = 0; i < listed.length; i++) {
         // Opened ahead: its head says where this one's seal was, should that have rotted.
-        const next = open(listed[i + 1]);
+        const next = await open(listed[i + 1]);
         const current = volume;
         volume = next;
         if (!current) continue;
@@ -101,8 +101,9 @@ export class Chronicler implements FileVisitor {
     return sound;
   }
 
-  #open(segment: number): Volume | undefined {
-    const { fs } = this.#archive.ports;
+  async #open(segment: number): Promise<Volume | undefined> {
+    const { ports } = this.#archive;
+    const { fs } = ports;
     const path = `${this.#archive.folder}/${segmentName(segment)}`;
     let fd: number;
     try {
@@ -112,7 +113,7 @@ export class Chronicler implements FileVisitor {
       throw error;
     }
     try {
-      return { segment, fd, size: fs.stat(fd).size, head: loadHead(fs, fd, segment, 0, path) };
+      return { segment, fd, size: fs.stat(fd).size, head: await loadHead(ports, fd, segment, 0, path) };
     } catch (error) {
       fs.close(fd);
       throw error;

@@ -145,14 +145,15 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
   state.created = clock.now();
   state.boot = processes.self().boot;
   const batch = new Batch();
-  writeHead(batch, 1, {
+  const source = {
     state,
     seal: undefined,
     load: undefined,
-    gone: new Set(),
+    gone: new Set<string>(),
     outcomes: false,
     now: state.created,
-  });
+  };
+  await writeHead(batch, 1, source, clock);
   try {
     const fd = fs.open(`${cradle}/${segmentName(1)}`, 'create', fileMode);
     try {

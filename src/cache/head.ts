@@ -4,6 +4,7 @@
  */
 import type { Json, Life, Phase, TryError } from '../message.ts';
 import { QueueError } from '../errors.ts';
+import { breathe } from './breath.ts';
 import type { Contents } from './contents.ts';
 import { FileScanner } from './files.ts';
 import { decode, isOwn } from './header.ts';
@@ -18,7 +19,7 @@ import {
   type OutcomeEntry,
   type TouchedRecord,
 } from './operations.ts';
-import type { FileSystem } from './ports.ts';
+import type { Clock, Ports } from './ports.ts';
 import { position, segmentOf } from './position.ts';
 import { asciiJson, type Batch } from './record.ts';
 import { QueueState, type Seal } from './state.ts';
@@ -28,6 +29,8 @@ import { SegmentTable } from './table.ts';
 /** Runs of offsets in one record. */
 const RUNS = 512;
 const OUTCOMES = 100;
+/** Records between two looks at whether others wait. */
+const STRETCH = 64;
 
 /** A message whose content moves into a head. */
 interface Carried {
@@ -49,10 +52,15 @@ export interface HeadSource {
 }
 
 /**
- * Writes the head of `segment` into `batch`. After a destroy seal the head says that there is no queue.
- * Only for a state whose tables all know their runs.
+ * Writes the head of `segment` into `batch`, others running in between; the state must not change meanwhile. After a destroy seal
+ * the head says that there is no queue. Only for a state whose tables all know their runs.
  */
-export function writeHead(batch: Batch, segment: number, source: HeadSource): void {
+export async function writeHead(
+  batch: Batch,
+  segment: number,
+  source: HeadSource,
+  clock: Clock,
+): Promise<void> {
   const { state, seal, load } = source;
   let records = 0;
   const put = (header: HeadRecord, payload?: unknown): number => {
@@ -109,6 +117,7 @@ export function writeHead(batch: Batch, segment: number, source: HeadSource): vo
         life.errors.length > 0 ? life.errors : undefined,
       );
       moved.delete(at);
+      if (records % STRETCH === 0) await breathe(clock);
     }
     for (const [at, where] of moved)
       put(touchedRecord(at, where, state.lifeOf(at)!, undefined, state.aliasOf(at)));
@@ -178,14 +187,14 @@ export interface LoadedHead {
   references: Set<number>;
 }
 
-/** The head of the open file, or undefined when a record of it is damaged. Errors: JOURNAL_NEWER. */
-export function loadHead(
-  fs: FileSystem,
+/** The head of the open file, or undefined when a record of it is damaged; others run in between. Errors: JOURNAL_NEWER. */
+export async function loadHead(
+  { fs, clock }: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
   keepOutcomes: number,
   path: string,
-): LoadedHead | undefined {
+): Promise<LoadedHead | undefined> {
   const reader = new HeadReader(segment, keepOutcomes, path);
   const scanner = new FileScanner(fs);
   const { size } = fs.stat(fd);
@@ -193,6 +202,7 @@ export function loadHead(
     const next = scanner.chunk(fd, at, size, reader);
     if (next === at) break;
     at = next;
+    await breathe(clock);
   }
   return reader.phase === 'whole' ? reader.result() : undefined;
 }

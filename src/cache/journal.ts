@@ -6,6 +6,7 @@
  * `#pump`, one thing at a time, so no step sees another half done.
  */
 import { QueueError } from '../errors.ts';
+import { isBreathless } from './breath.ts';
 import { Behind, isFull, storageError } from './files.ts';
 import { loadNewest, makeWhole } from './loading.ts';
 import { Log, type Draft, type InFlight, type LogOptions } from './log.ts';
@@ -26,9 +27,6 @@ const LARGE_BYTES = 64 * 1024;
 const AHEAD_PART = 8;
 /** A write is at most about this long, unless one record is longer. */
 const WRITE_BYTES = 1024 * 1024;
-
-/** Who adds or works without ever waiting for anything else shares its process with timers and sockets: they have their turn after so long, ms. */
-const BREATH_MS = 4;
 
 /** Work that must not overlap with any other on the journal: reading a table, or whatever the function does. */
 export type Obstacle = SegmentTable | (() => Promise<void>);
@@ -218,7 +216,8 @@ export class Journal {
     const { clock } = this.options.ports;
     // That a flush has failed is said in the log before anybody who was refused can let go of the handle.
     while (this.#pending.length > 0 || this.#doomed.length > 0 || this.#mustGiveUp) {
-      if (clock.busy() >= BREATH_MS) return void this.#overcome(() => clock.yield());
+      // Who adds or works without ever waiting for anything else would never let anybody else run.
+      if (isBreathless(clock)) return void this.#overcome(() => clock.yield());
       try {
         const obstacle = this.#turn();
         if (obstacle) return void this.#overcome(obstacle);

@@ -96,9 +96,9 @@ export async function enterLightly(log: Log, fd: number, segment: number): Promi
 
 /** Builds the whole state of the present segment. Errors: Behind. */
 export async function makeWhole(log: Log): Promise<void> {
-  const { fs } = log.options.ports;
+  const { ports } = log.options;
   const { segment } = log.state;
-  const loaded = loadHead(fs, log.fd, segment, log.options.keepOutcomes, log.path);
+  const loaded = await loadHead(ports, log.fd, segment, log.options.keepOutcomes, log.path);
   if (loaded) await adopt(log, log.fd, loaded.state, loaded.end);
   else {
     const fd = openAgain(log);
@@ -164,7 +164,7 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
       throw corrupt('there is no earlier segment to make it from');
     }
     await orClosed(log, previous, async () => {
-      const loaded = loadHead(ports.fs, previous, segment - 1, keepOutcomes, path);
+      const loaded = await loadHead(ports, previous, segment - 1, keepOutcomes, path);
       if (!loaded) throw corrupt('so is that of its predecessor');
       await adopt(log, previous, loaded.state, loaded.end).catch((error: unknown) => {
         // Only one that is newer than this segment does without it.

@@ -5,6 +5,7 @@
  * gone stays gone.
  */
 import { QueueError } from '../errors.ts';
+import { breathe } from './breath.ts';
 import {
   errorCode,
   isFull,
@@ -33,6 +34,9 @@ import type { QueueState } from './state.ts';
 const GRACE_MS = 50;
 /** An early seal for want of space must be worth a head. */
 const WORTH_BYTES = 64 * 1024;
+
+/** A head is written in parts of at most this size. */
+const PART_BYTES = 1024 * 1024;
 
 /** Seals to free space, at most so many in so long: after three, what can be freed is. */
 const RECLAIMS = 3;
@@ -99,7 +103,7 @@ export class Rotation {
       return;
     }
     try {
-      this.#prepared ??= this.#prepare(why !== 'size');
+      this.#prepared ??= await this.#prepare(why !== 'size');
     } catch (error) {
       if (!isFull(error) || why === 'destroy') throw error;
       return;
@@ -290,7 +294,7 @@ export class Rotation {
     try {
       const id = log.state.id;
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);
-      const loaded = light ? undefined : loadHead(ports.fs, fd, segment, keepOutcomes, path);
+      const loaded = light ? undefined : await loadHead(ports, fd, segment, keepOutcomes, path);
       if (light) {
         this.#prev = light.prev;
       } else if (!loaded) await rebuildHead(log, fd, segment);
@@ -343,7 +347,7 @@ export class Rotation {
   // --- Making the successor ------------------------------------------------------------------------------------
 
   /** The successor's file, with room for its head; undefined when this process must leave sealing to others. */
-  #prepare(useReserve: boolean): Temporary | undefined {
+  async #prepare(useReserve: boolean): Promise<Temporary | undefined> {
     const log = this.#log;
     const { fs, random } = log.options.ports;
     const name = random.hex(8);
@@ -354,7 +358,7 @@ export class Rotation {
       const made = fs.stat(fd);
       if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
       fs.setMode(fd, model.mode);
-      this.#reserveRoom(fd, useReserve);
+      await this.#reserveRoom(fd, useReserve);
     } catch (error) {
       fs.close(fd);
       this.#discard(path);
@@ -366,9 +370,9 @@ export class Rotation {
   }
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
-  #reserveRoom(fd: number, useReserve: boolean): void {
+  async #reserveRoom(fd: number, useReserve: boolean): Promise<void> {
     const { state, options } = this.#log;
-    const { fs } = options.ports;
+    const { fs, clock } = options.ports;
     const perMessage = 400;
     const outcomes = this.#space.inNeed() ? 0 : state.outcomes.length;
     let needed = 8 * 1024 + state.touched.size * perMessage + outcomes * 150;
@@ -383,6 +387,7 @@ export class Rotation {
       } catch (error) {
         if (!isFull(error) || !useReserve || !this.#space.freeReserve()) throw error;
       }
+      await breathe(clock);
     }
   }
 
@@ -407,7 +412,7 @@ export class Rotation {
     const { fs, clock } = log.options.ports;
     const { state } = log;
     const { folder, queue } = log.options;
-    this.#prepared ??= this.#prepare(true);
+    this.#prepared ??= await this.#prepare(true);
     const temporary = this.#prepared;
     if (!temporary) throw this.#notOurs();
     for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
@@ -421,9 +426,9 @@ export class Rotation {
       outcomes: !this.#space.inNeed(),
       now: clock.now(),
     };
-    writeHead(batch, state.segment + 1, source);
+    await writeHead(batch, state.segment + 1, source, clock);
     try {
-      this.#writeAll(temporary.fd, batch);
+      await this.#writeAll(temporary.fd, batch);
       // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.
       await allFlushed([fs.sync(temporary.fd), fs.syncFolder(folder), log.synced()]);
     } catch (error) {
@@ -462,16 +467,18 @@ export class Rotation {
     return gone;
   }
 
-  #writeAll(fd: number, batch: Batch): void {
-    const { fs } = this.#log.options.ports;
+  async #writeAll(fd: number, batch: Batch): Promise<void> {
+    const { fs, clock } = this.#log.options.ports;
     for (let written = 0; written < batch.length;) {
       try {
-        const n = fs.write(fd, batch.buffer, written, batch.length - written, written);
+        const part = Math.min(PART_BYTES, batch.length - written);
+        const n = fs.write(fd, batch.buffer, written, part, written);
         if (n === 0) throw Object.assign(new Error('nothing written'), { code: 'ENOSPC' });
         written += n;
       } catch (error) {
         if (!isFull(error) || !this.#space.freeReserve()) throw error;
       }
+      await breathe(clock);
     }
     fs.truncate(fd, batch.length);
   }
@@ -511,7 +518,7 @@ export class Rotation {
       }
       try {
         await fs.sync(fd);
-        const loaded = loadHead(fs, fd, segment, keepOutcomes, path);
+        const loaded = await loadHead(ports, fd, segment, keepOutcomes, path);
         if (!loaded) return undefined;
         for (const reference of loaded.references) named.add(reference);
       } finally {

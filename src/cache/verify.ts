@@ -145,7 +145,7 @@ class Verification {
   async run(): Promise<VerifyReport> {
     const segments = this.#segments;
     const newest = segments.findLast((segment) => this.#isThere(segment)) ?? 0;
-    const basis = newest && this.#basisOf(newest);
+    const basis = newest && (await this.#basisOf(newest));
     // They are written when there is a successor: perhaps there is one by now.
     const indexed = this.#present.list(this.#folder).flatMap((name) => parseIndexName(name) ?? []);
     if (newestSegment(this.#present, this.#folder) === (segments.at(-1) ?? 0)) this.#indexed = indexed;
@@ -189,12 +189,12 @@ class Verification {
   }
 
   /** With whose head all begins that the newest segment rests on: its own, or where that is damaged, the one that it is made again from. */
-  #basisOf(newest: number): number | undefined {
+  async #basisOf(newest: number): Promise<number | undefined> {
     const { fs } = this.#ports;
     const path = `${this.#folder}/${segmentName(newest)}`;
     const fd = fs.open(path, 'read');
     try {
-      if (loadHead(fs, fd, newest, 0, path)) return newest;
+      if (await loadHead(this.#ports, fd, newest, 0, path)) return newest;
       const { start } = readDamagedHead(fs, fd);
       return start ? start.prev?.segment : newest - 1;
     } finally {
@@ -251,7 +251,7 @@ class Verification {
       this.#surveys.set(segment, survey);
       const moved = await movedFrom(this.#ports, fd, segment, survey);
       if (moved) this.#moved(segment, moved.from);
-      const head = loadHead(fs, fd, segment, 0, path);
+      const head = await loadHead(this.#ports, fd, segment, 0, path);
       if (
         (!newest || this.#isOver(segment)) &&
         !survey.sealed &&

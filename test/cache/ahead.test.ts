@@ -1,6 +1,7 @@
 /** What is done before anybody has to wait for it: flushes, and the event loop's turn. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
+import type { QueueManager } from '../../src/queue-manager.ts';
 import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
 
 let specimen: Specimen;
@@ -61,4 +62,63 @@ test('who adds and claims one after the other leaves timers their turn', async (
   clearInterval(timer);
   expect(turns).toBeGreaterThan(2);
   await manager.close();
+});
+
+test('who seals or opens a queue of many failed messages lets others run while the head is made and read', async () => {
+  let looks = 0;
+  /** The next head's file, once it has its room. */
+  let temporary: number | undefined;
+  let turns = 0;
+  let mostTurns = 0;
+  /** Bytes read without a pause: now, and at most. */
+  let read = 0;
+  let mostRead = 0;
+  const fs = {
+    ...nodePorts.fs,
+    write(...args: Parameters<typeof nodePorts.fs.write>) {
+      const [fd, bytes, , , at] = args;
+      const isRoom = bytes.every((byte) => byte === 0);
+      // The log is written to at its end, a file of one's own at a position.
+      if (at !== undefined) temporary = isRoom ? fd : undefined;
+      if (isRoom) turns = 0;
+      return nodePorts.fs.write(...args);
+    },
+    read(...args: Parameters<typeof nodePorts.fs.read>) {
+      const got = nodePorts.fs.read(...args);
+      read += got;
+      mostRead = Math.max(mostRead, read);
+      return got;
+    },
+  };
+  const clock = {
+    ...nodePorts.clock,
+    // Every second look finds that others have waited long enough.
+    busy: () => (looks++ % 2) * 1000,
+    yield() {
+      if (temporary !== undefined) mostTurns = Math.max(mostTurns, ++turns);
+      read = 0;
+      return nodePorts.clock.yield();
+    },
+  };
+  const ports = { ...nodePorts, fs, clock };
+  const open = (): Promise<QueueManager> =>
+    openManager(specimen.root, { durability: 'os', segmentBytes: 200_000, ports });
+  const messages = 2000;
+  const first = await open();
+  await first.createQueue(Q);
+  await first.addMessages(
+    Q,
+    Array.from({ length: messages }, () => ({ data: 'in vain', retries: 0 })),
+  );
+  const claims = await first.claimMessages(Q, { limit: messages });
+  await Promise.all(claims.map((claim) => first.failMessage(Q, claim, new Error('the other side is gone'))));
+  await rotate(first, specimen);
+  expect(mostTurns).toBeGreaterThan(10);
+  await first.close();
+
+  const second = await open();
+  mostRead = 0;
+  expect((await second.queueStatus(Q)).counts.failed).toBe(messages);
+  expect(mostRead).toBeLessThan(200_000);
+  await second.close();
 });

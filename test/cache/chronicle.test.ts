@@ -20,9 +20,8 @@ class Truth {
   readonly #aliases = new Map<number, string>();
   readonly #claimedAs = new Map<number, string>();
 
-  constructor(seed: number, options: QueueOptions) {
-    const machine = new SimMachine(new Seeded(seed));
-    this.log = new JournalWriter(machine.process(), machine.fs, options);
+  constructor(log: JournalWriter, seed: number) {
+    this.log = log;
     const write = this.log.write.bind(this.log);
     this.log.write = (op, payload) => {
       const { state } = this.log;
@@ -44,11 +43,11 @@ class Truth {
     this.#history = new History(this.log, new Seeded(seed));
   }
 
-  run(): void {
+  async run(): Promise<void> {
     const { random } = this.#history;
     for (let i = 0; i < 150; i++) {
       this.#history.step();
-      if (random.chance(0.04)) this.log.rotate({ carry: random.chance(0.5) });
+      if (random.chance(0.04)) await this.log.rotate({ carry: random.chance(0.5) });
     }
   }
 
@@ -84,8 +83,9 @@ describe.each<[string, QueueOptions, doubtful: RegExp]>([
   test('has chronicles that say what its state did', async () => {
     const counts = { live: 0, ended: 0, doubtful: 0 };
     for (let seed = 0; seed < SEEDS; seed++) {
-      const truth = new Truth(seed, options);
-      truth.run();
+      const machine = new SimMachine(new Seeded(seed));
+      const truth = new Truth(await JournalWriter.create(machine.process(), machine.fs, options), seed);
+      await truth.run();
       const { state, ports, size } = truth.log;
       const { id, segment } = state;
       const uniqueAlias = options.uniqueAlias === true;

@@ -20,19 +20,20 @@ const KINDS: [string, QueueOptions][] = [
   ['a queue of few bytes', { maxBytes: 900, uniqueAlias: true }],
 ];
 
-function begin(seed: number, options: QueueOptions, how?: { rash: boolean }): History {
+async function begin(seed: number, options: QueueOptions, how?: { rash: boolean }): Promise<History> {
   const machine = new SimMachine(new Seeded(seed));
-  return new History(new JournalWriter(machine.process(), machine.fs, options), new Seeded(seed), how);
+  const log = await JournalWriter.create(machine.process(), machine.fs, options);
+  return new History(log, new Seeded(seed), how);
 }
 
 describe.each(KINDS)('%s', (_, options) => {
   test('is the same from any head as from the first record', async () => {
     for (let seed = 0; seed < SEEDS; seed++) {
-      const history = begin(seed, options);
+      const history = await begin(seed, options);
       const { log, random } = history;
       for (let i = 0; i < 120; i++) {
         history.step();
-        if (random.chance(0.06)) log.rotate({ carry: random.chance(0.5) });
+        if (random.chance(0.06)) await log.rotate({ carry: random.chance(0.5) });
         if (!random.chance(0.05)) continue;
         const reports: QueueError[] = [];
         const journal = await log.open((error) => reports.push(error));
@@ -47,14 +48,14 @@ describe.each(KINDS)('%s', (_, options) => {
 
   test('is the same for a handle that follows, over any number of seals', async () => {
     for (let seed = 0; seed < SEEDS / 2; seed++) {
-      const history = begin(seed, options);
+      const history = await begin(seed, options);
       const { log, random } = history;
       for (let i = 0; i < 10; i++) history.step();
       const reports: QueueError[] = [];
       const journal = await log.open((error) => reports.push(error));
       for (let i = 0; i < 100; i++) {
         history.step();
-        if (random.chance(0.08)) log.rotate({ carry: random.chance(0.5) });
+        if (random.chance(0.08)) await log.rotate({ carry: random.chance(0.5) });
         if (!random.chance(0.2)) continue;
         expect(await observeJournal(journal, log.time), `seed ${seed}, step ${i}`).toEqual(
           observe(log.state, log.time),
@@ -67,10 +68,10 @@ describe.each(KINDS)('%s', (_, options) => {
 
   test('is found sound, every head of it', async () => {
     for (let seed = 0; seed < SEEDS / 4; seed++) {
-      const history = begin(seed, options);
+      const history = await begin(seed, options);
       for (let i = 0; i < 100; i++) {
         history.step();
-        if (history.random.chance(0.08)) history.log.rotate({ carry: history.random.chance(0.5) });
+        if (history.random.chance(0.08)) await history.log.rotate({ carry: history.random.chance(0.5) });
       }
       const { log } = history;
       const report = await verifyQueue(FOLDER, log.ports);
@@ -79,9 +80,9 @@ describe.each(KINDS)('%s', (_, options) => {
     }
   });
 
-  test('counts each message once, whatever has happened to it', () => {
+  test('counts each message once, whatever has happened to it', async () => {
     for (let seed = 0; seed < SEEDS; seed++) {
-      const history = begin(seed, options);
+      const history = await begin(seed, options);
       for (let i = 0; i < 100; i++) {
         history.step();
         const { state } = history.log;
@@ -97,8 +98,8 @@ describe.each(KINDS)('%s', (_, options) => {
 });
 
 describe('behind a seal', () => {
-  test('nothing has any effect but the first valid note of the successor', () => {
-    const { log } = begin(1, {});
+  test('nothing has any effect but the first valid note of the successor', async () => {
+    const { log } = await begin(1, {});
     log.write({ op: 'add', u: 'u1' }, '1');
     log.seal();
     const seal = log.state.seal!;
@@ -115,8 +116,8 @@ describe('behind a seal', () => {
     expect(log.state.successor).toBe('first');
   });
 
-  test('a note before any seal means nothing', () => {
-    const { log } = begin(1, {});
+  test('a note before any seal means nothing', async () => {
+    const { log } = await begin(1, {});
     log.write({ op: 'next', ctl: 1, r: 'early', at: log.size + 1, crc: '00000000' });
     log.seal();
     expect(log.state.successor).toBeUndefined();
@@ -127,7 +128,7 @@ describe('a log with a hole', () => {
   /** Replays the present segment without one of its records; the states with and without. */
   async function withHole(seed: number, options: QueueOptions) {
     // Without its claim, a message is not spared by a purge that comes behind it: nothing in the purge tells.
-    const history = begin(seed, options, { rash: false });
+    const history = await begin(seed, options, { rash: false });
     const { log, random } = history;
     for (let i = 0; i < 90; i++) history.step();
     const bytes = log.fs.contents(log.path);
@@ -180,7 +181,7 @@ describe('a log with a hole', () => {
 
 describe('an operation that this version does not know', () => {
   test('refuses the queue, for whoever opens it and whoever has it open', async () => {
-    const { log } = begin(1, {});
+    const { log } = await begin(1, {});
     const journal = await log.open();
     log.raw(Buffer.from('\n'));
     const { write } = log as unknown as { write: (op: unknown, payload?: string) => unknown };

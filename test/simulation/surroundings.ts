@@ -17,6 +17,9 @@ export function portsOf(machine: Machine, process: Process): Ports {
   };
 }
 
+/** Longer than a process may compute before others have their turn. */
+const LONG_MS = 1000;
+
 const LOOKING: ReadonlySet<string> = new Set([
   'close',
   'read',
@@ -58,8 +61,8 @@ function clock(machine: Machine, process: Process): Clock {
       process.later(machine.now, resolve);
       return promise;
     },
-    // Time stands still while a process computes.
-    busy: () => 0,
+    // Time stands still while a process computes; that it has been long is a matter of chance.
+    busy: () => (machine.options.entropy.chance(1 / 16) ? LONG_MS : 0),
   };
 }
 

@@ -2,7 +2,7 @@
  * Writes a queue's folder record by record, without the engine's writing half: what a process would have written that
  * did just this. It follows its own log, so its `state` is what the log says, never loaded from a head.
  */
-import { chooseCarried, writeHead } from '../../src/cache/head.ts';
+import { chooseCarried, writeHead, type Load } from '../../src/cache/head.ts';
 import { Contents } from '../../src/cache/contents.ts';
 import { segmentName } from '../../src/cache/files.ts';
 import { Journal } from '../../src/cache/journal.ts';
@@ -29,22 +29,20 @@ export class JournalWriter {
   /** Of the segment that is written to. */
   size = 0;
 
-  constructor(ports: Ports, fs: SimFileSystem, options: QueueOptions = {}) {
+  private constructor(ports: Ports, fs: SimFileSystem) {
     this.ports = ports;
     this.fs = fs;
     this.time = ports.clock.now();
+  }
+
+  /** Makes the folder of a queue, and goes on in its first segment. */
+  static async create(ports: Ports, fs: SimFileSystem, options: QueueOptions = {}): Promise<JournalWriter> {
+    const writer = new JournalWriter(ports, fs);
+    const { state, time } = writer;
     fs.makeFolder(FOLDER);
-    Object.assign(this.state, { id: 'feed', options, created: this.time, boot: ports.processes.self().boot });
-    const batch = new Batch();
-    writeHead(batch, 1, {
-      state: this.state,
-      seal: undefined,
-      load: undefined,
-      gone: new Set(),
-      outcomes: true,
-      now: this.time,
-    });
-    this.#begin(1, batch);
+    Object.assign(state, { id: 'feed', options, created: time, boot: ports.processes.self().boot });
+    writer.#begin(1, await writer.#head(1, undefined));
+    return writer;
   }
 
   get path(): string {
@@ -82,23 +80,15 @@ export class JournalWriter {
   }
 
   /** Seals the segment and goes on in the next one, whose head holds the state. */
-  rotate({ carry = false } = {}): void {
+  async rotate({ carry = false } = {}): Promise<void> {
     const { state, fs } = this;
     this.seal();
     const contents = new Contents(fs, FOLDER);
     const load = carry ? chooseCarried(state, contents, 1_000_000) : undefined;
     const carried = load?.messages ?? [];
     contents.close();
-    const batch = new Batch();
     const next = state.segment + 1;
-    writeHead(batch, next, {
-      state,
-      seal: state.seal,
-      load,
-      gone: new Set(),
-      outcomes: true,
-      now: this.time,
-    });
+    const batch = await this.#head(next, load);
     this.write({
       op: 'next',
       ctl: 1,
@@ -113,6 +103,14 @@ export class JournalWriter {
       state.carry(at, position(next, offset), length, headerLength);
     }
     this.#begin(next, batch);
+  }
+
+  async #head(segment: number, load: Load | undefined): Promise<Batch> {
+    const { state, time: now, ports } = this;
+    const batch = new Batch();
+    const source = { state, seal: state.seal, load, gone: new Set<string>(), outcomes: true, now };
+    await writeHead(batch, segment, source, ports.clock);
+    return batch;
   }
 
   /** A handle of the engine on what was written, with the whole state. */

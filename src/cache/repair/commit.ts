@@ -111,7 +111,7 @@ async function makeHead(
   const batch = new Batch();
   // No predecessor: what was salvaged is not what its records lead to.
   const source = { state, seal: undefined, load: undefined, gone, outcomes: true, now: clock.now() };
-  writeHead(batch, newest + 1, source);
+  await writeHead(batch, newest + 1, source, clock);
   const fd = fs.open(path, 'create', 0o600);
   try {
     const model = Math.max(...surveys.keys());

@@ -28,7 +28,8 @@ export async function mendSegment(
   const from = fs.open(path, 'read');
   try {
     const survey = await surveySegment(ports, from);
-    const isWhole = survey.mended !== undefined || loadHead(fs, from, segment, 0, path) !== undefined;
+    const isWhole =
+      survey.mended !== undefined || (await loadHead(ports, from, segment, 0, path)) !== undefined;
     if (isWhole && !needsMending(survey) && !force) return false;
     const copy = `${folder}/${temporaryName(segment, random.hex(8))}`;
     const to = fs.open(copy, 'create', 0o600);

@@ -195,9 +195,9 @@ class Salvor {
     this.#forgetRepeated(segment);
   }
 
-  #head(segment: number, fd: number): LoadedHead | undefined {
+  #head(segment: number, fd: number): Promise<LoadedHead | undefined> {
     const { ports } = this.#evidence;
-    return loadHead(ports.fs, fd, segment, this.#keepOutcomes, this.#evidence.path(segment));
+    return loadHead(ports, fd, segment, this.#keepOutcomes, this.#evidence.path(segment));
   }
 
   /** Nothing sound up to a damaged segment says that there is a queue: what says so may be lost. A later head may know. */
