@@ -274,9 +274,10 @@ export class Journal {
     log.write(log.flight.some(mayUseReserve));
     if ((!log.applyBatch() && !log.step()) || log.suspicious) return () => this.#answerLater();
     this.#answer(log.land());
-    const why = rotation.due();
-    if (why) return () => rotation.seal(why);
-    this.#flushAhead();
+    const due = rotation.due();
+    if (due === 'flush') this.#startFlush();
+    else if (due) return () => rotation.seal(due);
+    else this.#flushAhead();
     return undefined;
   }
 
@@ -287,7 +288,12 @@ export class Journal {
     const part = options.segmentBytes / AHEAD_PART;
     if (this.#written < part / AHEAD_PART || log.applied - log.syncer.synced < part) return;
     this.#written = 0;
-    log.syncer.ahead((error) => error && this.#flushFailed(error));
+    this.#startFlush();
+  }
+
+  /** Sees to it that what has been written is flushed, without anybody waiting. */
+  #startFlush(): void {
+    this.log.syncer.ahead((error) => error && this.#flushFailed(error));
   }
 
   #draftAll(): Obstacle | undefined {

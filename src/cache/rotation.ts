@@ -46,6 +46,8 @@ const RECLAIM_MS = 1000;
 const JITTER = 1 / 32;
 /** And so much more for a handle that does not hold the state. */
 const LIGHT_WAIT = 1 / 8;
+/** And so much more while what is there is being flushed. */
+const FLUSH_WAIT = 1 / 2;
 
 interface Temporary {
   random: string;
@@ -64,6 +66,8 @@ export class Rotation {
   /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
   #maySeal = true;
   #nextTry = 0;
+  /** The segment whose time to be sealed has come, and how far it reached then. */
+  #ripe = { segment: 0, at: 0 };
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
   #reclaimed = 0;
@@ -75,16 +79,24 @@ export class Rotation {
     this.#jitter = jitterOf(log.writer) * JITTER;
   }
 
-  /** Whether this handle should seal the segment now, and why. */
-  due(): SealReason | undefined {
-    const { headEnd, applied, options, state, whole } = this.#log;
+  /**
+   * Whether this handle should seal the segment now, and why. `flush`: soon, and what is there should be flushed first. Behind the
+   * seal everybody waits for the device, however slow it is just now; before it nobody does.
+   */
+  due(): SealReason | 'flush' | undefined {
+    const { headEnd, applied, options, state, syncer, whole } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
     if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
     // Who does not hold the state would have to read the segment for it: rather one of those who do.
     const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
-    if (own >= limit * (1 + patience)) return 'size';
+    const ripeness = limit * (1 + patience);
+    if (own >= ripeness) {
+      if (this.#ripe.segment !== state.segment) this.#ripe = { segment: state.segment, at: applied };
+      const waits = syncer.synced < this.#ripe.at && own < ripeness + limit * FLUSH_WAIT;
+      return waits ? 'flush' : 'size';
+    }
     return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
   }
 

@@ -1,4 +1,6 @@
 /** What is done before anybody has to wait for it: flushes, and the event loop's turn. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
@@ -45,6 +47,41 @@ test('little of a segment is left to be flushed when it is sealed, though nobody
   expect(written).toBeGreaterThan(segmentBytes);
   // The part that makes it worth a flush, and a record of 50 kB.
   expect(leftAtSeal).toBeLessThan(segmentBytes / 8 + 60_000);
+});
+
+test('nobody waits for a device that is slow when a segment is full: it is sealed a little later', async () => {
+  let isSlow = true;
+  let release = (): void => {};
+  const released = new Promise<void>((resolve) => (release = resolve));
+  let asked = (): void => {};
+  const fs = {
+    ...nodePorts.fs,
+    async sync(fd: number) {
+      asked();
+      if (isSlow) await released;
+      await nodePorts.fs.sync(fd);
+    },
+  };
+  const segmentBytes = 400_000;
+  const manager = await openManager(specimen.root, {
+    durability: 'os',
+    segmentBytes,
+    ports: { ...nodePorts, fs },
+  });
+  isSlow = false;
+  await manager.createQueue(Q);
+  isSlow = true;
+  const flushing = new Promise<void>((resolve) => (asked = resolve));
+  for (let bytes = 0; bytes < segmentBytes * 1.3; bytes += 10_000)
+    await manager.addMessage(Q, { data: 'x'.repeat(10_000) });
+  await flushing;
+  const [full, ...others] = specimen.segments();
+  expect(others).toEqual([]);
+  isSlow = false;
+  release();
+  while (specimen.segments().at(-1) === full) await manager.addMessage(Q, { data: 'one more' });
+  await manager.close();
+  expect(statSync(join(specimen.folder, full!)).size).toBeLessThan(segmentBytes * 1.5);
 });
 
 test('who adds and claims one after the other leaves timers their turn', async () => {

@@ -332,7 +332,7 @@ test('the log names a successor when all that its head knows is on the device', 
   const backend = await open(run);
   await backend.create(Q, {});
   const queue = await backend.open(Q);
-  for (let i = 0; i < 20; i++) await queue.add([newMessage('x'.repeat(200))]);
+  for (let i = 0; i < 40; i++) await queue.add([newMessage('x'.repeat(200))]);
   await backend.close();
   expect(unsynced.length).toBeGreaterThan(1);
   expect(unsynced).toEqual(unsynced.map(() => 0));

@@ -88,6 +88,8 @@ export function ending(test: ContractTest): void {
           moved();
         }
       })();
+      // Now it waits: what ends before may have been forgotten.
+      await manager.queueStatus(Q);
       for (let ended = 0; ended < 2000;) {
         const claims = await other.claimMessages(Q, { limit: 700 });
         await Promise.all(claims.map((claim) => other.completeMessage(Q, claim)));
