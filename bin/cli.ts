@@ -5,7 +5,7 @@ import { CommanderError, InvalidArgumentError, Option, type Command } from 'comm
 import type { Durability } from '../src/backend.ts';
 import { loadConfig, type Config } from '../src/config.ts';
 import { QueueError, escapeControls, quote } from '../src/errors.ts';
-import type { OpenOptions } from '../src/manager-options.ts';
+import { openOptionsOf } from '../src/manager-options.ts';
 import { QueueManager } from '../src/queue-manager.ts';
 import { COMPLETE, complete } from './complete.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
@@ -68,33 +68,37 @@ export function tell(program: string, error: unknown): void {
     );
 }
 
+/** Reads the configuration, and opens the manager for the time of `use`: see `withQueues`. */
+export async function withManager<Result>(
+  { config: file, cacheRoot, durability }: CommonOptions,
+  use: (manager: QueueManager, config: Config) => Promise<Result>,
+  options?: { makes?: boolean },
+): Promise<Result> {
+  const config = await loadConfig({ config: file, flags: { cacheRoot, durability } });
+  return withQueues(config, (manager) => use(manager, config), options);
+}
+
 /**
- * Opens the manager for the time of `use`. Where there is no folder of queues, that is said, and there are none: a
- * `--cache-root` misspelt must leave no folder behind.
+ * Opens the manager for the time of `use`. Where there is no folder of queues, that is said, and an empty store is in its
+ * place, which answers as an empty folder would: a `--cache-root` misspelt must leave no folder behind.
  * @param makes whether a queue may be created, and with it the folder.
  */
-export async function withManager<Result>(
-  common: CommonOptions,
+export async function withQueues<Result>(
+  config: Config,
   use: (manager: QueueManager) => Promise<Result>,
   { makes = false }: { makes?: boolean } = {},
 ): Promise<Result> {
-  const { config, cacheRoot, durability } = common;
-  const options = makes ? { config, cacheRoot, durability } : await withoutMaking(common);
+  const options = openOptionsOf(config);
+  if (!makes && isRootAbsent(config.queue)) {
+    note(`expected the folder of the queues at ${quote(config.queue.cacheRoot, 300)}, found none`);
+    options.queueType = 'memory';
+  }
   const manager = await QueueManager.open(options);
   try {
     return await use(manager);
   } finally {
     await manager.close();
   }
-}
-
-/** Where there is no folder, an empty store in its place: it answers as an empty folder would. */
-async function withoutMaking({ config, cacheRoot, durability }: CommonOptions): Promise<OpenOptions> {
-  const { queue } = await loadConfig({ config, flags: { cacheRoot, durability } });
-  // What was read is handed on: a file that is a pipe can be read once.
-  if (!isRootAbsent(queue)) return { config, ...queue };
-  note(`expected the folder of the queues at ${quote(queue.cacheRoot, 300)}, found none`);
-  return { config, ...queue, queueType: 'memory' };
 }
 
 function isRootAbsent({ queueType, cacheRoot }: Config['queue']): boolean {

@@ -9,6 +9,7 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { Argument, Command, Option } from 'commander';
 import { loadConfig, type Config } from '../src/config.ts';
+import { openOptionsOf } from '../src/manager-options.ts';
 import { QueueManager } from '../src/queue-manager.ts';
 import { print, safe } from './output.ts';
 
@@ -168,10 +169,11 @@ function configOf({ config, cacheRoot, workersDir, daemonsDir }: Position): Prom
 }
 
 async function queues(at: Position): Promise<Candidate[]> {
-  const { queue } = await configOf(at);
+  const config = await configOf(at);
+  const { queueType, cacheRoot } = config.queue;
   // Opening it would make it.
-  if (queue.queueType === 'cache' && !existsSync(queue.cacheRoot)) return [];
-  const manager = await QueueManager.open({ config: at.config, cacheRoot: at.cacheRoot });
+  if (queueType === 'cache' && !existsSync(cacheRoot)) return [];
+  const manager = await QueueManager.open(openOptionsOf(config));
   try {
     return (await manager.listQueues()).map((word) => ({ word }));
   } finally {

@@ -18,7 +18,7 @@ import { loadWorker, type LoadedWorker } from '../src/worker/loader.ts';
 import { checkQueueName } from '../src/validate.ts';
 import type { LogSink } from '../src/worker/log.ts';
 import { runLoop, type LoopReport } from '../src/worker/loop.ts';
-import { commonOptions, path, run, whole, withManager } from './cli.ts';
+import { commonOptions, path, run, whole, withQueues } from './cli.ts';
 import { EXIT, EXIT_HELP } from './exit-codes.ts';
 import { flush, note } from './output.ts';
 import { lease, MOST_AT_ONCE, processes, someTime, type Options } from './queue-worker/options.ts';
@@ -124,7 +124,7 @@ async function alone({ type, queue, options, config, log }: Job): Promise<void> 
     process.exitCode = EXIT.failure;
   };
   process.once('exit', cutShort);
-  await withQueues(options, async (manager) => {
+  await withOwn(config, async (manager) => {
     log('INFO', `working on ${queue}`, { worker: path, concurrency: config.worker.concurrency });
     const report = await runLoop({
       ...config.worker,
@@ -147,7 +147,7 @@ async function alone({ type, queue, options, config, log }: Job): Promise<void> 
 async function asParent({ type, queue, options, config, log }: Job): Promise<void> {
   const count = options.processes ?? 1;
   const signals = stopSignals(log);
-  await withQueues(options, async (manager) => {
+  await withOwn(config, async (manager) => {
     const { concurrency, stopDeadline, backoff, backoffMax } = config.worker;
     const report = await runCrew({
       command: {
@@ -175,11 +175,8 @@ async function asParent({ type, queue, options, config, log }: Job): Promise<voi
 }
 
 /** A worker creates its queue. */
-function withQueues<Result>(
-  options: Options,
-  use: (manager: QueueManager) => Promise<Result>,
-): Promise<Result> {
-  return withManager(options, use, { makes: true });
+function withOwn<Result>(config: Config, use: (manager: QueueManager) => Promise<Result>): Promise<Result> {
+  return withQueues(config, use, { makes: true });
 }
 
 /** Prints nothing but its log: the parent has the last word. */
@@ -188,7 +185,7 @@ async function asMember({ type, queue, options, config, log }: Job, member: Memb
   let report: LoopReport | undefined;
   try {
     const { worker } = await workerOf(type, options, config);
-    report = await withQueues(options, (manager) =>
+    report = await withOwn(config, (manager) =>
       runLoop({
         ...config.worker,
         ...member.signals,

@@ -161,7 +161,7 @@ const LARGEST_FILE = 1024 * 1024;
 const OURS = /^CODA_/i;
 
 /**
- * Resolves with the frozen configuration. Reads at most one file; imports the ini parser only when there is one.
+ * Resolves with the frozen configuration. Reads at most one file; imports the ini parser only when something stands there.
  * Errors: CONFIG_INVALID, naming where the value came from, what was expected and what was there.
  */
 export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
@@ -169,7 +169,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<Config> {
   const env = input.env ?? process.env;
   const wrong = input.onWrong ?? raise;
   const file = await readConfigFile(input.config ?? nonEmpty(env['CODA_CONFIG']), cwd);
-  const { values: fromFile, processes } = file ? await parseFile(file.path, file.text, wrong) : NOTHING;
+  const { values: fromFile, processes } = file?.text ? await parseFile(file.path, file.text, wrong) : NOTHING;
   const variables = Object.keys(env).filter((name) => OURS.test(name));
   refuseNearMisses(variables, wrong);
   refuseUnknownFlags(input.flags ?? {});

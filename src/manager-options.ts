@@ -1,4 +1,5 @@
 /** The options of `QueueManager.open`, and the configuration they make together with its other sources. */
+import { devNull } from 'node:os';
 import type { Backend, Durability } from './backend.ts';
 import { loadConfig } from './config.ts';
 import type { Config } from './config.ts';
@@ -68,6 +69,12 @@ export async function readOptions(options: Omit<OpenOptions, 'schemas'>): Promis
     else if (!OBJECTS.some((known) => known === name)) throw unknownOption(name);
   }
   return loadConfig({ config, flags });
+}
+
+/** What has a manager go by exactly `config`, whatever its file says by now, or where that was a pipe, which can be read but once. */
+export function openOptionsOf({ queue, worker }: Config): OpenOptions {
+  const { lease, backoff, backoffMax, crashLimit } = worker;
+  return { config: devNull, ...queue, lease, backoff, backoffMax, crashLimit };
 }
 
 function unknownOption(name: string): QueueError {

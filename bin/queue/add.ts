@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../../src/config.ts';
 import { escapeControls } from '../../src/errors.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import type { MessageInput } from '../../src/validate.ts';
@@ -72,9 +71,11 @@ export function addCommand(program: Command): void {
       }
       if (options.skipBad && options.ndjson === undefined) refuse('--skip-bad is for --ndjson');
       if (options.timeout !== undefined && !options.wait) refuse('--timeout is for --wait');
-      await withManager(options, (manager) => add(manager, queue, data, options), {
-        makes: options.create === true,
-      });
+      await withManager(
+        options,
+        (manager, config) => add(manager, queue, data, options, config.queue.maxMessageBytes),
+        { makes: options.create === true },
+      );
     });
 }
 
@@ -83,6 +84,7 @@ async function add(
   queue: string,
   data: string | undefined,
   options: Options,
+  maxMessageBytes: number,
 ): Promise<void> {
   const common: Omit<MessageInput, 'data'> = {
     retries: options.retries,
@@ -90,7 +92,6 @@ async function add(
     disabled: options.disabled,
     username: options.user,
   };
-  const { maxMessageBytes } = (await loadConfig({ config: options.config })).queue;
   const { timeout, json } = options;
   const endings = options.wait
     ? new Endings(manager, queue, { timeout, json, brief: data === undefined })

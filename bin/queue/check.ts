@@ -6,7 +6,7 @@ import { QueueError, escapeControls, quote } from '../../src/errors.ts';
 import * as library from '../../src/index.ts';
 import { checkSchema, fitOf, type StandardSchema } from '../../src/standard-schema.ts';
 import { loadWorker, type LoadedWorker } from '../../src/worker/loader.ts';
-import { path, tell, withManager, type CommonOptions } from '../cli.ts';
+import { path, tell, withQueues, type CommonOptions } from '../cli.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import { columnsOf } from '../layout.ts';
 import { counted, flush, grouped, isRead, note, print, progress, safeJson, styled } from '../output.ts';
@@ -48,7 +48,7 @@ async function check(named: ReadonlySet<string>, options: Options): Promise<void
   const config = await loadConfig({ config: file, flags: { cacheRoot, durability, workersDir: workers } });
   const { workersDir } = config.worker;
   if (workers !== undefined) await refuseMissing(workersDir);
-  await withManager(options, async (manager) => {
+  await withQueues(config, async (manager) => {
     const queues = named.size > 0 ? [...named] : await manager.listQueues();
     if (queues.length === 0) note('no queues');
     const report = new Report(options.json === true, queues);

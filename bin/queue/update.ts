@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../../src/config.ts';
 import { QueueError, escapeControls } from '../../src/errors.ts';
 import type { Message } from '../../src/message.ts';
 import type { MessageChanges } from '../../src/validate.ts';
@@ -55,11 +54,8 @@ export function updateCommand(program: Command): void {
         username: user,
         dateTimeDeferredExecution: now ? null : defer === undefined ? undefined : await parseTime(defer),
       };
-      if (data !== undefined) {
-        const { maxMessageBytes } = (await loadConfig({ config: options.config })).queue;
-        changes.data = await readPayload(data, maxMessageBytes);
-      }
-      await withManager(options, async (manager) => {
+      await withManager(options, async (manager, config) => {
+        if (data !== undefined) changes.data = await readPayload(data, config.queue.maxMessageBytes);
         const [message] = await resolveTargets(manager, queue, [target]);
         if (!message) return;
         const moved = changes.dateTimeDeferredExecution !== undefined;

@@ -330,9 +330,9 @@ export interface News {
   updates: Map<string, Update>;
 }
 
-interface Update {
+/** A sound record of an update. */
+export interface Update {
   header: Header & { op: 'update' };
-  /** Of its record. */
   place: number;
   length: number;
   headerLength: number;

@@ -3,7 +3,6 @@
  * does not outlive the supervisor by long.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { devNull } from 'node:os';
 import type { Duplex } from 'node:stream';
 import type { Config } from '../config.ts';
 import { LEVELS } from '../config-keys.ts';
@@ -11,6 +10,7 @@ import { messageOf } from '../daemon/outcome.ts';
 import { QueueError, escapeControls, quote } from '../errors.ts';
 import { plainFields, plainText } from '../log/plain.ts';
 import { Redaction } from '../log/redaction.ts';
+import { openOptionsOf } from '../manager-options.ts';
 import type { Json } from '../message.ts';
 import { encodePayload } from '../payload.ts';
 import { QueueManager } from '../queue-manager.ts';
@@ -219,11 +219,8 @@ class Host {
     }
   }
 
-  #queues({ queue, worker }: Config): Promise<QueueManager> {
-    const { lease, backoff, backoffMax, crashLimit } = worker;
-    // All that there is to say, whatever the file says by now.
-    const options = { config: devNull, ...queue, lease, backoff, backoffMax, crashLimit };
-    this.#manager ??= QueueManager.open(options);
+  #queues(config: Config): Promise<QueueManager> {
+    this.#manager ??= QueueManager.open(openOptionsOf(config));
     // A store that is not there now may be there for the next call.
     this.#manager.catch(() => (this.#manager = undefined));
     return this.#manager;

@@ -25,7 +25,9 @@ export class HostileFolder {
 
   /** The queue `mails` with messages in every state; `ruined`, whose journal is none any more; `sound`; workers; a file. */
   static async in(folder: string): Promise<HostileFolder> {
-    const manager = await QueueManager.open({ cacheRoot: join(folder, 'queues'), durability: 'os' });
+    const cacheRoot = join(folder, 'queues');
+    // A worker that drains waits for the end of what is claimed, which nobody renews in a copy.
+    const manager = await QueueManager.open({ cacheRoot, durability: 'os', lease: '2s' });
     const made = new HostileFolder(folder, manager);
     for (const queue of ['mails', 'ruined', 'sound']) await manager.createQueue(queue);
     await made.#fill();

@@ -248,13 +248,23 @@ describe('a folder of queues that is not there', () => {
     expect(statSync(join(bench.folder, 'new/queues')).mode & 0o777).toBe(0o700);
   });
 
-  test('is looked for where a configuration says that is a pipe', async () => {
-    await bench.queue('create', 'mails', '--cache-root', 'elsewhere');
-    const { stdout } = await bench.shell(
-      `printf '[queue]\\ncacheRoot = ${bench.folder}/elsewhere\\n' | queue list --config /dev/stdin --json`,
-    );
-    expect(JSON.parse(stdout)).toMatchObject([{ queue: 'mails' }]);
-    expect(existsSync(join(bench.folder, 'queues'))).toBe(false);
+  // A pipe can be read once.
+  test.each([
+    ['queue list --json', '"queue":"mails"'],
+    ['queue add mails 2', 'added'],
+    ['queue add mails 2 --create', 'added'],
+    ['queue update mails a --data 2', 'updated'],
+    ['queue check', 'mails: not checked'],
+    ['"$NODE" "$BIN/queue-worker.js" mails --exec cat --drain --json', '"completed":1'],
+  ])('is looked for where a configuration says that is a pipe: %s', async (command, says) => {
+    const root = `${bench.folder}/elsewhere`;
+    await bench.queue('add', 'mails', '1', '--alias', 'a', '--create', '--cache-root', root);
+    const config = `[queue]\\ncacheRoot = ${root}\\n`;
+    const { code, stdout, stderr } = await bench.shell(`printf '${config}' | ${command} --config /dev/stdin`);
+    expect(stderr).not.toContain('found none');
+    expect(stdout + stderr).toContain(says);
+    expect(code).toBe(0);
+    expect(readdirSync(bench.folder)).toEqual(['elsewhere']);
   });
 });
 

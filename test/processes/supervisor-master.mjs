@@ -2,6 +2,9 @@
  * A program with a `Supervisor`, as any program has it, that does with it what a test asks for (`Master` in masters.ts). A request
  * `{ id, method, args }` is answered by `{ id, value }` or `{ id, error }`; events and lines of the log are told as they come.
  */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+
 const { Supervisor } = await import(new URL('../../dist/src/index.js', import.meta.url).href);
 
 const log = Object.fromEntries(
@@ -28,6 +31,28 @@ const methods = {
     const text = typeof args === 'number' ? 'x'.repeat(args) : args;
     const all = Array.from({ length: count }, () => supervisor.send(target, command, text, options));
     return (await Promise.allSettled(all)).map(({ reason }) => reason?.code ?? 'answered');
+  },
+  /**
+   * Has the child end once the file `go` is there, and hears of that end before anything else that the child has done since.
+   * Of what is ready at one time, the event loop looks at signals last, and a signal that a child has ended has it ask
+   * for all that have. So one is sent for nothing, and the child ends behind the wait, in what the loop looks at before.
+   */
+  hearEndFirst(pid, go) {
+    // Its first thread may have ended before the others; then it is not told of yet.
+    const isDead = () =>
+      readdirSync(`/proc/${pid}/task`).length === 1 &&
+      readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z ');
+    const server = createServer((socket) => {
+      socket.destroy();
+      server.close();
+      writeFileSync(go, '');
+      const nap = new Int32Array(new SharedArrayBuffer(4));
+      for (let left = 5000; left > 0 && !isDead(); left--) Atomics.wait(nap, 0, 0, 2);
+    });
+    server.listen('turn.sock', () => {
+      connect('turn.sock').on('error', () => undefined);
+      process.kill(process.pid, 'SIGCHLD');
+    });
   },
 };
 

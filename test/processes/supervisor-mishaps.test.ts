@@ -62,6 +62,25 @@ describe('a worker that writes to the channel of its supervisor', () => {
   });
 });
 
+courtTest('the last words of a child are heard also behind its end', async ({ court }) => {
+  const go = join(court.folder, 'go');
+  const path = court.class(
+    'blunt',
+    `run() {
+      const nap = new Int32Array(new SharedArrayBuffer(4));
+      while (!existsSync(${JSON.stringify(go)})) Atomics.wait(nap, 0, 0, 2);
+      throw new Error('the well is dry');
+    }`,
+    "import { existsSync } from 'node:fs';",
+  );
+  const master = court.supervise([{ name: 'blunt', class: path, restartDelay: '1m' }]);
+  await master.up('blunt#1');
+  await master.call('hearEndFirst', await master.pidOf('blunt#1'), go);
+  const { data } = await master.event('ended', 'blunt#1');
+  expect(data).toEqual({ failed: true, why: 'ended with exit code 1: the well is dry' });
+  await master.stop();
+});
+
 describe.skipIf(noPrlimit)('when no file descriptor is left', () => {
   /** From now on the process may have so many; those it has open stay. */
   const limit = (pid: number, count: number): void =>

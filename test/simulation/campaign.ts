@@ -31,7 +31,7 @@ const FILE = fileURLToPath(new URL('../../scripts/simulate-thread.mjs', import.m
 export class Runner {
   #thread: Worker | undefined;
 
-  /** Resolves with what was found; a run that does not come to an end is a violation, too. */
+  /** Resolves with what was found; a run that does not come to an end is a violation, too. Errors: what has ended the thread. */
   run(task: Task): Promise<Finding> {
     const thread = (this.#thread ??= new Worker(FILE));
     return new Promise((resolve, reject) => {
@@ -47,6 +47,7 @@ export class Runner {
       });
       thread.once('error', (error) => {
         clearTimeout(circles);
+        this.#thread = undefined;
         reject(error);
       });
       // A thread's port knows no origins.

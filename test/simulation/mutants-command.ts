@@ -4,8 +4,9 @@ import { EXIT } from '../../bin/exit-codes.ts';
 import { helped, misused } from '../../scripts/usage.mjs';
 import { escapeControls, quote } from '../../src/errors.ts';
 import { onAllCores, type Runner } from './campaign.ts';
-import { MUTANTS, type Simulated } from './mutants.ts';
-import { checkEdits } from './realm.ts';
+import { MUTANTS, type Mutant, type Simulated } from './mutants.ts';
+import { Code } from './realm.ts';
+import { makeEngine } from './simulate.ts';
 import { inWords, type Kind } from './violation.ts';
 
 /** A mutant that is still alive after so many seeds has survived. */
@@ -20,7 +21,7 @@ Simulates engines that are broken on purpose, all or those named, until each is 
 
   --help  print this
 
-Exit codes: 0 all were caught, 1 one was not, 64 usage
+Exit codes: 0 all were caught, 1 one was not, or could not be made, 64 usage
 Names, each one argument, in quotes:
 ${MUTANTS.map(({ name }) => `  ${name}`).join('\n')}`;
 
@@ -34,8 +35,10 @@ export async function main(args: readonly string[]): Promise<number> {
   if (help !== undefined) return help;
   const chosen = choose(args);
   if (typeof chosen === 'string') return misused('mutants', chosen, USAGE);
-  // Before anything runs: does each still stand in the sources?
-  for (const { edits } of chosen) checkEdits(edits);
+  // Before anything runs: what is no engine would break a promise by every seed, and none of its own.
+  const unfit = tellUnfit(chosen);
+  for (const line of unfit) say(`UNFIT     ${line}`);
+  if (unfit.length > 0) return EXIT.failure;
   let caught = 0;
   await onAllCores(chosen, async (mutant, runner) => {
     const began = performance.now();
@@ -60,6 +63,18 @@ function choose(args: readonly string[]): readonly Simulated[] | string {
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+/** Of each of them that cannot be made, and why: its texts do not stand in the sources once, or what they make does not load. */
+export function tellUnfit(mutants: readonly Mutant[]): string[] {
+  return mutants.flatMap(({ name, edits }) => {
+    try {
+      makeEngine(new Code(edits));
+      return [];
+    } catch (error) {
+      return [`${name}: ${(error as Error).message}`];
+    }
+  });
 }
 
 /** Simulates the mutant until it breaks one of the promises that are its own. `beside`: the first of each kind that it broke before. */

@@ -58,7 +58,7 @@ export class Code {
   readonly #scripts = new Map<string, Script>();
   readonly #jiti = createJiti(import.meta.url);
 
-  /** Errors: a text to be replaced that does not stand in its file exactly once. */
+  /** Errors: a text to be replaced that does not stand in its file exactly once; what stands there then does not parse. */
   constructor(edits: readonly Edit[] = []) {
     this.#edits = [...SCALED, ...edits];
     for (const { file } of edits) this.script(file);
@@ -76,13 +76,16 @@ export class Code {
       source = source.replace(find, () => replace);
     }
     const text = this.#jiti.transform({ source, filename: `${root}/${path}`, ts: true });
+    // It does not throw: where it cannot parse, it makes a module that holds why.
+    const why = /^exports\.__JITI_ERROR__ = (.*)/.exec(text)?.[1];
+    if (why !== undefined) throw new Error(`${path}: expected a text that parses: ${why}`);
     const script = new Script(`(function (exports, require, process) {${text}\n})`, { filename: path });
     this.#scripts.set(path, script);
     return script;
   }
 }
 
-/** Errors: a text to be replaced that does not stand in its file exactly once. */
+/** Errors: as of `Code`. */
 export function checkEdits(edits: readonly Edit[]): Code {
   return new Code(edits);
 }

@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import { parentPort } from 'node:worker_threads';
 import type { Finding, Task } from './campaign.ts';
-import { Code } from './realm.ts';
+import { Code, type Edit } from './realm.ts';
 import { makeEngine, simulate, type Engine } from './simulate.ts';
 
 /** Rejections that nobody has handled: each would end the process of a user. */
@@ -18,17 +18,23 @@ function tell(finding: Finding): void {
 export function serve(): void {
   process.on('unhandledRejection', (reason) => unhandled.push(reason));
   parentPort!.on('message', (task: Task) => {
-    void work(task).then((finding) => tell(finding));
+    // Thrown here, not in a promise, an error ends the thread, and whoever waits for it hears why.
+    const on = engineOf(task.edits);
+    void work(task, on).then((finding) => tell(finding));
   });
 }
 
-async function work({ first, count, edits }: Task): Promise<Finding> {
+function engineOf(edits: readonly Edit[]): Engine {
   const of = JSON.stringify(edits);
   if (engine?.of !== of) engine = { of, engine: makeEngine(new Code(edits)) };
+  return engine.engine;
+}
+
+async function work({ first, count }: Task, on: Engine): Promise<Finding> {
   const met = new Map<string, number>();
   const finding: Finding = { seeds: 0, operations: 0, met: [], violation: undefined };
   for (let seed = first; seed < first + count && !finding.violation; seed++) {
-    const outcome = await checked(seed, engine.engine);
+    const outcome = await checked(seed, on);
     finding.seeds++;
     finding.operations += outcome.operations;
     for (const [what, times] of outcome.met) met.set(what, (met.get(what) ?? 0) + times);

@@ -6,9 +6,10 @@ import { Contents } from '../contents.ts';
 import { scanFile, type FileVisitor } from '../files.ts';
 import { decode } from '../header.ts';
 import type { Change } from '../legible.ts';
+import type { Update } from '../moved.ts';
 import type { Ports } from '../ports.ts';
 import { position } from '../position.ts';
-import type { Header, QueueState } from '../state.ts';
+import type { QueueState } from '../state.ts';
 import { eachMessage } from '../where.ts';
 import { freshOf } from './partial-head.ts';
 
@@ -34,22 +35,13 @@ export async function findDone(
   await scanFile(ports, fd, visitor);
 }
 
-/** An update of a message whose add is lost. */
-export interface Orphan {
-  header: Header & { op: 'update' };
-  /** Of its record. */
-  place: number;
-  length: number;
-  headerLength: number;
-}
-
 /** Brings `orphans` up to the end of the open file: the last updates of messages that are lost, and have not ended. */
 export async function followOrphans(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
   isLost: (at: number) => boolean,
-  orphans: Map<number, Orphan>,
+  orphans: Map<number, Update>,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {

@@ -5,21 +5,14 @@
 import { born } from '../../message.ts';
 import { Contents } from '../contents.ts';
 import type { Change } from '../legible.ts';
-import { findNews, freeBeside, type Moved, type News } from '../moved.ts';
+import { findNews, freeBeside, type Moved, type News, type Update } from '../moved.ts';
 import type { Place } from '../operations.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
 import { SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
 import type { Losses } from './losses.ts';
-import {
-  changedBy,
-  findByUuid,
-  findDone,
-  followOrphans,
-  type LostChange,
-  type Orphan,
-} from './lost-changes.ts';
+import { changedBy, findByUuid, findDone, followOrphans, type LostChange } from './lost-changes.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
 
 export interface Case {
@@ -116,7 +109,7 @@ async function restoreForgotten({ evidence, losses, state }: Case): Promise<void
     if (moved.has(at) || state.lifeOf(at)) return false;
     return bad !== undefined && losses.isOld(segmentOf(at), bad);
   };
-  const orphans = new Map<number, Orphan>();
+  const orphans = new Map<number, Update>();
   if (losses.hasOld)
     await evidence.readingAll((fd, segment) => followOrphans(ports, fd, segment, isLost, orphans));
   for (const [at, { header, place, length, headerLength }] of orphans) {
