@@ -46,8 +46,9 @@ const RECLAIM_MS = 1000;
 const JITTER = 1 / 32;
 /** And so much more for a handle that does not hold the state. */
 const LIGHT_WAIT = 1 / 8;
-/** And so much more while what is there is being flushed. */
+/** And so much more while what is there is being flushed, if that is more than so many bytes. */
 const FLUSH_WAIT = 1 / 2;
+const WORTH_FLUSHING = 256 * 1024;
 
 interface Temporary {
   random: string;
@@ -66,7 +67,7 @@ export class Rotation {
   /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
   #maySeal = true;
   #nextTry = 0;
-  /** The segment whose time to be sealed has come, and how far it reached then. */
+  /** The segment whose time to be sealed has come, and up to where it is flushed before. */
   #ripe = { segment: 0, at: 0 };
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
@@ -93,7 +94,9 @@ export class Rotation {
     const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
     const ripeness = limit * (1 + patience);
     if (own >= ripeness) {
-      if (this.#ripe.segment !== state.segment) this.#ripe = { segment: state.segment, at: applied };
+      const isWorth = applied - syncer.synced >= WORTH_FLUSHING;
+      if (this.#ripe.segment !== state.segment)
+        this.#ripe = { segment: state.segment, at: isWorth ? applied : 0 };
       const waits = syncer.synced < this.#ripe.at && own < ripeness + limit * FLUSH_WAIT;
       return waits ? 'flush' : 'size';
     }

@@ -1,21 +1,22 @@
 /** Lines that stand in a journal twice, as no writer writes them. */
-import { appendFileSync, readFileSync } from 'node:fs';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
-import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
+import { expectWhole, first, messagesOf, repair } from '../support/repairing.ts';
 import { written } from '../support/scan.ts';
 import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
 
+let sample: Specimen;
 let specimen: Specimen;
 let uuids: string[];
 
 /** In the second of two segments four messages, of which the first has ended, and the second was changed. */
-beforeEach(async () => {
-  specimen = new Specimen();
-  const manager = await openManager(specimen.root);
+beforeAll(async () => {
+  sample = new Specimen();
+  const manager = await openManager(sample.root);
   await manager.createQueue(Q);
   await manager.addMessage(Q, { data: 'older' });
-  await rotate(manager, specimen);
+  await rotate(manager, sample);
   uuids = [];
   for (let n = 0; n < 4; n++) uuids.push((await manager.addMessage(Q, { data: n })).uuid);
   await manager.removeMessage(Q, uuids[0]!);
@@ -25,7 +26,12 @@ beforeEach(async () => {
   await manager.close();
 });
 
+beforeEach(() => {
+  specimen = sample.copy();
+});
+
 afterEach(() => specimen.dispose());
+afterAll(() => sample.dispose());
 
 const newest = (): string => specimen.segments().at(-1)!;
 
@@ -100,4 +106,25 @@ test('records of one number that are not the same are each what they are', async
   appendFileSync(specimen.path(newest()), written([{ header: other, payload: '"another"' }]));
   expect(await verifyQueue(specimen.folder)).toMatchObject({ sound: true });
   expect((await messagesOf(specimen)).get(other.u)).toMatchObject({ data: 'another' });
+});
+
+test('a doubled line of a head does not stand for one that is damaged', async () => {
+  const manager = await openManager(specimen.root);
+  const { uuid } = await manager.addMessage(Q, { data: 'x'.repeat(60_000) });
+  for (const claim of await manager.claimMessages(Q, { limit: 9 })) await manager.releaseMessage(Q, claim);
+  await rotate(manager, specimen);
+  await manager.close();
+  const [before, last] = specimen.segments().slice(-2) as [string, string];
+  const bytes = readFileSync(specimen.path(last));
+  const { start, end } = first(specimen, last, 'registered');
+  const rest = bytes.subarray(start);
+  writeFileSync(
+    specimen.path(last),
+    Buffer.concat([bytes.subarray(0, start), bytes.subarray(start, end + 1), rest]),
+  );
+  const touched = specimen.records(last).filter(({ header }) => header.op === 'touched');
+  specimen.flip(last, touched.at(-1)!.start + 40);
+  specimen.flip(before, first(specimen, before, 'ready').start + 40);
+  expect(await repair(specimen)).toMatchObject({ sound: true, unnamed: 1 });
+  expect((await messagesOf(specimen)).has(uuid)).toBe(true);
 });

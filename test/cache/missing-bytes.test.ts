@@ -1,18 +1,10 @@
 /** Bytes that are gone from the midst of a segment, so that what stands behind them has moved up, and is named wrongly. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { expect, test as base } from 'vitest';
+import { expect } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
+import { specimenTest as test } from '../support/on-specimen.ts';
 import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
-import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
-
-const test = base.extend<{ specimen: Specimen }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
-  specimen: async ({}, use) => {
-    const specimen = new Specimen();
-    await use(specimen);
-    specimen.dispose();
-  },
-});
+import { openManager, Q, rotate, type Specimen } from '../support/specimen.ts';
 
 /** A first message that is long, and some more. */
 function someMessages(count: number): { data: { n: number; text: string } }[] {

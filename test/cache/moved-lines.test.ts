@@ -1,21 +1,16 @@
 /** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { expect, test as base } from 'vitest';
+import { expect } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { QueueManager } from '../../src/index.ts';
 import { refusal } from '../support/fixed.ts';
+import { specimenTest } from '../support/on-specimen.ts';
 import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
 import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
 
 const [FIRST, SECOND] = ['00000001.journal', '00000002.journal'] as const;
 
-const test = base.extend<{ specimen: Specimen; manager: QueueManager }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
-  specimen: async ({}, use) => {
-    const specimen = new Specimen();
-    await use(specimen);
-    specimen.dispose();
-  },
+const test = specimenTest.extend<{ manager: QueueManager }>({
   manager: async ({ specimen }, use) => {
     const manager = await openManager(specimen.root);
     await manager.createQueue(Q);
@@ -249,4 +244,22 @@ test('what was added is there, though the lines that tell of the creation of the
   splice(specimen, SECOND, find(specimen, SECOND, 'create').start, find(specimen, SECOND, 'add').start);
   expect(await repair(specimen)).toMatchObject({ sound: true, exists: true, optionsKnown: false });
   expect([...(await messagesOf(specimen)).keys()]).toEqual([uuid]);
+});
+
+test('what has moved behind the place of a seal that is damaged is counted with the others', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 4);
+  await rotate(manager, specimen);
+  await manager.close();
+  specimen.flip(FIRST, find(specimen, FIRST, 'seal').start + 45);
+  specimen.flip(SECOND, find(specimen, SECOND, 'ready').start + 40);
+  const { start } = find(specimen, FIRST, 'add', uuids[1]);
+  splice(specimen, FIRST, start, start, 'garbage\n');
+  const { sound, messages, lost } = await repair(specimen);
+  const found = await messagesOf(specimen);
+  expect({ sound, messages, lost }).toEqual({ sound: true, messages: found.size, lost: [] });
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([]);
+  await expectWhole(specimen);
 });

@@ -11,40 +11,33 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test as base } from 'vitest';
+import { expect } from 'vitest';
 import type { Ports } from '../../src/cache/ports.ts';
 import { planRepair, repairQueue } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
+import { filledBy } from '../support/on-specimen.ts';
 import { expectWhole, first, messagesOf, OPTIONS, PORTS, repair } from '../support/repairing.ts';
-import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
+import { openManager, Q, rotate, type Specimen } from '../support/specimen.ts';
 
-const test = base.extend<{ specimen: Specimen; uuids: string[] }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
-  specimen: async ({}, use) => {
-    const specimen = new Specimen();
-    await use(specimen);
-    specimen.dispose();
-  },
-  /** Of twelve messages in each of four segments, too large to be carried; in the third one of the second has ended, two were changed. */
-  uuids: async ({ specimen }, use) => {
-    const manager = await openManager(specimen.root, { durability: 'always' });
-    await manager.createQueue(Q);
-    const uuids: string[] = [];
-    for (let segment = 1; segment <= 4; segment++) {
-      for (let n = 0; n < 12; n++) {
-        const { uuid } = await manager.addMessage(Q, { data: { n, text: 'x'.repeat(4000) } });
-        uuids.push(uuid);
-      }
-      if (segment === 3) {
-        await manager.removeMessage(Q, uuids[12]!);
-        await manager.updateMessage(Q, uuids[13]!, { disabled: true });
-        await manager.updateMessage(Q, uuids[14]!, { data: 'changed' });
-      }
-      if (segment < 4) await rotate(manager, specimen);
+/** Of twelve messages in each of four segments, too large to be carried; in the third one of the second has ended, two were changed. */
+const test = filledBy(async (specimen) => {
+  const manager = await openManager(specimen.root, { durability: 'always' });
+  await manager.createQueue(Q);
+  const uuids: string[] = [];
+  for (let segment = 1; segment <= 4; segment++) {
+    for (let n = 0; n < 12; n++) {
+      const { uuid } = await manager.addMessage(Q, { data: { n, text: 'x'.repeat(4000) } });
+      uuids.push(uuid);
     }
-    await manager.close();
-    await use(uuids);
-  },
+    if (segment === 3) {
+      await manager.removeMessage(Q, uuids[12]!);
+      await manager.updateMessage(Q, uuids[13]!, { disabled: true });
+      await manager.updateMessage(Q, uuids[14]!, { data: 'changed' });
+    }
+    if (segment < 4) await rotate(manager, specimen);
+  }
+  await manager.close();
+  return uuids;
 });
 
 const [FIRST, SECOND, THIRD, NEWEST] = [1, 2, 3, 4].map((n) => `0000000${n}.journal`) as [

@@ -1,9 +1,10 @@
 /** What a repair tells of damaged records: what they have added, changed or ended, also where others have met the damage before. */
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { expect, test as base } from 'vitest';
+import { expect } from 'vitest';
 import { planRepair } from '../../src/cache/repair.ts';
 import type { RepairReport } from '../../src/cache/repair/report.ts';
 import { all } from '../support/examine.ts';
+import { filledBy } from '../support/on-specimen.ts';
 import { expectWhole, first, messagesOf, OPTIONS, repair } from '../support/repairing.ts';
 import { refusal } from '../support/fixed.ts';
 import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
@@ -11,27 +12,19 @@ import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/spec
 const FIRST = '00000001.journal';
 const SECOND = '00000002.journal';
 
-const test = base.extend<{ specimen: Specimen; uuids: string[] }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
-  specimen: async ({}, use) => {
-    const specimen = new Specimen();
-    await use(specimen);
-    specimen.dispose();
-  },
-  /** Of messages in the first segment, in this order: removed, completed, changed, changed twice, and left alone. */
-  uuids: async ({ specimen }, use) => {
-    const manager = await openManager(specimen.root);
-    await manager.createQueue(Q);
-    const uuids: string[] = [];
-    for (let n = 0; n < 6; n++) uuids.push((await manager.addMessage(Q, { data: { n } })).uuid);
-    await manager.removeMessage(Q, uuids[0]!);
-    const [claim] = await manager.claimMessages(Q, { limit: 1 });
-    await manager.completeMessage(Q, claim!);
-    for (const n of [2, 3, 3]) await manager.updateMessage(Q, uuids[n]!, { data: { n: `${n} changed` } });
-    await manager.addMessage(Q, { data: 'last' });
-    await manager.close();
-    await use(uuids);
-  },
+/** Of messages in the first segment, in this order: removed, completed, changed, changed twice, and left alone. */
+const test = filledBy(async (specimen) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const uuids: string[] = [];
+  for (let n = 0; n < 6; n++) uuids.push((await manager.addMessage(Q, { data: { n } })).uuid);
+  await manager.removeMessage(Q, uuids[0]!);
+  const [claim] = await manager.claimMessages(Q, { limit: 1 });
+  await manager.completeMessage(Q, claim!);
+  for (const n of [2, 3, 3]) await manager.updateMessage(Q, uuids[n]!, { data: { n: `${n} changed` } });
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  return uuids;
 });
 
 function recordOf(specimen: Specimen, file: string, op: string, uuid: string): RecordAt {

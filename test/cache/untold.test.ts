@@ -1,35 +1,28 @@
 /** What a repair tells of messages that are lost in older segments, and in files that are cut off: neither too little nor too much. */
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { expect, test as base } from 'vitest';
+import { expect } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
-import { expectWhole, messagesOf, repair } from '../support/repairing.ts';
+import { filledBy } from '../support/on-specimen.ts';
+import { expectWhole, first, messagesOf, repair } from '../support/repairing.ts';
 import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
 
-const test = base.extend<{ specimen: Specimen; uuids: string[] }>({
-  // oxlint-disable-next-line no-empty-pattern -- vitest reads from the pattern which fixtures this one needs
-  specimen: async ({}, use) => {
-    const specimen = new Specimen();
-    await use(specimen);
-    specimen.dispose();
-  },
-  /** Of messages that stand in the first segment, too large to be carried, half of which have ended; the last two were changed in the second, of three. */
-  uuids: async ({ specimen }, use) => {
-    const manager = await openManager(specimen.root);
-    await manager.createQueue(Q);
-    const uuids: string[] = [];
-    for (let n = 0; n < 20; n++) {
-      const { uuid } = await manager.addMessage(Q, { data: { n, text: 'x'.repeat(4000 + 7 * n) } });
-      uuids.push(uuid);
-    }
-    for (const uuid of uuids.slice(0, 10)) await manager.removeMessage(Q, uuid);
-    await rotate(manager, specimen);
-    await manager.addMessage(Q, { data: { n: 'between' } });
-    for (const uuid of uuids.slice(18)) await manager.updateMessage(Q, uuid, { data: { n: 'changed' } });
-    await rotate(manager, specimen);
-    await manager.addMessage(Q, { data: { n: 'last' } });
-    await manager.close();
-    await use(uuids);
-  },
+/** Of messages that stand in the first segment, too large to be carried, half of which have ended; the last two were changed in the second, of three. */
+const test = filledBy(async (specimen) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const uuids: string[] = [];
+  for (let n = 0; n < 20; n++) {
+    const { uuid } = await manager.addMessage(Q, { data: { n, text: 'x'.repeat(4000 + 7 * n) } });
+    uuids.push(uuid);
+  }
+  for (const uuid of uuids.slice(0, 10)) await manager.removeMessage(Q, uuid);
+  await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: { n: 'between' } });
+  for (const uuid of uuids.slice(18)) await manager.updateMessage(Q, uuid, { data: { n: 'changed' } });
+  await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: { n: 'last' } });
+  await manager.close();
+  return uuids;
 });
 
 const [FIRST, SECOND, THIRD] = ['00000001.journal', '00000002.journal', '00000003.journal'] as const;
@@ -157,4 +150,35 @@ test('how many messages there are is not said where the newest head is damaged',
   expect(report).toMatchObject({ sound: false });
   expect(report.messages).toBeUndefined();
   expect(await repair(specimen)).toMatchObject({ sound: true, messages: 12, lost: [], gone: [] });
+});
+
+test('a message that had ended is not told as lost because all that tells of it in its own file has rotted', async ({
+  specimen,
+}) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const { uuid } = await manager.addMessage(Q, { data: 'ended' });
+  await manager.removeMessage(Q, uuid);
+  // The newest head knows of nothing that waits in the first one.
+  for (let i = 0; i < 2; i++) await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  const records = specimen.records(FIRST).filter(({ header }) => header['u'] === uuid);
+  for (const { end } of records) specimen.flip(FIRST, end - 5);
+  expect(records).toHaveLength(2);
+  expect(await repair(specimen)).toMatchObject({ sound: true, messages: 1, lost: [], unnamed: 0 });
+  await expectWhole(specimen);
+});
+
+test('a lost message of which a damaged head tells is told once', async ({ specimen }) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const { uuid } = await manager.addMessage(Q, { data: 'x'.repeat(60_000) });
+  await manager.releaseMessage(Q, (await manager.claimMessages(Q))[0]!);
+  await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  specimen.flip(FIRST, addOf(specimen, FIRST, uuid).end - 5);
+  specimen.flip(SECOND, first(specimen, SECOND, 'ready').start + 40);
+  expect(await repair(specimen)).toMatchObject({ sound: true, messages: 1, lost: [{ uuid }] });
 });

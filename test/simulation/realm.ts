@@ -38,6 +38,11 @@ const SCALED: readonly Edit[] = [
   { file: 'src/cache/files.ts', find: 'const CHUNK = 64 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   { file: 'src/cache/search.ts', find: 'const CHUNK = 1024 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   {
+    file: 'src/cache/rotation.ts',
+    find: 'const WORTH_FLUSHING = 256 * 1024;',
+    replace: 'const WORTH_FLUSHING = 128;',
+  },
+  {
     file: 'src/cache/space.ts',
     find: 'const RESERVE_BYTES = 1024 * 1024;',
     replace: 'const RESERVE_BYTES = 256 * 1024;',

@@ -52,8 +52,13 @@ export class Specimen {
   /** Another one with the same files. */
   copy(): Specimen {
     const other = new Specimen();
-    cpSync(this.root, other.root, { recursive: true });
+    this.copyTo(other);
     return other;
+  }
+
+  /** Into one that is empty. */
+  copyTo(other: Specimen): void {
+    cpSync(this.root, other.root, { recursive: true });
   }
 
   /** Names of the segments, oldest first. */

@@ -117,7 +117,10 @@ export class Evidence {
   sealOf(segment: number, next: number | undefined): number {
     if (next === undefined || this.surveys.get(segment)?.sealed) return Infinity;
     const prev = this.starts.get(next)?.header.prev;
-    return prev?.segment === segment ? prev.at : Infinity;
+    if (prev?.segment !== segment) return Infinity;
+    if (this.badAt(segment, prev.at)) return prev.at;
+    // Where bytes have been put in, the damaged line that was the seal stands further down.
+    return this.surveys.get(segment)?.bad.find(({ from }) => from > prev.at)?.from ?? prev.at;
   }
 
   /** How far what stands at the end of a sealed segment has moved, as far as its successor tells. */

@@ -35,6 +35,8 @@ export class Losses {
   #damaged: readonly Damage[] = [];
   /** That the head tells of with which all began. */
   #damage: readonly Damage[] = [];
+  /** The segment of that head. Undefined: there is none that is sound. */
+  #basis: number | undefined;
   /** Of the segments from there on: where their own records begin. */
   readonly #begins = new Map<number, number>();
   #unnamed = 0;
@@ -52,8 +54,9 @@ export class Losses {
     return this.#unnamed + this.#untouched;
   }
 
-  /** All begins with a head that tells of this damage. */
-  begin(damage: readonly Damage[]): void {
+  /** All begins with the head of this segment, that tells of this damage. */
+  begin(segment: number, damage: readonly Damage[]): void {
+    this.#basis = segment;
     this.#damage = [...damage];
     this.#damaged = this.#damage;
   }
@@ -166,7 +169,13 @@ export class Losses {
 
   /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
   #saidNotFresh(segment: number, offset: number): boolean {
-    return !this.#wasDamaged(segment, offset) && isInRuns(this.#runs.get(segment) ?? [], offset);
+    if (this.#wasDamaged(segment, offset)) return false;
+    const runs = this.#runs.get(segment);
+    if (runs) return isInRuns(runs, offset);
+    // Of a segment in which nothing waits it tells nothing; unless something was missing there, or has moved since.
+    const { moved } = this.#evidence;
+    const isWhole = !moved.segments.has(segment) && !this.#damage.some((each) => each.segment === segment);
+    return isWhole && this.#basis !== undefined && segment < this.#basis;
   }
 
   /** Once all else is settled: messages that are not there, by name, or because other records speak of them, or at least how many. */
@@ -181,7 +190,7 @@ export class Losses {
     const known = new Set(this.lost.flatMap(({ position: place }) => (place ? [position(...place)] : [])));
     const missing = new Set(hearsay.missing.filter((at) => !state.lifeOf(at) && !known.has(at)));
     const named = await this.#findUntold(state, hearsay);
-    for (const at of named.keys()) missing.add(at);
+    for (const at of named.keys()) if (!known.has(at)) missing.add(at);
     for (const at of [...missing].sort((a, b) => a - b)) {
       const segment = segmentOf(at);
       const offset = offsetOf(at);

@@ -9,6 +9,7 @@ import { checkVersion, leaseOf, lifeOf } from '../head.ts';
 import type { HeadPayload, HeadRecord, HeadStart, OutcomeEntry, TouchedRecord } from '../operations.ts';
 import type { FileSystem } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
+import { PREFIX } from '../record.ts';
 import type { QueueState } from '../state.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 
@@ -78,10 +79,14 @@ export function readPartialHead(
 ): PartialHead {
   /** Undefined where something bad stands. */
   const found: (Sound | undefined)[] = [];
+  /** By what tells a line from all others. One that stands there twice is one. */
+  const met = new Set<string>();
   const visitor: FileVisitor = {
     record(buffer, start, lineEnd, headerLength, offset) {
-      const decoded = offset < end ? decode(buffer, start, lineEnd, headerLength) : undefined;
-      if (offset >= end) return;
+      const name = buffer.toString('latin1', start, start + PREFIX);
+      if (offset >= end || met.has(name)) return;
+      met.add(name);
+      const decoded = decode(buffer, start, lineEnd, headerLength);
       if (decoded && !isOwn(decoded.header) && decoded.header.op !== 'mended')
         found.push({ ...decoded, header: decoded.header, offset, length: lineEnd - start, headerLength });
       else found.push(undefined);

@@ -216,7 +216,7 @@ class Salvor {
   /** Takes the state of a whole head. Returns where the segment's own records begin. */
   async #begin({ state, end }: LoadedHead): Promise<number> {
     this.#state = state;
-    this.#losses.begin(state.damage);
+    this.#losses.begin(state.segment, state.damage);
     for (const table of state.tables.values()) {
       if (table.read) continue;
       const { segment } = table;
