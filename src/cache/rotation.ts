@@ -46,9 +46,9 @@ const RECLAIM_MS = 1000;
 const JITTER = 1 / 32;
 /** And so much more for a handle that does not hold the state. */
 const LIGHT_WAIT = 1 / 8;
-/** And so much more while what is there is being flushed, if that is more than so many bytes. */
+/** And so much more while the device lags behind: by more than so many bytes, of which a segment is flushed less at a time as it grows. */
 const FLUSH_WAIT = 1 / 2;
-const WORTH_FLUSHING = 256 * 1024;
+const LAG = 1.25 * 1024 * 1024;
 
 interface Temporary {
   random: string;
@@ -94,9 +94,9 @@ export class Rotation {
     const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
     const ripeness = limit * (1 + patience);
     if (own >= ripeness) {
-      const isWorth = applied - syncer.synced >= WORTH_FLUSHING;
+      const isSlow = applied - syncer.synced >= LAG;
       if (this.#ripe.segment !== state.segment)
-        this.#ripe = { segment: state.segment, at: isWorth ? applied : 0 };
+        this.#ripe = { segment: state.segment, at: isSlow ? applied : 0 };
       const waits = syncer.synced < this.#ripe.at && own < ripeness + limit * FLUSH_WAIT;
       return waits ? 'flush' : 'size';
     }

@@ -62,7 +62,7 @@ test('nobody waits for a device that is slow when a segment is full: it is seale
       await nodePorts.fs.sync(fd);
     },
   };
-  const segmentBytes = 400_000;
+  const segmentBytes = 2_000_000;
   const manager = await openManager(specimen.root, {
     durability: 'os',
     segmentBytes,
@@ -72,8 +72,8 @@ test('nobody waits for a device that is slow when a segment is full: it is seale
   await manager.createQueue(Q);
   isSlow = true;
   const flushing = new Promise<void>((resolve) => (asked = resolve));
-  for (let bytes = 0; bytes < segmentBytes * 1.3; bytes += 10_000)
-    await manager.addMessage(Q, { data: 'x'.repeat(10_000) });
+  for (let bytes = 0; bytes < segmentBytes * 1.3; bytes += 50_000)
+    await manager.addMessage(Q, { data: 'x'.repeat(50_000) });
   await flushing;
   const [full, ...others] = specimen.segments();
   expect(others).toEqual([]);
