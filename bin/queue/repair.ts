@@ -142,7 +142,7 @@ function inWords(report: RepairReport): string[] {
       ? [
           styled(
             'red',
-            `  of ${unnamed === 1 ? '1 record' : `up to ${grouped(unnamed)} records`} nothing is legible: each may have added a message, or changed one`,
+            `  of ${unnamed === 1 ? '1 record' : `up to ${grouped(unnamed)} records`} nothing is legible: each may have added a message, changed or ended one, or emptied the queue`,
           ),
         ]
       : []),

@@ -7,6 +7,8 @@ import type { Header } from './state.ts';
 export interface Legible {
   /** Of the message it was about. */
   uuid: string | undefined;
+  /** Its operation, where that is known. */
+  op: string | undefined;
   isAdd: boolean;
   /** What else it was, where that has changed or ended messages. */
   change: Change | undefined;
@@ -43,6 +45,7 @@ export function legible(line: Buffer): Legible {
   const op = operationOf(text);
   return {
     uuid: UUID.exec(text)?.[1],
+    op,
     isAdd: op === 'add',
     change: changeIn(line, text, op),
     writer: WRITER.exec(text)?.[1],

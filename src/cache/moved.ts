@@ -65,9 +65,10 @@ export async function movedFrom(
   };
   const check = (named: number, uuid?: string): void => {
     const stands = adds.get(named);
-    if (stands === undefined ? isIn(damaged, named) : uuid === undefined) return;
+    const present = uuid === undefined ? undefined : places.get(uuid);
+    if (stands === undefined ? present === undefined && isIn(damaged, named) : uuid === undefined) return;
     if (stands !== undefined && stands === uuid) right.push(named);
-    else note(named, uuid === undefined ? undefined : places.get(uuid));
+    else note(named, present);
   };
   const visitor: FileVisitor = {
     record(buffer, start, to, headerLength, offset) {
@@ -343,7 +344,7 @@ export async function findNews(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  wanted: (uuid: string, at: number) => boolean,
+  wanted: (uuid: string, at: number, place: number) => boolean,
   { ended, updates }: News,
 ): Promise<void> {
   const visitor: FileVisitor = {
@@ -351,10 +352,9 @@ export async function findNews(
       const header = decode(buffer, start, end, headerLength)?.header;
       if (header?.op === 'done') for (const uuid of header.u) ended.add(uuid);
       if (header?.op === 'remove') ended.add(header.u);
-      if (header?.op === 'update' && wanted(header.u, position(...header.p))) {
-        const place = position(segment, offset);
+      const place = position(segment, offset);
+      if (header?.op === 'update' && wanted(header.u, position(...header.p), place))
         updates.set(header.u, { header, place, length: end - start, headerLength });
-      }
     },
     bad() {},
   };

@@ -164,6 +164,10 @@ class Repair {
     const saves = lost.length > 0 || outdated.length > 0 || moved.size > 0;
     const heads = verified.damage.filter(({ kind }) => kind === 'head');
     const disputed = new Set([...moved, ...heads.map(({ file }) => parseSegmentName(file)! - 1)]);
+    // Whoever took an add that stands there twice for two messages may have done things to the second, which is gone now.
+    const first = [...salvaged.surveys].find(([, { repeated }]) => repeated.some(({ isAdd }) => isAdd))?.[0];
+    for (const segment of salvaged.surveys.keys())
+      if (first !== undefined && segment >= first) disputed.add(segment);
     return { verified, salvaged, disputed, needed: !verified.sound || state.damage.length > 0 || saves };
   }
 

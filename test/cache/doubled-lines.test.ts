@@ -100,6 +100,107 @@ test('the second of two is no loss when it goes, though others have counted it',
   expect(await messagesOf(specimen)).toEqual(before);
 });
 
+test('nor are what others have done with the second of two, and the heads that they have made since, a flaw afterwards', async () => {
+  double(specimen.records(newest()).find(({ header }) => header['u'] === uuids[3])!);
+  const manager = await openManager(specimen.root);
+  await manager.addMessage(Q, { data: 'x'.repeat(300_000) });
+  await rotate(manager, specimen);
+  const claims = await manager.claimMessages(Q, { limit: 9 });
+  const doubled = claims.filter(({ uuid }) => uuid === uuids[3]);
+  expect(doubled).toHaveLength(2);
+  for (const claim of claims) if (claim !== doubled[0]) await manager.releaseMessage(Q, claim);
+  await manager.addMessage(Q, { data: 'y'.repeat(300_000) });
+  await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  const before = await messagesOf(specimen);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 0 });
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual([...before.keys()]);
+});
+
+test('a head that was made with the second of two in an older segment is none afterwards', async () => {
+  let manager = await openManager(specimen.root);
+  // So that who compares heads reads this segment's adds.
+  await manager.addMessage(Q, { data: 'x'.repeat(300_000), disabled: true });
+  const older = newest();
+  await rotate(manager, specimen);
+  await manager.close();
+  const bytes = readFileSync(specimen.path(older));
+  const { start, end } = specimen.records(older).find(({ header }) => header['u'] === uuids[3])!;
+  const parts = [bytes.subarray(0, end + 1), bytes.subarray(start, end + 1), bytes.subarray(end + 1)];
+  writeFileSync(specimen.path(older), Buffer.concat(parts));
+  manager = await openManager(specimen.root);
+  const claims = await manager.claimMessages(Q, { limit: 9 });
+  expect(claims.filter(({ uuid }) => uuid === uuids[3])).toHaveLength(2);
+  await manager.addMessage(Q, { data: 'y'.repeat(300_000) });
+  await rotate(manager, specimen);
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 0 });
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
+});
+
+test('nothing rests on the second of two: a message holds what its update says', async () => {
+  const before = await messagesOf(specimen);
+  const records = specimen.records(newest());
+  const update = records.find(({ header }) => header.op === 'update')!;
+  const add = records.find(({ header }) => header.op === 'add')!;
+  const bytes = readFileSync(specimen.path(newest()));
+  const line = (each: RecordAt): Buffer => bytes.subarray(each.start, each.end + 1);
+  const parts = [
+    bytes.subarray(0, add.end + 1),
+    line(add),
+    bytes.subarray(add.end + 1, update.end + 1),
+    line(update),
+    bytes.subarray(update.end + 1),
+  ];
+  writeFileSync(specimen.path(newest()), Buffer.concat(parts));
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 0 });
+  expect((await messagesOf(specimen)).get(uuids[1]!)).toEqual(before.get(uuids[1]!));
+});
+
+test('a message that has moved out of bytes that are damaged by now is there once', async () => {
+  const manager = await openManager(specimen.root);
+  await manager.completeMessage(Q, (await manager.claimMessages(Q))[0]!);
+  const { uuid } = await manager.addMessage(Q, { data: 'added behind it' });
+  await manager.updateMessage(Q, uuid, { data: 'updated' });
+  await manager.close();
+  const bytes = readFileSync(specimen.path(newest()));
+  const { end } = specimen.records(newest()).find(({ header: { op } }) => op === 'done')!;
+  const parts = [bytes.subarray(0, end - 60), Buffer.from('nobody wrote this\n'), bytes.subarray(end - 60)];
+  writeFileSync(specimen.path(newest()), Buffer.concat(parts));
+  const { messages } = await repair(specimen);
+  const found = await messagesOf(specimen);
+  expect(found.get(uuid)).toMatchObject({ data: 'updated' });
+  expect(messages).toBe(found.size);
+});
+
+test('a line of a head counts once', async () => {
+  const manager = await openManager(specimen.root);
+  await manager.claimMessages(Q, { limit: 2 });
+  await rotate(manager, specimen);
+  await manager.close();
+  const before = await messagesOf(specimen);
+  // So that it is not made again.
+  const older = specimen.segments().at(-2)!;
+  specimen.flip(older, first(specimen, older, 'ready').start + 40);
+  const head = specimen.records(newest()).filter(({ header }) => !('n' in header));
+  expect(head.map(({ header: { op } }) => op)).toEqual(expect.arrayContaining(['head', 'touched', 'ready']));
+  for (const { start, end } of head) {
+    const copy = specimen.copy();
+    const bytes = readFileSync(copy.path(newest()));
+    const line = bytes.subarray(start, end + 1);
+    writeFileSync(
+      copy.path(newest()),
+      Buffer.concat([bytes.subarray(0, end + 1), line, bytes.subarray(end + 1)]),
+    );
+    expect(await repair(copy)).toMatchObject({ sound: true, lost: [], unnamed: 0 });
+    expect(await messagesOf(copy)).toEqual(before);
+    copy.dispose();
+  }
+});
+
 test('records of one number that are not the same are each what they are', async () => {
   const { header } = specimen.records(newest()).find(({ header: { op } }) => op === 'add')!;
   const other = { ...header, u: '01a00000-0000-7000-8000-000000000001' };

@@ -117,6 +117,35 @@ test.each(['remove', 'done', 'claim', 'purge'])(
   },
 );
 
+test.each<[string, number, (record: RecordAt) => [number, number]]>([
+  ['nothing', 0, ({ start, end }) => [start, end]],
+  ['its beginning', 0, ({ start, end }) => [start + 100, end]],
+  ['its end', 0, ({ start, end }) => [start, end - 60]],
+  ['its operation', 0xff, ({ start, end }) => [start + 60, end]],
+])(
+  'of messages that one record says to have ended, of which %s is legible, it is said how many may have',
+  async (_, byte, rangeOf) => {
+    const specimen = new Specimen();
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    for (let n = 0; n < 20; n++) await manager.addMessage(Q, { data: { n } });
+    const claims = await manager.claimMessages(Q, { limit: 8 });
+    await Promise.all(claims.map((claim) => manager.completeMessage(Q, claim)));
+    await manager.addMessage(Q, { data: 'last' });
+    await manager.close();
+    const record = first(specimen, FIRST, 'done');
+    expect(record.header['u']).toHaveLength(8);
+    const bytes = readFileSync(specimen.path(FIRST));
+    writeFileSync(specimen.path(FIRST), bytes.fill(byte, ...rangeOf(record)));
+    for (const isMet of [false, true]) {
+      const { messages, lost, doubtful } = await planRepair(specimen.folder, OPTIONS);
+      expect({ isMet, messages, lost, doubtful }).toEqual({ isMet, messages: 21, lost: [], doubtful: 8 });
+      await meet(specimen);
+    }
+    specimen.dispose();
+  },
+);
+
 test('what one writer lost is counted though the numbers of another span it', async ({ specimen }) => {
   const one = await openManager(specimen.root);
   await one.createQueue(Q);
@@ -245,6 +274,25 @@ test('messages that stay because nothing tells of their end do not stand for oth
   specimen.flip(SECOND, first(specimen, SECOND, 'touched').start + 40);
   const { lost } = await repair(specimen);
   expect(lost).toMatchObject([{ file: FIRST, count: 4 }]);
+});
+
+test('a message that was lost before a head was made does not stand for one that is lost since, though the head cannot say so any more', async ({
+  specimen,
+}) => {
+  let manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const uuids: string[] = [];
+  for (let n = 0; n < 12; n++) uuids.push((await manager.addMessage(Q, { data: { n } })).uuid);
+  await manager.close();
+  specimen.flip(FIRST, recordOf(specimen, FIRST, 'add', uuids[2]!).end - 3);
+  manager = await openManager(specimen.root);
+  await manager.queueStatus(Q);
+  await manager.close();
+  truncateSync(specimen.path(FIRST), recordOf(specimen, FIRST, 'add', uuids[8]!).start);
+  specimen.flip(SECOND, first(specimen, SECOND, 'damage').start + 40);
+  const { lost, unnamed, messages } = await repair(specimen);
+  expect({ lost, messages }).toMatchObject({ lost: [{ uuid: uuids[2] }, { file: FIRST }], messages: 7 });
+  expect(lost.reduce((sum, { count }) => sum + count, unnamed)).toBe(5);
 });
 
 test('messages that a damaged head has carried are not told as lost with the file that they stood in', async ({

@@ -219,6 +219,8 @@ function expectTold({ damage }: VerifyReport, anatomy: Anatomy, wounds: Wound[])
   const { records } = anatomy;
   const newest = [...records.keys()].at(-1);
   const isForgotten = new Hits(anatomy, wounds).isForgotten();
+  // Without the newest one the one before it looks like that.
+  const last = isForgotten ? [...records.keys()].slice(-2) : [newest];
   for (const { file, from, to, kind } of wounds) {
     const all = records.get(file) ?? [];
     // What stands behind the seal has never counted.
@@ -232,7 +234,7 @@ function expectTold({ damage }: VerifyReport, anatomy: Anatomy, wounds: Wound[])
       continue;
     }
     if (kind === 'cut') {
-      if (hit.length > 0 && file !== newest && reported.length === 0)
+      if (hit.length > 0 && !last.includes(file) && reported.length === 0)
         expect.fail(`nothing is reported of ${file}`);
       continue;
     }
@@ -386,10 +388,10 @@ function expectCounted(
   unsaid: readonly string[],
   there: ReadonlySet<string>,
   hits: Hits,
-  { lost, unnamed, gone }: RepairReport,
+  { lost, unnamed }: RepairReport,
 ): void {
   const counted = countOf(lost);
-  if (unsaid.length > counted + unnamed && gone.length === 0)
+  if (unsaid.length > counted + unnamed)
     expect.fail(`${unsaid.join(', ')} are lost, and only ${counted} and perhaps ${unnamed} are spoken of`);
   for (const each of lost) {
     const uuid = hits.uuidOf(each);

@@ -3,6 +3,7 @@ import { FileScanner, isGone, listSegments, parseIndexName, segmentName } from '
 import { Displaced, hasSealMoved, movedFrom } from '../moved.ts';
 import type { HeadStart } from '../operations.ts';
 import type { Ports } from '../ports.ts';
+import { offsetOf, segmentOf } from '../position.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
 import { checkNames } from './origins.ts';
 import { readStart, type Start } from './partial-head.ts';
@@ -90,6 +91,12 @@ export class Evidence {
 
   badAt(segment: number, offset: number): BadRange | undefined {
     return this.surveys.get(segment)?.bad.find(({ from, to }) => from <= offset && offset < to);
+  }
+
+  /** Whether the line there stands further up as well: it goes. */
+  isRepeated(place: number): boolean {
+    const repeated = this.surveys.get(segmentOf(place))?.repeated ?? [];
+    return repeated.some(({ from }) => from === offsetOf(place));
   }
 
   /** Whether what stood there is damaged, or gone with its file. */

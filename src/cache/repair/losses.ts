@@ -33,6 +33,8 @@ export class Losses {
   readonly #others = new Map<number, readonly number[]>();
   /** Likewise: what was damaged already. */
   #damaged: readonly Damage[] = [];
+  /** Whether such a head may have told of more. */
+  #lacksDamage = false;
   /** That the head tells of with which all began. */
   #damage: readonly Damage[] = [];
   /** The segment of that head. Undefined: there is none that is sound. */
@@ -90,6 +92,7 @@ export class Losses {
   /** What is found in `state` of what a damaged head counts. `isWhole`: nothing is missing of what it told. */
   enter(head: PartialHead, state: QueueState, isWhole: boolean): void {
     this.#damaged = head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : []));
+    this.#lacksDamage = head.lacks.damage;
     for (const [segment, { fresh, runs }] of head.tables) {
       this.#unfound.set(segment, fresh - countFresh(state.tables.get(segment), runs));
       this.#others.set(segment, runs);
@@ -116,7 +119,10 @@ export class Losses {
     const count = this.#unfound.get(segment);
     // What was damaged already, or not fresh any more, was not expected.
     if (count === undefined || isWithin(this.#damaged, segment, offset)) return;
-    if (!isInRuns(this.#others.get(segment) ?? [], offset)) this.#unfound.set(segment, count - 1);
+    if (isInRuns(this.#others.get(segment) ?? [], offset)) return;
+    this.#unfound.set(segment, count - 1);
+    // It may have been damaged already after all: then another one is missing.
+    if (count > 0 && this.#lacksDamage && this.#evidence.isLost(segment, offset)) this.#unnamed++;
   }
 
   /** Where a line stands twice, whoever made the head took it for two messages. */

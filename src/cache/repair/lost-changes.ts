@@ -40,14 +40,14 @@ export async function followOrphans(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
-  isLost: (at: number) => boolean,
+  wanted: (at: number, place: number) => boolean,
   orphans: Map<number, Update>,
 ): Promise<void> {
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
       const header = decode(buffer, start, end, headerLength)?.header;
-      if (header?.op === 'update' && isLost(position(...header.p))) {
-        const place = position(segment, offset);
+      const place = position(segment, offset);
+      if (header?.op === 'update' && wanted(position(...header.p), place)) {
         orphans.set(position(...header.p), { header, place, length: end - start, headerLength });
       } else if (header?.op === 'remove') orphans.delete(position(...header.p));
       else if (header?.op === 'done') eachMessage(header.c, (at) => orphans.delete(at));

@@ -9,7 +9,6 @@ import { checkVersion, leaseOf, lifeOf } from '../head.ts';
 import type { HeadPayload, HeadRecord, HeadStart, OutcomeEntry, TouchedRecord } from '../operations.ts';
 import type { FileSystem } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
-import { PREFIX } from '../record.ts';
 import type { QueueState } from '../state.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 
@@ -48,8 +47,8 @@ export interface PartialHead {
   /** Contents that were moved into it. */
   carried: Map<number, { offset: number; length: number; headerLength: number }>;
   others: Sound[];
-  /** Whether a segment's runs, or a touched message, may be among what is lost. */
-  lacks: { tables: boolean; touched: boolean };
+  /** Whether a segment's runs, a touched message, or damage that it knew of, may be among what is lost. */
+  lacks: { tables: boolean; touched: boolean; damage: boolean };
   /** How many touched messages, at most, as far as it tells: of what is cut off it does not. */
   lost: number;
 }
@@ -79,13 +78,14 @@ export function readPartialHead(
 ): PartialHead {
   /** Undefined where something bad stands. */
   const found: (Sound | undefined)[] = [];
-  /** By what tells a line from all others. One that stands there twice is one. */
-  const met = new Set<string>();
+  const lines = new Set<string>();
   const visitor: FileVisitor = {
     record(buffer, start, lineEnd, headerLength, offset) {
-      const name = buffer.toString('latin1', start, start + PREFIX);
-      if (offset >= end || met.has(name)) return;
-      met.add(name);
+      if (offset >= end) return;
+      // A head has no line twice.
+      const line = buffer.toString('latin1', start, lineEnd);
+      if (lines.has(line)) return;
+      lines.add(line);
       const decoded = decode(buffer, start, lineEnd, headerLength);
       if (decoded && !isOwn(decoded.header) && decoded.header.op !== 'mended')
         found.push({ ...decoded, header: decoded.header, offset, length: lineEnd - start, headerLength });
@@ -138,11 +138,12 @@ function sorted(found: (Sound | undefined)[], path: string): PartialHead {
 function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
   const sound = found.filter((record) => record !== undefined);
   const last = sound.at(-1)?.header;
-  if (last?.op === 'ready' && missingOf(sound, last.records) === 0) return { tables: false, touched: false };
-  const lacks = { tables: false, touched: false };
+  const lacks = { tables: false, touched: false, damage: false };
+  if (last?.op === 'ready' && missingOf(sound, last.records) === 0) return lacks;
   const between = (from: number, to: number): void => {
     lacks.tables ||= from <= ORDER.runs && to >= ORDER.segment;
     lacks.touched ||= from <= ORDER.touched && to >= ORDER.touched;
+    lacks.damage ||= from <= ORDER.damage && to >= ORDER.damage;
   };
   // Lines that have gone without a trace may have stood anywhere.
   if (!found.includes(undefined) && last?.op === 'ready') between(ORDER.head, ORDER.ready);

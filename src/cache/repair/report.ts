@@ -16,7 +16,7 @@ export interface RepairReport {
   messages: number;
   counts: Readonly<Record<string, number>>;
   lost: Lost[];
-  /** Records of which nothing is legible, at most: each may have added a message, or changed one. */
+  /** Records of which nothing is legible, at most: each may have added a message, changed or ended one, or emptied the queue. */
   unnamed: number;
   /** Files that are missing, or cut off, with nothing left that tells how many messages were in them. */
   gone: string[];
@@ -77,7 +77,9 @@ export function inText(report: RepairReport): string {
     }),
     ...gone.map((file) => `  ${file}, or its end, is not there; how much was in it is not known.`),
     ...(unnamed > 0
-      ? [`  Of up to ${unnamed} records nothing is legible: each may have added a message, or changed one.`]
+      ? [
+          `  Of up to ${unnamed} records nothing is legible: each may have added a message, changed or ended one, or emptied the queue.`,
+        ]
       : []),
     '',
     'Damage that was found:',

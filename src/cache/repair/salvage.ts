@@ -30,7 +30,7 @@ export interface Salvage {
   /** Of the segments that can be read. */
   surveys: ReadonlyMap<number, Survey>;
   lost: Lost[];
-  /** Records of which nothing is legible, at most: each may have added a message. */
+  /** Records of which nothing is legible, at most: see `RepairReport`. */
   unnamed: number;
   /** Messages that are kept although they may have ended: nothing sound tells. */
   doubtful: number;
@@ -178,6 +178,8 @@ class Salvor {
         if (sealed < Infinity) this.#state.tables.get(segment)?.close(sealed);
       });
     }
+    // Of a segment in which nothing is fresh there is no table.
+    for (const segment of segments) this.#forgetRepeated(segment);
   }
 
   async #replay(segment: number, fd: number, from: number, to: number): Promise<void> {

@@ -14,6 +14,7 @@ import type { Evidence } from './evidence.ts';
 import type { Losses } from './losses.ts';
 import { changedBy, findByUuid, findDone, followOrphans, type LostChange } from './lost-changes.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
+import { mostEnded } from './untold.ts';
 
 export interface Case {
   evidence: Evidence;
@@ -63,7 +64,8 @@ async function settleMoved({ evidence, losses, state }: Case): Promise<SettledMo
     return { found: new Map(), unread: new Set(), latest, doubtful: 0 };
   const { found, twins, others, unread } = moved.messages(ports, folder, state);
   const news: News = { ended: new Set(), updates: new Map() };
-  const wanted = (uuid: string, at: number): boolean => found.has(uuid) || moved.has(at);
+  const wanted = (uuid: string, at: number, place: number): boolean =>
+    (found.has(uuid) || moved.has(at)) && !evidence.isRepeated(place);
   await evidence.readingAll((fd, segment) => findNews(ports, fd, segment, wanted, news));
   for (const at of twins) state.happen(at, { type: 'remove' });
   let doubtful = 0;
@@ -103,7 +105,8 @@ async function settleMoved({ evidence, losses, state }: Case): Promise<SettledMo
 /** Messages whose add was damaged before the head was made that all began with, but that a sound update tells of. */
 async function restoreForgotten({ evidence, losses, state }: Case): Promise<void> {
   const { ports, moved } = evidence;
-  const isLost = (at: number): boolean => {
+  const wanted = (at: number, place: number): boolean => {
+    if (evidence.isRepeated(place)) return false;
     const bad = evidence.badAt(segmentOf(at), offsetOf(at));
     // Where records have moved, uuids tell of it: see `settleMoved`.
     if (moved.has(at) || state.lifeOf(at)) return false;
@@ -111,7 +114,7 @@ async function restoreForgotten({ evidence, losses, state }: Case): Promise<void
   };
   const orphans = new Map<number, Update>();
   if (losses.hasOld)
-    await evidence.readingAll((fd, segment) => followOrphans(ports, fd, segment, isLost, orphans));
+    await evidence.readingAll((fd, segment) => followOrphans(ports, fd, segment, wanted, orphans));
   for (const [at, { header, place, length, headerLength }] of orphans) {
     const { d, x, a } = header;
     state.restore(at, born(d ?? undefined, x === 1), place, length, headerLength, undefined, a);
@@ -181,12 +184,14 @@ async function settleChanges(
   const { ports, folder, moved, surveys } = evidence;
   const ended = new Set<string>();
   const changes: LostChange[] = [];
+  let unnamed = 0;
   // Without those in which other messages may stand by now.
   const placesIn = ({ places }: Change): Place[] => places.filter((place) => !moved.has(position(...place)));
   for (const [segment, survey] of surveys) {
     const open = survey.bad.filter((range) => losses.isOpen(segment, survey, range));
     for (const { from, change } of open)
       if (change) changes.push({ ...change, places: placesIn(change), at: position(segment, from) });
+    unnamed += open.reduce((sum, range) => sum + mostEnded(range), 0);
     if (open.length > 0) await evidence.reading(segment, (fd) => findDone(ports, fd, ended));
   }
   const wanted = new Set([...ended, ...changes.flatMap(({ uuids }) => uuids)]);
@@ -207,7 +212,8 @@ async function settleChanges(
   const outdated = [...updated]
     .filter(([at, place]) => isOutdated(at, place))
     .map(([at, place]) => failOutdated(on, at, place));
-  return { doubtful: doubtful.size, outdated };
+  const rest = Object.values(state.counts).reduce((sum, count) => sum + count, 0) - doubtful.size;
+  return { doubtful: doubtful.size + Math.min(unnamed, rest), outdated };
 }
 
 /** What there is in all segments of what those messages hold, or have held. */
@@ -215,6 +221,11 @@ async function copiesOf(evidence: Evidence, messages: ReadonlySet<number>): Prom
   const copies = new Map<number, Copy[]>();
   if (messages.size > 0)
     await evidence.readingAll((fd, segment) => findContents(evidence.ports, fd, segment, messages, copies));
+  for (const [at, some] of copies)
+    copies.set(
+      at,
+      some.filter(({ place }) => !evidence.isRepeated(place)),
+    );
   return copies;
 }
 

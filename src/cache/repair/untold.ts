@@ -10,6 +10,10 @@ import type { Start } from './partial-head.ts';
 /** Bytes of the shortest line that adds a message, with the newline. */
 const SHORTEST_ADD = 120;
 
+/** Bytes of a record that tells that messages have ended, without what it says of each; and of that: its offset and its uuid. */
+const SHORTEST_END = 130;
+const ENDED = 43;
+
 /** Adds of which nothing but a beginning is left, that their writers' numbers show to have been whole. */
 export function brokenAdds({ torn, gaps, mended }: Survey): { from: number; uuid: string }[] {
   return torn.flatMap(([from, to, add]) => {
@@ -67,6 +71,17 @@ export function unnamedIn(survey: Survey, headEnd: number): number {
 export function missedIn(survey: Survey, move: Move | undefined): number {
   if (!move || numberedIn(survey) > 0) return 0;
   return move.missing === undefined ? 1 : Math.floor(move.missing / SHORTEST_ADD);
+}
+
+/**
+ * How many messages a record may have ended by names that are not legible: as many as there was room for. Where that is one, it is
+ * counted like any other record.
+ */
+export function mostEnded({ from, to, op, single, blank, change }: BadRange): number {
+  if (op !== undefined && op !== 'done' && single && blank === 0) return 0;
+  const named = Math.max(change?.uuids.length ?? 0, change?.places.length ?? 0);
+  const room = Math.floor((to - from - SHORTEST_END) / ENDED) - named;
+  return room > 1 ? room : 0;
 }
 
 /** Zeros may stand for whole records, and for parts of one on either side; other bytes that nobody wrote for those within. */
