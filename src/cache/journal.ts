@@ -274,10 +274,9 @@ export class Journal {
     log.write(log.flight.some(mayUseReserve));
     if ((!log.applyBatch() && !log.step()) || log.suspicious) return () => this.#answerLater();
     this.#answer(log.land());
-    const due = rotation.due();
-    if (due === 'flush') this.#startFlush();
-    else if (due) return () => rotation.seal(due);
-    else this.#flushAhead();
+    const why = rotation.due();
+    if (why) return () => rotation.seal(why);
+    this.#flushAhead();
     return undefined;
   }
 
@@ -288,12 +287,7 @@ export class Journal {
     const part = options.segmentBytes / AHEAD_PART;
     if (this.#written < part / AHEAD_PART || log.applied - log.syncer.synced < part) return;
     this.#written = 0;
-    this.#startFlush();
-  }
-
-  /** Sees to it that what has been written is flushed, without anybody waiting. */
-  #startFlush(): void {
-    this.log.syncer.ahead((error) => error && this.#flushFailed(error));
+    log.syncer.ahead((error) => error && this.#flushFailed(error));
   }
 
   #draftAll(): Obstacle | undefined {

@@ -143,7 +143,13 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.#records = 0;
     this.#saidSynced = 0;
     this.#reach = headEnd;
-    this.syncer = new Syncer({ sync: () => this.#flush(fd) }, fd, headEnd, () => this.#reach);
+    const { clock } = this.options.ports;
+    this.syncer = new Syncer(
+      () => this.#flush(fd),
+      clock,
+      headEnd,
+      () => this.#reach,
+    );
   }
 
   /** Flushes of the old segment are under way; its waiters are answered by them. */

@@ -46,9 +46,11 @@ const RECLAIM_MS = 1000;
 const JITTER = 1 / 32;
 /** And so much more for a handle that does not hold the state. */
 const LIGHT_WAIT = 1 / 8;
-/** And so much more while the device lags behind: by more than so many bytes, of which a segment is flushed less at a time as it grows. */
-const FLUSH_WAIT = 1 / 2;
-const LAG = 1.25 * 1024 * 1024;
+/** The device is slow when a flush has taken so long, and so much waits for the next one. */
+const SLOW_MS = 15;
+const SLOW_BYTES = 1.25 * 1024 * 1024;
+/** Then a segment grows by so much more at most. */
+const SLOW_WAIT = 1 / 2;
 
 interface Temporary {
   random: string;
@@ -67,8 +69,6 @@ export class Rotation {
   /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
   #maySeal = true;
   #nextTry = 0;
-  /** The segment whose time to be sealed has come, and up to where it is flushed before. */
-  #ripe = { segment: 0, at: 0 };
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
   #reclaimed = 0;
@@ -81,10 +81,10 @@ export class Rotation {
   }
 
   /**
-   * Whether this handle should seal the segment now, and why. `flush`: soon, and what is there should be flushed first. Behind the
-   * seal everybody waits for the device, however slow it is just now; before it nobody does.
+   * Whether this handle should seal the segment now, and why. Not while the device is slow: behind the seal everybody waits for it,
+   * before it nobody does.
    */
-  due(): SealReason | 'flush' | undefined {
+  due(): SealReason | undefined {
     const { headEnd, applied, options, state, syncer, whole } = this.#log;
     if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
@@ -94,11 +94,8 @@ export class Rotation {
     const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
     const ripeness = limit * (1 + patience);
     if (own >= ripeness) {
-      const isSlow = applied - syncer.synced >= LAG;
-      if (this.#ripe.segment !== state.segment)
-        this.#ripe = { segment: state.segment, at: isSlow ? applied : 0 };
-      const waits = syncer.synced < this.#ripe.at && own < ripeness + limit * FLUSH_WAIT;
-      return waits ? 'flush' : 'size';
+      const isSlow = syncer.takes >= SLOW_MS && applied - syncer.synced >= SLOW_BYTES;
+      return isSlow && own < ripeness + limit * SLOW_WAIT ? undefined : 'size';
     }
     return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
   }

@@ -3,28 +3,40 @@
  * After a failed flush nothing is promised any more: the kernel may have dropped the pages and would call the next
  * one a success.
  */
-import type { FileSystem } from './ports.ts';
+import type { Ports } from './ports.ts';
 
 export class Syncer {
-  readonly #fs: Pick<FileSystem, 'sync'>;
-  readonly #fd: number;
+  readonly #sync: () => Promise<void>;
+  readonly #clock: Pick<Ports['clock'], 'monotonic'>;
   readonly #written: () => number;
   #waiters: { offset: number; done: (error?: Error) => void }[] = [];
   #running: Promise<void> | undefined;
+  /** When the flush that is under way began. */
+  #began = 0;
   #failure: Error | undefined;
   /** Everything before this offset is on the device. */
   synced: number;
 
   /** @param written tells how far the file is known to reach. */
-  constructor(fs: Pick<FileSystem, 'sync'>, fd: number, synced: number, written: () => number) {
-    this.#fs = fs;
-    this.#fd = fd;
+  constructor(
+    sync: () => Promise<void>,
+    clock: Pick<Ports['clock'], 'monotonic'>,
+    synced: number,
+    written: () => number,
+  ) {
+    this.#sync = sync;
+    this.#clock = clock;
     this.synced = synced;
     this.#written = written;
   }
 
   get failed(): boolean {
     return this.#failure !== undefined;
+  }
+
+  /** For how long the flush that is under way has been so, ms; 0 when there is none. */
+  get takes(): number {
+    return this.#running ? this.#clock.monotonic() - this.#began : 0;
   }
 
   /** Calls `done` when everything before `offset` is on the device, or with what went wrong. */
@@ -51,7 +63,8 @@ export class Syncer {
     while (this.#waiters.length > 0) {
       const target = this.#written();
       try {
-        await this.#fs.sync(this.#fd);
+        this.#began = this.#clock.monotonic();
+        await this.#sync();
       } catch (error) {
         this.#failure = error instanceof Error ? error : new Error(String(error));
       }

@@ -62,19 +62,26 @@ test('nobody waits for a device that is slow when a segment is full: it is seale
       await nodePorts.fs.sync(fd);
     },
   };
+  let later = 0;
+  const clock = { ...nodePorts.clock, monotonic: () => nodePorts.clock.monotonic() + later };
   const segmentBytes = 2_000_000;
   const manager = await openManager(specimen.root, {
     durability: 'os',
     segmentBytes,
-    ports: { ...nodePorts, fs },
+    ports: { ...nodePorts, fs, clock },
   });
   isSlow = false;
   await manager.createQueue(Q);
   isSlow = true;
   const flushing = new Promise<void>((resolve) => (asked = resolve));
-  for (let bytes = 0; bytes < segmentBytes * 1.3; bytes += 50_000)
-    await manager.addMessage(Q, { data: 'x'.repeat(50_000) });
+  const add = async (bytes: number): Promise<void> => {
+    for (let added = 0; added < bytes; added += 50_000)
+      await manager.addMessage(Q, { data: 'x'.repeat(50_000) });
+  };
+  await add(segmentBytes / 2);
   await flushing;
+  later = 20;
+  await add(segmentBytes * 0.8);
   const [full, ...others] = specimen.segments();
   expect(others).toEqual([]);
   isSlow = false;

@@ -5,6 +5,8 @@ import { Syncer } from '../../src/cache/syncer.ts';
 class Device {
   readonly flushes: { resolve: () => void; reject: (error: Error) => void }[] = [];
   size = 0;
+  /** Milliseconds. */
+  now = 0;
   readonly syncer: Syncer;
   /** What its waiters were told, in order. */
   readonly told: string[] = [];
@@ -14,7 +16,7 @@ class Device {
       new Promise((resolve, reject) => {
         this.flushes.push({ resolve, reject });
       });
-    this.syncer = new Syncer({ sync }, 7, synced, () => this.size);
+    this.syncer = new Syncer(sync, { monotonic: () => this.now }, synced, () => this.size);
   }
 
   /** Somebody who waits for what has just been written. */
@@ -42,6 +44,22 @@ describe('who waits for the device', () => {
     await device.end(0);
     expect(device.told).toEqual(['a']);
     expect(device.syncer.synced).toBe(100);
+  });
+
+  test('can see for how long the device has been at it', async () => {
+    const device = new Device();
+    device.now = 1000;
+    expect(device.syncer.takes).toBe(0);
+    device.write('a');
+    device.now = 1030;
+    expect(device.syncer.takes).toBe(30);
+    device.write('b');
+    await device.end(0);
+    expect(device.syncer.takes).toBe(0);
+    device.now = 1032;
+    expect(device.syncer.takes).toBe(2);
+    await device.end(1);
+    expect(device.syncer.takes).toBe(0);
   });
 
   test('shares the next flush with all who come while one is running', async () => {

@@ -61,7 +61,7 @@ export const MUTANTS: readonly Simulated[] = [
       "if (durability === 'interval' && landed.length > 0) this.#syncSoon();",
       'if (durability === undefined) this.#syncSoon();',
     ],
-    [JOURNAL, 'this.log.syncer.ahead((error) => error && this.#flushFailed(error));', ''],
+    [JOURNAL, '    this.#flushAhead();\n', ''],
   ),
   mutant(
     'the timer of interval is set only once',

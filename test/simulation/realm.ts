@@ -39,8 +39,8 @@ const SCALED: readonly Edit[] = [
   { file: 'src/cache/search.ts', find: 'const CHUNK = 1024 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   {
     file: 'src/cache/rotation.ts',
-    find: 'const LAG = 1.25 * 1024 * 1024;',
-    replace: 'const LAG = 128;',
+    find: 'const SLOW_BYTES = 1.25 * 1024 * 1024;',
+    replace: 'const SLOW_BYTES = 128;',
   },
   {
     file: 'src/cache/space.ts',
