@@ -64,8 +64,6 @@ class CacheBackend implements Backend {
       return this.#withJournal(name, async (journal) => {
         // The control records say so: no need to read the rest.
         if (journal.state.id === '' || journal.state.seal) {
-          const lost = await this.#rottenCreation(name, journal);
-          if (lost) throw lost;
           if (await this.#createAnew(journal, options)) return true;
         }
         // Whoever has created it anew may not have come to flushing that.
@@ -95,15 +93,6 @@ class CacheBackend implements Backend {
         failed,
       });
     });
-  }
-
-  /** Where the log says that there is no queue, but is damaged, the record of its creation may be what is lost. */
-  async #rottenCreation(name: string, journal: Journal): Promise<QueueError | undefined> {
-    await journal.refresh();
-    const { state } = journal;
-    if (state.id !== '' || state.damage.length === 0) return undefined;
-    const text = 'the journal is damaged where the queue may have been created; see queue verify';
-    return new QueueError('JOURNAL_CORRUPT', text, { queue: name, path: this.#folder(name) });
   }
 
   async destroy(name: string): Promise<boolean> {
@@ -140,7 +129,9 @@ class CacheBackend implements Backend {
       const journal = await this.#openJournal(name);
       if (journal.state.id === '') {
         try {
-          throw (await this.#rottenCreation(name, journal)) ?? (await this.#notFound(name));
+          // Refuses where it may only not be known.
+          await journal.refresh();
+          throw await this.#notFound(name);
         } finally {
           await journal.close();
         }

@@ -43,7 +43,7 @@ export interface Tidings {
   due: number | undefined;
   /** Of `fail`, `lapse` and `cancel`. */
   error: TryError | undefined;
-  /** An update's: what it refers to may have been lost, so it counts. */
+  /** An update's: what it refers to may have been lost, so it counts. A purge's: it may have spared the message. */
   damaged: boolean;
 }
 
@@ -176,8 +176,9 @@ export class Chronicle {
         return this.#happen(tidings, { type: 'remove' }, true, () => ({ alias }));
       }
       case 'retry':
+        return this.#happen(tidings, { type: 'retry' });
       case 'purge':
-        return this.#happen(tidings, { type: h.op });
+        return this.#happen(tidings, { type: 'purge' }, !tidings.damaged);
     }
   }
 

@@ -225,7 +225,8 @@ export class Chronicler implements FileVisitor {
     if (!this.#isOurs) return;
     const pid = this.#writers.get(header.w);
     const hasError = header.op === 'fail' || header.op === 'lapse' || header.op === 'cancel';
-    const damaged = header.op === 'update' && this.#isDamaged(header.at);
+    const isHoled = header.op === 'purge' && this.#damage.some((each) => each.segment === segmentOf(at));
+    const damaged = isHoled || (header.op === 'update' && this.#isDamaged(header.at));
     let error: TryError | undefined;
     const tell = (chronicle: Chronicle, index: number, due?: number): void => {
       if (hasError) error ??= payload();

@@ -67,7 +67,6 @@ export async function writeHead(
     records++;
     return batch.add(asciiJson(header), payload === undefined ? undefined : JSON.stringify(payload));
   };
-  if (seal) state.tables.get(state.segment)?.close(seal.offset);
   const absent = state.id === '' || seal?.why === 'destroy';
   const none = new QueueState(segment, 0);
   none.boot = state.boot;

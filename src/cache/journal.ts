@@ -265,6 +265,7 @@ export class Journal {
       if (!log.step()) return () => log.catchUp();
       if (log.state.seal || log.suspicious) return undefined;
     }
+    if (log.whole && rotation.doubtsCreation) return () => rotation.checkCreation();
     if (rotation.due() === 'damage') return () => rotation.seal('damage');
     const obstacle = this.#draftAll();
     if (log.flight.length === 0) {

@@ -250,21 +250,31 @@ export class Messages {
     return true;
   }
 
-  /** Ends everything that is not claimed: the `purge` transition, without reading the tables for it. Returns how many. */
-  purge(): number {
-    const { ready, deferred, disabled, failed } = this.counts;
+  /**
+   * Ends everything that is not claimed: the `purge` transition, without reading the tables for it. Returns how many.
+   * @param from a position in the current segment: only what was added there or behind it.
+   */
+  purge(from?: number): number {
+    const before = this.#total;
     for (const [at, { life }] of this.touched) {
-      if (life.phase.state === 'claimed') continue;
+      if (life.phase.state === 'claimed' || (from !== undefined && at < from)) continue;
       this.touched.delete(at);
       this.crashed.delete(at);
     }
-    for (const table of this.tables.values()) {
-      table.touchAll();
-      if (table !== this.#table) this.tables.delete(table.segment);
+    if (from !== undefined) this.#table.touchFrom(offsetOf(from));
+    else {
+      for (const table of this.tables.values()) {
+        table.touchAll();
+        if (table !== this.#table) this.tables.delete(table.segment);
+      }
     }
-    for (const at of this.#aliasOf.keys()) if (!this.touched.has(at)) this.#forgetAlias(at);
+    for (const at of this.#aliasOf.keys()) if (!this.lifeOf(at)) this.#forgetAlias(at);
     this.recount();
-    return ready + deferred + disabled + failed;
+    return before - this.#total;
+  }
+
+  get #total(): number {
+    return this.waiting + this.counts.failed;
   }
 
   /** Counts anew what the lives and tables hold: after loading them. */

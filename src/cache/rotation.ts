@@ -110,6 +110,7 @@ export class Rotation {
     this.#nextTry = log.applied + WORTH_BYTES;
     // A head is made of the whole state.
     if (!log.whole) await makeWhole(log);
+    await this.checkCreation();
     if (!log.inPlace()) {
       log.suspicious = true;
       return;
@@ -233,6 +234,22 @@ export class Rotation {
     return undefined;
   }
 
+  /** Whether the log says that there is no queue, but is damaged: the record of its creation may be what is lost. */
+  get doubtsCreation(): boolean {
+    const { state } = this.#log;
+    return state.id === '' && state.isDamaged && state.seal?.why !== 'destroy';
+  }
+
+  /** Lets nobody take for absent what may not be, and no head say so: all who come later would believe it. Errors: JOURNAL_CORRUPT. */
+  async checkCreation(): Promise<void> {
+    if (!this.doubtsCreation) return;
+    await this.#markRestart();
+    if (!this.doubtsCreation) return;
+    const { options } = this.#log;
+    const text = 'the journal is damaged where the queue may have been created; see queue verify';
+    throw new QueueError('JOURNAL_CORRUPT', text, { queue: options.queue, path: options.folder });
+  }
+
   /** Whether there is a newer segment. Errors: STORAGE_FAILED, when there is none, and this one is not in its place. */
   #isOvertaken(): boolean {
     // Looked at first: others remove what is spent, but not before there is a newer one.
@@ -320,8 +337,8 @@ export class Rotation {
         const { seal, segment: left, damage } = log.state;
         if (seal && loaded.start.prev?.segment === left && loaded.start.id === id) {
           if (!isMadeOf(loaded.start, log.state)) this.#disagree(segment, loaded.state);
-          // What the maker of the head has not met is to be kept as well.
-          loaded.state.damage.push(...damage.filter((each) => !loaded.state.knowsOf(each)));
+          // What the maker of the head has not met is to be kept as well; where there is no queue, there is nothing to keep.
+          if (id !== '') loaded.state.damage.push(...damage.filter((each) => !loaded.state.knowsOf(each)));
         }
         await adopt(log, fd, loaded.state, loaded.end);
       }
@@ -420,6 +437,7 @@ export class Rotation {
 
   async #writeSuccessor(): Promise<{ random: string; path: string }> {
     const log = this.#log;
+    await this.checkCreation();
     await this.#markRestart();
     const { fs, clock } = log.options.ports;
     const { state } = log;

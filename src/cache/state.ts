@@ -22,6 +22,7 @@ import type {
 import { UUID_LENGTH, type AddReader } from './add-reader.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
+import { PREFIX } from './record.ts';
 import { eachMessage } from './where.ts';
 
 export type Header = Operation & Written;
@@ -90,6 +91,8 @@ export class QueueState extends Messages {
    * are as strict as for who has read the head. -1: there is no such head.
    */
   restored = -1;
+  /** The last message that a claim in this segment has named to no effect. */
+  #denied = 0;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
@@ -124,6 +127,7 @@ export class QueueState extends Messages {
     this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
+    this.#denied = 0;
   }
 
   /**
@@ -141,6 +145,11 @@ export class QueueState extends Messages {
 
   knowsOf({ segment, from, to }: Damage): boolean {
     return this.damage.some((known) => known.segment === segment && known.from <= from && known.to >= to);
+  }
+
+  /** Whether records are known to be lost, of this segment or another; with a head that was made again whole none are. */
+  get isDamaged(): boolean {
+    return this.damage.some(({ segment, to }) => segment !== this.segment || to > this.restored);
   }
 
   #restarted(id: string): void {
@@ -242,13 +251,13 @@ export class QueueState extends Messages {
       case 'add':
         return this.#add(h, { offset, length, headerLength });
       case 'claim': {
-        if (this.paused) return NONE;
         const token = `${h.w}.${h.k}`;
         const lease: Lease = { writer: h.w, began: h.m, length: h.ms, since: h.t };
+        const max = this.paused ? 0 : h.max;
         const granted: number[] = [];
         eachMessage(h.c, (at, due) => {
-          if (granted.length < h.max && this.happen(at, { type: 'claim', token, due }, lease))
-            granted.push(at);
+          if (granted.length < max && this.happen(at, { type: 'claim', token, due }, lease)) granted.push(at);
+          else if (at > this.#denied && this.lifeOf(at)) this.#denied = at;
         });
         return changed(granted);
       }
@@ -303,7 +312,7 @@ export class QueueState extends Messages {
       case 'retry':
         return this.#each(h.c ?? this.#failed(), { type: 'retry' });
       case 'purge': {
-        const count = this.purge();
+        const count = this.purge(this.#spares());
         return count === 0 ? NONE : { kind: 'purged', count };
       }
       case 'pause':
@@ -327,6 +336,8 @@ export class QueueState extends Messages {
         return this.#create(h, payload() as unknown as HeadPayload);
       case 'seal':
         this.seal = { offset, checksum, why: h.why };
+        // Every head tells where it was, whoever makes it: the seal itself may rot.
+        this.tables.get(this.segment)?.close(offset);
         return NONE;
       case 'next':
       case 'unsound':
@@ -353,7 +364,7 @@ export class QueueState extends Messages {
   #refusal(alias: string | undefined, { length, headerLength }: Extent): Effect | undefined {
     if (this.id === '') return NONE;
     // A record that freed the alias or the room may have been in the hole: rather a message too many than one lost.
-    if (this.#isHoled) return undefined;
+    if (this.isHoled) return undefined;
     const { uniqueAlias, maxMessages, maxBytes } = this.options;
     const holder = uniqueAlias && alias !== undefined ? this.holderOf(alias) : undefined;
     if (holder !== undefined) return { kind: 'duplicate', at: holder };
@@ -384,7 +395,7 @@ export class QueueState extends Messages {
     const place = this.touched.get(at)?.place ?? at;
     if (place !== position(...h.at) && !this.#mayHaveStood(h.at, place)) return NONE;
     // In a hole that lets in adds that were refused, an alias is no reason to refuse what may have been accepted.
-    const compares = this.options.uniqueAlias && h.a !== undefined && !this.#isHoled;
+    const compares = this.options.uniqueAlias && h.a !== undefined && !this.isHoled;
     const holder = compares ? this.holderOf(h.a!) : undefined;
     if (holder !== undefined && holder !== at) return { kind: 'duplicate', at: holder };
     this.replace(at, rescheduling(h), extent, h.a);
@@ -395,9 +406,23 @@ export class QueueState extends Messages {
    * Whether records of this segment are lost. From there to the next head, the replay errs on the side of a message
    * too many.
    */
-  get #isHoled(): boolean {
+  get isHoled(): boolean {
     if (this.damage.length === 0) return false;
     return this.damage.some(({ segment, to }) => segment === this.segment && to > this.restored);
+  }
+
+  /**
+   * A purge takes what nobody has claimed. That is not known of messages before a hole, nor of those that a claim has named to
+   * no effect, because of what is lost there, perhaps. Returns from where on it takes them; undefined: all.
+   */
+  #spares(): number | undefined {
+    const holes = this.damage.filter(({ segment, from, to }) => {
+      // A claim takes more than its prefix.
+      return segment === this.segment && to > this.restored && to - from > PREFIX;
+    });
+    if (holes.length === 0) return undefined;
+    const ends = holes.map(({ segment, to }) => position(segment, to));
+    return Math.max(this.#denied + 1, ...ends);
   }
 
   /** Whether a content that is known at `place` may have stood where an update says: what is there is lost. */

@@ -223,6 +223,12 @@ export class SegmentTable {
     if (!this.read) this.#runs = [0, LAST];
   }
 
+  /** Nothing at that offset or behind it is fresh any more; for a table that has been read. */
+  touchFrom(offset: number): void {
+    for (let i = this.count - 1; i >= 0 && this.#offsets[i]! >= offset; i--)
+      if (this.isFreshAt(i)) this.touch(this.#offsets[i]!);
+  }
+
   /** Raises `firstFresh` over what is not fresh and returns it; `count` when nothing is. */
   skipTouched(): number {
     while (this.firstFresh < this.count && !this.isFreshAt(this.firstFresh)) this.firstFresh++;

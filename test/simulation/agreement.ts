@@ -1,7 +1,6 @@
 /** All who have applied the same bytes hold the same state. */
 import type { Log } from '../../src/cache/log.ts';
 import type * as logModule from '../../src/cache/log.ts';
-import type { QueueState } from '../../src/cache/state.ts';
 import type { Realm } from './realm.ts';
 import { Violation } from './violation.ts';
 
@@ -10,7 +9,7 @@ export class Agreement {
 
   /** Throws when another, that has applied as much, was led elsewhere. */
   check({ state, applied, whole }: Log): void {
-    if (!whole || knowsOfLoss(state)) return;
+    if (!whole || state.isDamaged) return;
     const key = `${state.segment}:${applied}`;
     const { id, digest, counts, paused, processed } = state;
     const told = JSON.stringify([id, digest, counts, paused, processed]);
@@ -19,11 +18,6 @@ export class Agreement {
     else if (known !== told)
       throw new Violation('differ', `two processes differ at ${key}: ${known} and ${told}`);
   }
-}
-
-/** A head that was made again whole is none. */
-function knowsOfLoss({ segment: present, damage, restored }: QueueState): boolean {
-  return damage.some(({ segment, to }) => segment !== present || to > restored);
 }
 
 const watched = new WeakSet<Realm>();

@@ -20,16 +20,13 @@ const CANCELLED = JSON.stringify({
 export class History {
   readonly log: JournalWriter;
   readonly random: Seeded;
-  /** Whether there are purges that spare a message only because it is claimed. */
-  readonly #rash: boolean;
   /** Of all that were added, by their positions. */
   readonly #uuids = new Map<number, string>();
   #serial = 0;
 
-  constructor(log: JournalWriter, random: Seeded, { rash = true } = {}) {
+  constructor(log: JournalWriter, random: Seeded) {
     this.log = log;
     this.random = random;
-    this.#rash = rash;
   }
 
   /** Something that a process might write now; also what has been overtaken. */
@@ -177,7 +174,7 @@ export class History {
         log.raw(Buffer.from('\n["0123'));
         break;
       default:
-        if (this.#rash && random.chance(0.3)) log.write({ op: 'purge' });
+        if (random.chance(0.3)) log.write({ op: 'purge' });
         else log.write(state.paused ? { op: 'resume' } : { op: 'retry' });
     }
   }
@@ -239,6 +236,8 @@ export function observe(state: QueueState, now: number): unknown {
     line: runnable,
     due: state.line.countDue(now),
     nextDue: state.line.nextDue(),
+    /** What a head would tell of them. */
+    runs: [...state.tables.values()].filter(({ fresh }) => fresh > 0).map((table) => table.runs()),
     messages: live.map((at) => {
       const touched = state.touched.get(at);
       return [

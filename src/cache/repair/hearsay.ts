@@ -36,7 +36,7 @@ export class Hearsay {
   /** Whether what stood at a position is damaged, or gone with its file. */
   readonly #isLost: (segment: number, offset: number) => boolean;
   /** Positions that sound records name, of messages that the state does not know; those that ended are told so. */
-  readonly #named = new Map<number, 'there' | 'ended'>();
+  readonly #named = new Map<number, 'there' | 'held' | 'ended'>();
   /** Positions of messages that an update has brought back. */
   readonly restored = new Set<number>();
 
@@ -62,12 +62,15 @@ export class Hearsay {
       case 'cancel':
         return this.#name(position(...h.p), 'there', state);
       case 'purge':
-        for (const at of this.#named.keys()) this.#named.set(at, 'ended');
+        // It spares what is claimed, and behind a hole what may have been.
+        for (const [at, what] of this.#named)
+          if (what === 'there' && !state.isHoled) this.#named.set(at, 'ended');
         return;
       case 'done':
         return eachMessage(h.c, (at) => this.#name(at, 'ended', state));
       case 'claim':
       case 'renew':
+        return eachMessage(h.c, (at) => this.#name(at, 'held', state));
       case 'fail':
       case 'release':
       case 'lapse':
@@ -80,23 +83,23 @@ export class Hearsay {
 
   /** Positions of messages that are known to have been there, and not to have ended. */
   get missing(): number[] {
-    return this.#those('there');
+    return this.#those((what) => what !== 'ended');
   }
 
   /** Positions of messages that are known to have ended. */
   get ended(): number[] {
-    return this.#those('ended');
+    return this.#those((what) => what === 'ended');
   }
 
-  #those(wanted: 'there' | 'ended'): number[] {
-    return [...this.#named].filter(([, what]) => what === wanted).map(([at]) => at);
+  #those(wanted: (what: 'there' | 'held' | 'ended') => boolean): number[] {
+    return [...this.#named].filter(([, what]) => wanted(what)).map(([at]) => at);
   }
 
   hasEnded(at: number): boolean {
     return this.#named.get(at) === 'ended';
   }
 
-  #name(at: number, what: 'there' | 'ended', state: QueueState): void {
+  #name(at: number, what: 'there' | 'held' | 'ended', state: QueueState): void {
     // Since then a head has told of it.
     if (state.lifeOf(at)) this.#named.delete(at);
     if (this.#isUnknown(at, state) && this.#named.get(at) !== 'ended') this.#named.set(at, what);

@@ -19,20 +19,26 @@ export type LostChange = Change & { at: number };
 /** Messages read between two turns of the event loop. */
 const STRIDE = 256;
 
-/** Adds to `ended` the uuids of the messages that sound records of the open file say to have been completed. */
-export async function findDone(
+/**
+ * Adds to `ended` the uuids of the messages that sound records of the open file say to have been completed. Returns where the last
+ * purge stands; -1: there is none.
+ */
+export async function findEnds(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   ended: Set<string>,
-): Promise<void> {
+): Promise<number> {
+  let purged = -1;
   const visitor: FileVisitor = {
-    record(buffer, start, end, headerLength) {
+    record(buffer, start, end, headerLength, offset) {
       const header = decode(buffer, start, end, headerLength)?.header;
       if (header?.op === 'done') for (const uuid of header.u) ended.add(uuid);
+      if (header?.op === 'purge') purged = offset;
     },
     bad() {},
   };
   await scanFile(ports, fd, visitor);
+  return purged;
 }
 
 /** Brings `orphans` up to the end of the open file: the last updates of messages that are lost, and have not ended. */

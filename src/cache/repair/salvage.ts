@@ -157,8 +157,10 @@ class Salvor {
     let head: LoadedHead | undefined;
     while (!head && basis > 0) {
       const segment = segments[--basis]!;
-      head = await this.#evidence.reading(segment, (fd) => this.#head(segment, fd));
-      heads.set(segment, head);
+      const found = await this.#evidence.reading(segment, (fd) => this.#head(segment, fd));
+      heads.set(segment, found);
+      // Who could not read that there is a queue may have said that there is none.
+      head = this.#bold && basis > 0 && found?.start.id === '' ? undefined : found;
     }
     this.#told = head ? segments[basis]! : 0;
     for (const [i, segment] of segments.entries()) {

@@ -12,7 +12,7 @@ import type { QueueState } from '../state.ts';
 import { SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
 import type { Losses } from './losses.ts';
-import { changedBy, findByUuid, findDone, followOrphans, type LostChange } from './lost-changes.ts';
+import { changedBy, findByUuid, findEnds, followOrphans, type LostChange } from './lost-changes.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
 import { mostEnded } from './untold.ts';
 
@@ -192,7 +192,11 @@ async function settleChanges(
     for (const { from, change } of open)
       if (change) changes.push({ ...change, places: placesIn(change), at: position(segment, from) });
     unnamed += open.reduce((sum, range) => sum + mostEnded(range), 0);
-    if (open.length > 0) await evidence.reading(segment, (fd) => findDone(ports, fd, ended));
+    if (open.length === 0) continue;
+    const purged = (await evidence.reading(segment, (fd) => findEnds(ports, fd, ended))) ?? -1;
+    // Behind a hole it has spared what may have been claimed there.
+    const hole = open.findLast(({ from }) => from < purged);
+    if (hole) changes.push({ what: 'purge', uuids: [], places: [], at: position(segment, hole.from) });
   }
   const wanted = new Set([...ended, ...changes.flatMap(({ uuids }) => uuids)]);
   const found = await findByUuid(ports, folder, state, wanted);
