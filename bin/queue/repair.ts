@@ -62,7 +62,15 @@ Examples:
 }
 
 function questionOf(plan: RepairReport): string {
-  return `Repair ${plan.queue}? It keeps ${messagesIn(plan.counts)} and loses ${lostIn(plan)}.`;
+  const question = `Repair ${plan.queue}? It keeps ${messagesIn(plan.counts)} and loses ${lostIn(plan)}.`;
+  return [...damageIn(plan), question].join('\n');
+}
+
+/** How much there is, and where it is listed; not what a power cut may take, nor what is made anew. */
+function damageIn({ queue, damage }: RepairReport): string[] {
+  const { length } = damage.filter(({ kind }) => kind !== 'torn' && kind !== 'index');
+  const places = length === 1 ? '1 place is damaged' : `${counted(length, 'place')} are damaged`;
+  return length === 0 ? [] : [`${places} in its files: queue verify ${queue} lists what`];
 }
 
 function lostIn({ lost, unnamed, gone }: RepairReport): string {
@@ -146,6 +154,7 @@ function inWords(report: RepairReport): string[] {
           ),
         ]
       : []),
+    ...(done ? [] : damageIn(report)),
     `files: mended ${files('mended')}; removed ${files('removed')}; new ${files('new')}`,
     ...segments
       .filter(({ is }) => is !== undefined)

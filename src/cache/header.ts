@@ -212,7 +212,7 @@ function hasFields(h: Any): boolean {
     case 'ready':
       return !('n' in h) && hasHeadFields(op, h);
     case 'mended':
-      return !('n' in h) && isList(h['lost'], isPlace);
+      return !('n' in h) && isList(h['lost'], isPlace) && maybe(h['seal'], isWhole);
     default:
       return isText(op) && isWritten(h) && hasOwnFields(op, h);
   }

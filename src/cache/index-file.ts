@@ -117,14 +117,41 @@ export function readIndex(fs: FileSystem, folder: string, segment: number): Segm
   }
 }
 
-function parseIndex(fs: FileSystem, folder: string, segment: number, path: string): SegmentIndex | undefined {
-  const bytes = readWhole(fs, path);
+/**
+ * Where a segment's seal stood when its index was written, if it is that very seal that stands at `offset`: elsewhere where bytes have
+ * gone from the segment since, or come into it.
+ */
+export function indexedSeal(
+  fs: FileSystem,
+  folder: string,
+  segment: number,
+  offset: number,
+): number | undefined {
+  const path = `${folder}/${indexName(segment)}`;
+  if (fs.kind(path) !== 'file') return undefined;
+  try {
+    const { header } = headerIn(readWhole(fs, path), segment) ?? {};
+    if (!header) return undefined;
+    const [stood, checksum] = header.seal;
+    return hasSeal(fs, `${folder}/${segmentName(segment)}`, [offset, checksum]) ? stood : undefined;
+  } catch {
+    // Gone meanwhile, or not for this account to read: as good as none.
+    return undefined;
+  }
+}
+
+function headerIn(bytes: Buffer, segment: number): { header: IndexHeader; body: Buffer } | undefined {
   const lineEnd = bytes.indexOf(10, 1);
   const headerLength = lineEnd < 0 ? -1 : checkLine(bytes, 1, lineEnd);
   if (headerLength < 0) return undefined;
   const header = JSON.parse(headerText(bytes, 1, headerLength)) as IndexHeader;
-  const body = bytes.subarray(lineEnd + 1);
   if (header.op !== 'index' || header.segment !== segment) return undefined;
+  return { header, body: bytes.subarray(lineEnd + 1) };
+}
+
+function parseIndex(fs: FileSystem, folder: string, segment: number, path: string): SegmentIndex | undefined {
+  const { header, body } = headerIn(readWhole(fs, path), segment) ?? {};
+  if (!header || !body) return undefined;
   if (body.length !== header.bytes || crc32(body) !== header.crc) return undefined;
   if (!hasSeal(fs, `${folder}/${segmentName(segment)}`, header.seal)) return undefined;
   return new SegmentIndex(body, header.count);

@@ -13,6 +13,8 @@ export interface Legible {
   /** What else it was, where that has changed or ended messages. */
   change: Change | undefined;
   writer: string | undefined;
+  /** Where zeros stand in it: of the record whose end is left behind them. */
+  lastWriter: string | undefined;
 }
 
 export interface Change {
@@ -49,7 +51,13 @@ export function legible(line: Buffer): Legible {
     isAdd: op === 'add',
     change: changeIn(line, text, op),
     writer: WRITER.exec(text)?.[1],
+    lastWriter: lastWriterIn(line),
   };
+}
+
+function lastWriterIn(line: Buffer): string | undefined {
+  const zero = line.lastIndexOf(0);
+  return zero < 0 ? undefined : WRITER.exec(line.toString('latin1', zero + 1, zero + 1 + BEGINNING))?.[1];
 }
 
 function operationOf(text: string): string | undefined {

@@ -5,7 +5,7 @@
  */
 import { born } from '../message.ts';
 import { Contents } from './contents.ts';
-import { scanFile, type FileVisitor } from './files.ts';
+import { isGone, scanFile, segmentName, type FileVisitor } from './files.ts';
 import { decode } from './header.ts';
 import type { Where } from './operations.ts';
 import type { Ports } from './ports.ts';
@@ -16,6 +16,9 @@ import { eachMessage, toPlace } from './where.ts';
 
 /** The end of the last run, of a segment that was sealed: see `SegmentTable.runs`. */
 const LAST = 2 ** 32 - 1;
+
+/** By segment and offset: the uuids of the messages that records of other segments name there. */
+export type Names = ReadonlyMap<number, Map<number, string>>;
 
 /** Where records of a segment do not stand where they were written. */
 export interface Move {
@@ -30,24 +33,68 @@ export function sealIn(runs: readonly number[]): number | undefined {
   return runs.at(-1) === LAST ? runs.at(-2) : undefined;
 }
 
-/** Whether a sealed segment's seal does not stand where others say; a repair may have given it one of its own. */
-export function hasSealMoved({ sealedAt, mended, bad }: Survey, seal: number | undefined): boolean {
-  if (seal === undefined || sealedAt === undefined || mended) return false;
+/**
+ * Where a segment's seal stood, if it does not stand there any more: as others say (`seal`), or a repair, which may have given it
+ * one of its own.
+ */
+export function formerSeal(
+  { sealedAt, mended, mendedSeal, bad }: Survey,
+  seal: number | undefined,
+): number | undefined {
+  const former = mended ? mendedSeal : seal;
+  if (former === undefined || sealedAt === undefined || former === sealedAt) return undefined;
   // What has rotted there may have been the seal that counted.
-  return seal !== sealedAt && !bad.some(({ from, to }) => from <= seal && seal < to);
+  return bad.some(({ from, to }) => from <= former && former < to) ? undefined : former;
+}
+
+/** What sound records of these segments say of where messages of others stood, and which they were. Errors: those of node:fs. */
+export async function findNames(
+  { fs, clock }: Pick<Ports, 'fs' | 'clock'>,
+  folder: string,
+  segments: readonly number[],
+): Promise<Names> {
+  const names: Names = new Map(segments.map((segment) => [segment, new Map()]));
+  for (const segment of segments) {
+    const visitor: FileVisitor = {
+      record(buffer, start, end, headerLength) {
+        const header = decode(buffer, start, end, headerLength)?.header;
+        if (!header || !('n' in header)) return;
+        eachNamed(header, (at, uuid) => {
+          if (uuid !== undefined && segmentOf(at) !== segment)
+            names.get(segmentOf(at))?.set(offsetOf(at), uuid);
+        });
+      },
+      bad() {},
+    };
+    const path = `${folder}/${segmentName(segment)}`;
+    if (fs.kind(path) !== 'file') continue;
+    let fd: number;
+    try {
+      fd = fs.open(path, 'read');
+    } catch (error) {
+      if (isGone(error)) continue;
+      throw error;
+    }
+    try {
+      await scanFile({ fs, clock }, fd, visitor);
+    } finally {
+      fs.close(fd);
+    }
+  }
+  return names;
 }
 
 /**
- * Whether records of the open segment do not stand where its own records say, the runs of ended messages that a head tells of it, or its
- * successor (`seal`); undefined when they do, as far as can be told. A uuid at the wrong place tells it as well as a place where none is:
- * where all lines are of one length, each stands where another stood.
+ * Whether records of the open segment do not stand where its own records say, those of others (`names`), the runs of ended messages that
+ * a head tells of it, or its successor or its index (`seal`); undefined when they do, as far as can be told. A uuid at the wrong place
+ * tells it as well as a place where none is: where all lines are of one length, each stands where another stood.
  */
 export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
   fd: number,
   segment: number,
   survey: Survey,
-  { runs = [], seal = sealIn(runs) }: { runs?: readonly number[]; seal?: number | undefined } = {},
+  { runs = [], seal = sealIn(runs), names }: Told = {},
 ): Promise<Move | undefined> {
   const { bad, torn, mended = [], end, sealed, sealedAt } = survey;
   const adds = new Map<number, string>();
@@ -86,20 +133,32 @@ export async function movedFrom(
     bad() {},
   };
   await scanFile(ports, fd, visitor);
-  // A run begins and ends with an add; the last one begins with the seal where it has no end. May be cut off with the end of the file.
+  // What stood there may be cut off with the end of the file.
+  const isWithin = (at: number): boolean => at < end || sealed;
+  if (names && !survey.mended) for (const [at, uuid] of names) if (isWithin(at)) check(at, uuid);
+  // A run begins and ends with an add; the last one begins with the seal where it has no end.
   const ends = runs.at(-1) === LAST ? runs.slice(0, -2) : runs;
-  for (const at of ends) if (at < end || sealed) check(at);
-  if (hasSealMoved(survey, seal)) note(seal!, sealedAt);
+  for (const at of ends) if (isWithin(at)) check(at);
+  const former = formerSeal(survey, seal);
+  if (former !== undefined) note(former, sealedAt);
   if (bound === Infinity) return undefined;
   const sound = right.reduce((last, at) => (at < bound && at >= last ? at + 1 : last), 0);
   const first = firstFlaw(survey);
   return { from: Math.max(sound, first <= bound ? first : 0), missing };
 }
 
+/** What is known of a segment from elsewhere. */
+export interface Told {
+  runs?: readonly number[];
+  seal?: number | undefined;
+  names?: ReadonlyMap<number, string> | undefined;
+}
+
 /** Where the first record may have stood that is not sound or not there; Infinity where none is missed. */
 function firstFlaw({ bad, torn, gaps, repeated }: Survey): number {
   // A torn line may be what is left of one that was whole.
-  return Math.min(...[...bad, ...gaps, ...repeated].map(({ from }) => from), ...torn.map(([from]) => from));
+  const cut = torn.reduce((first, [from]) => Math.min(first, from), Infinity);
+  return [...bad, ...gaps, ...repeated].reduce((first, { from }) => Math.min(first, from), cut);
 }
 
 /** The messages that a record is about, with their uuids where it tells them. By its operation: what else stands in it nobody has looked at. */

@@ -112,6 +112,8 @@ export type HeadRecord =
 export interface Mended {
   op: 'mended';
   lost: [from: number, to: number][];
+  /** Offset of the segment's seal. Repairs of earlier versions do not tell it. */
+  seal?: number;
 }
 
 export interface HeadStart {

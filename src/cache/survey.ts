@@ -33,6 +33,8 @@ export interface Survey {
   records: number;
   /** Sound adds before the seal. */
   adds: number;
+  /** Sound records of writers: all but those of the head. */
+  own: number;
   bytes: number;
   /** Behind the last sound record of the head. */
   headEnd: number;
@@ -63,10 +65,13 @@ export interface Survey {
   failedSync: boolean;
   /** What `queue repair` has taken out of it; undefined when it has not. */
   mended: [from: number, to: number][] | undefined;
+  /** Where the seal stood when it did so last; undefined where that is not told. */
+  mendedSeal: number | undefined;
 }
 
 const LONGEST_LOOK = 64 * 1024;
 const NEWLINE = Buffer.from('\n');
+const [BRACKET, BRACE] = Buffer.from('[{');
 
 /** Of the open file. */
 export async function surveySegment(ports: Pick<Ports, 'fs' | 'clock'>, fd: number): Promise<Survey> {
@@ -107,6 +112,11 @@ function nameOf(buffer: Buffer, start: number, { w, n }: Header): string {
   return `${buffer.toString('latin1', start, start + PREFIX)}${w} ${n}`;
 }
 
+/** Only of what begins like a value of several parts it takes the time to find out. */
+function isWholeJson(bytes: Buffer): boolean {
+  return (bytes[0] === BRACKET || bytes[0] === BRACE) && isJson(bytes.toString('latin1'));
+}
+
 class Surveyor implements FileVisitor {
   readonly survey: Survey;
   /** Names of lines with a number that their writer had left behind: those that stand there for the second time are among them. */
@@ -117,6 +127,7 @@ class Surveyor implements FileVisitor {
     this.survey = {
       records: 0,
       adds: 0,
+      own: 0,
       bytes,
       headEnd: 0,
       end: 0,
@@ -131,6 +142,7 @@ class Surveyor implements FileVisitor {
       synced: 0,
       failedSync: false,
       mended: undefined,
+      mendedSeal: undefined,
     };
   }
 
@@ -140,7 +152,10 @@ class Surveyor implements FileVisitor {
     if (!header || (!survey.sealed && !isKnown(header)))
       return this.#note(buffer, start, end, offset, 'foreign');
     survey.records++;
-    if (header.op === 'mended') survey.mended = [...(survey.mended ?? []), ...header.lost];
+    if (header.op === 'mended') {
+      survey.mended = [...(survey.mended ?? []), ...header.lost];
+      survey.mendedSeal = header.seal;
+    }
     const holds = header.op === 'add' || header.op === 'update' || header.op === 'carry';
     if (holds && !isJson(payloadText(buffer, start, end, headerLength)))
       this.#note(buffer, start, end, offset, 'foreign');
@@ -149,6 +164,7 @@ class Surveyor implements FileVisitor {
       if (this.#writers.size === 0) survey.headEnd = offset + end - start + 1;
       return;
     }
+    survey.own++;
     const { n, end: from } = this.#writers.get(header.w) ?? { n: 0, end: 0 };
     if (header.n <= n && !survey.sealed) this.suspects.add(nameOf(buffer, start, header));
     if (header.n > n + 1) survey.gaps.push({ offset, count: header.n - n - 1, writer: header.w, from });
@@ -227,7 +243,7 @@ class Surveyor implements FileVisitor {
       to: from + bytes.length,
       ...legible(bytes),
       what: kind === 'changed' && blank === bytes.length ? 'blank' : kind,
-      single: lineLength(bytes, 0) === bytes.length || isJson(bytes.toString('latin1')),
+      single: lineLength(bytes, 0) === bytes.length || isWholeJson(bytes),
       zeros: blank > 0,
       blank,
       note: this.survey.sealed,

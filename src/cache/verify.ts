@@ -19,9 +19,9 @@ import {
   temporaryName,
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
-import { readIndex } from './index-file.ts';
+import { indexedSeal, readIndex } from './index-file.ts';
 import { readDamagedHead } from './loading.ts';
-import { hasSealMoved, movedFrom, sealIn } from './moved.ts';
+import { findNames, formerSeal, movedFrom, sealIn, type Names } from './moved.ts';
 import { nodePorts } from './node-ports.ts';
 import { openOlder } from './older-segment.ts';
 import { takePicture, type Picture } from './picture.ts';
@@ -126,6 +126,7 @@ class Verification {
   readonly #report: VerifyReport;
   /** Of the segments that have been read. */
   readonly #surveys = new Map<number, Survey>();
+  #names: Names = new Map();
   readonly #strangers: boolean;
   /** Segments that are known to have been sealed, because an index of them is there. */
   #indexed: readonly number[] = [];
@@ -159,6 +160,7 @@ class Verification {
         detail: 'the folder holds no segment',
       });
     }
+    this.#names = await findNames(this.#ports, this.#folder, segments);
     let previous: QueueState | undefined;
     for (const segment of segments)
       previous = await this.#verifySegment(segment, newest, segment === basis, previous);
@@ -245,11 +247,14 @@ class Verification {
     const fd = fs.open(path, 'read');
     try {
       const survey = await surveySegment(this.#ports, fd);
-      const { records, bytes, sealed, torn } = survey;
+      const { records, bytes, sealed, sealedAt, torn } = survey;
       this.#report.segments.push({ file, records, bytes, sealed, torn: torn.length });
       this.#judge(file, survey, newest);
       this.#surveys.set(segment, survey);
-      const moved = await movedFrom(this.#ports, fd, segment, survey);
+      const moved = await movedFrom(this.#ports, fd, segment, survey, {
+        seal: sealedAt === undefined ? undefined : indexedSeal(fs, this.#folder, segment, sealedAt),
+        names: this.#names.get(segment),
+      });
       if (moved) this.#moved(segment, moved.from);
       const head = await loadHead(this.#ports, fd, segment, 0, path);
       if (
@@ -366,7 +371,8 @@ class Verification {
   /** What stands at the end of a segment stands where a later head says. */
   #checkSeal(segment: number, seal: number | undefined): void {
     const survey = this.#surveys.get(segment);
-    if (survey && hasSealMoved(survey, seal)) this.#moved(segment, Math.min(seal!, survey.sealedAt!));
+    const former = survey && formerSeal(survey, seal);
+    if (former !== undefined) this.#moved(segment, Math.min(former, survey!.sealedAt!));
   }
 
   #moved(segment: number, from: number): void {

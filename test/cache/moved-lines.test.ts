@@ -1,6 +1,7 @@
 /** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
+import { asciiJson, Batch } from '../../src/cache/record.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { QueueManager } from '../../src/index.ts';
 import { refusal } from '../support/fixed.ts';
@@ -262,4 +263,99 @@ test('what has moved behind the place of a seal that is damaged is counted with 
   expect({ sound, messages, lost }).toEqual({ sound: true, messages: found.size, lost: [] });
   expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([]);
   await expectWhole(specimen);
+});
+
+/** Of eight messages, in a segment that a repair has mended, the last one is lost and the fifth removed since. */
+async function mendedAndGoneOn(specimen: Specimen, manager: QueueManager): Promise<string[]> {
+  const uuids = await addAlike(manager, 8);
+  await manager.close();
+  specimen.flip(FIRST, find(specimen, FIRST, 'add', uuids[7]).end - 3);
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ uuid: uuids[7] }] });
+  const after = await openManager(specimen.root);
+  await after.removeMessage(Q, uuids[4]!);
+  await after.close();
+  return uuids;
+}
+
+test('in a segment that a repair has mended, a message is not ended for the one that stood in its place', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await mendedAndGoneOn(specimen, manager);
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[1]));
+  await expectMoved(specimen, FIRST);
+  const { sound, lost, unnamed, doubtful } = await repair(specimen);
+  expect({ sound, lost: lost.length, unnamed }).toEqual({ sound: true, lost: 1, unnamed: 0 });
+  const left = [...(await messagesOf(specimen)).keys()];
+  expect(left).toEqual([uuids[0], uuids[2], uuids[3], uuids[5], uuids[6]]);
+  expect(doubtful).toBeGreaterThan(0);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
+  await expectWhole(specimen);
+});
+
+test('one that an earlier version has mended, which told no place of the seal, is sound', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await mendedAndGoneOn(specimen, manager);
+  const { start, end, header } = find(specimen, FIRST, 'mended');
+  const { seal, ...told } = header;
+  expect(seal).toBe(find(specimen, FIRST, 'seal').start);
+  const batch = new Batch();
+  const at = batch.add(asciiJson(told));
+  splice(specimen, FIRST, start, end + 1, batch.buffer.toString('latin1', at, batch.length));
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound', messages: 6 });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual(uuids.filter((_, i) => i !== 4 && i !== 7));
+});
+
+/** An older segment that is kept for the fifth of its eight messages, the only one left; the one behind it is gone by now. */
+async function keptForOne(specimen: Specimen): Promise<string[]> {
+  // Small segments, so that even one message is too large to be carried.
+  const manager = await openManager(specimen.root, { segmentBytes: 60_000 });
+  await manager.createQueue(Q);
+  const uuids = await addAlike(manager, 8);
+  await rotate(manager, specimen);
+  await manager.updateMessage(Q, uuids[4]!, { disabled: true });
+  await manager.updateMessage(Q, uuids[4]!, { disabled: false });
+  for (const uuid of uuids) if (uuid !== uuids[4]) await manager.removeMessage(Q, uuid);
+  for (let i = 0; i < 3; i++) await rotate(manager, specimen);
+  expect(specimen.segments()).toContain(FIRST);
+  expect(specimen.segments()).not.toContain(SECOND);
+  await manager.close();
+  return uuids;
+}
+
+test('a message that an older segment is kept for is not lost to another in its place, as its index tells', async ({
+  specimen,
+}) => {
+  const uuids = await keptForOne(specimen);
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  await expectMoved(specimen, FIRST);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  // Nothing tells any more which of the others have ended.
+  expect(report.doubtful).toBe(report.messages);
+  expect([...(await messagesOf(specimen)).keys()]).toContain(uuids[4]);
+  await expectWhole(specimen);
+});
+
+test('nor where a later record tells which message it was', async ({ specimen }) => {
+  const uuids = await keptForOne(specimen);
+  const manager = await openManager(specimen.root);
+  await manager.cancelMessage(Q, uuids[4]!);
+  await manager.close();
+  rmSync(specimen.path('00000001.index'));
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  await expectMoved(specimen, FIRST);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  expect([...(await messagesOf(specimen)).keys()]).toContain(uuids[4]);
+  await expectWhole(specimen);
+});
+
+test('where nothing tells, it is said to be in doubt, and that a record is missing', async ({ specimen }) => {
+  const uuids = await keptForOne(specimen);
+  rmSync(specimen.path('00000001.index'));
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1, doubtful: 1 });
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
 });

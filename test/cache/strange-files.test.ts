@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,7 @@ import type { Ports } from '../../src/cache/ports.ts';
 import { planRepair, repairQueue } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { filledBy } from '../support/on-specimen.ts';
-import { expectWhole, first, messagesOf, OPTIONS, PORTS, repair } from '../support/repairing.ts';
+import { expectWhole, filesOf, first, messagesOf, OPTIONS, PORTS, repair } from '../support/repairing.ts';
 import { openManager, Q, rotate, type Specimen } from '../support/specimen.ts';
 
 /** Of twelve messages in each of four segments, too large to be carried; in the third one of the second has ended, two were changed. */
@@ -86,6 +87,71 @@ test.for<[what: string, put: (path: string, root: string) => void, detail: RegEx
     const found = await messagesOf(specimen);
     expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([uuids[12], ...uuids.slice(36)]);
     await expectWhole(specimen);
+  },
+);
+
+/** Its first bytes, of which one in the first line has changed. */
+function beginning(path: string, length: number): Buffer {
+  const bytes = readFileSync(path).subarray(0, length);
+  bytes[100]! ^= 1;
+  return bytes;
+}
+
+test.for<[what: string, put: (path: string, second: number) => void]>([
+  ['a word', (path) => writeFileSync(path, 'x\n')],
+  ['a list of files', (path) => writeFileSync(path, 'reserve\n00000001.journal\n')],
+  ['a sentence', (path) => writeFileSync(path, 'Who has done this, and what was it good for?\n')],
+  ['its damaged first line', (path, second) => writeFileSync(path, beginning(path, second))],
+  ['half its damaged head', (path, second) => writeFileSync(path, beginning(path, second + 40))],
+])('so it is where only %s is left of it', async ([, put], { specimen, uuids }) => {
+  put(specimen.path(NEWEST), specimen.records(NEWEST)[1]!.start);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, gone: [NEWEST] });
+  expect(report.doubtful).toBe(report.messages);
+  const found = await messagesOf(specimen);
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([uuids[12], ...uuids.slice(36)]);
+  await expectWhole(specimen);
+});
+
+test('a newest file with a head that is damaged, and nothing behind it, is not told to have been cut off', async ({
+  specimen,
+  uuids,
+}) => {
+  const { end } = first(specimen, NEWEST, 'ready');
+  truncateSync(specimen.path(NEWEST), end + 1);
+  for (const op of ['head', 'ready']) {
+    const copy = specimen.copy();
+    copy.flip(NEWEST, first(copy, NEWEST, op).end - 3);
+    expect(await repair(copy)).toMatchObject({ outcome: 'repaired', sound: true, gone: [], lost: [] });
+    const found = await messagesOf(copy);
+    expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([uuids[12], ...uuids.slice(36)]);
+    copy.dispose();
+  }
+});
+
+test('a text of very many lines in place of an older file costs what was in that, and can be repaired', async ({
+  specimen,
+  uuids,
+}) => {
+  writeFileSync(specimen.path(SECOND), 'y\n\n\n'.repeat(200_000));
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true });
+  const found = await messagesOf(specimen);
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([...uuids.slice(12, 14), ...uuids.slice(15, 24)]);
+});
+
+test.for(['99999999.index', '99999999.journal'])(
+  'a file named %s is refused, because no segment could follow it, and nothing is changed',
+  async (name, { specimen, uuids }) => {
+    writeFileSync(specimen.path(name), '');
+    const before = filesOf(specimen);
+    for (const refused of [planRepair(specimen.folder, OPTIONS), repair(specimen)])
+      await expect(refused).rejects.toMatchObject({
+        code: 'JOURNAL_CORRUPT',
+        message: expect.stringContaining(`${name} leaves no numbers`) as string,
+      });
+    expect(filesOf(specimen)).toEqual(before);
+    rmSync(specimen.path(name));
+    expect(await repair(specimen)).toMatchObject({ outcome: 'sound', messages: uuids.length - 1 });
   },
 );
 

@@ -182,3 +182,28 @@ test('a lost message of which a damaged head tells is told once', async ({ speci
   specimen.flip(SECOND, first(specimen, SECOND, 'ready').start + 40);
   expect(await repair(specimen)).toMatchObject({ sound: true, messages: 1, lost: [{ uuid }] });
 });
+
+test('what another writer has written into zeros is counted, though the numbers on both sides are of one that wrote less there', async ({
+  specimen,
+}) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const uuids: string[] = [];
+  const add = async (by: typeof manager): Promise<void> => {
+    uuids.push((await by.addMessage(Q, { data: { n: uuids.length } })).uuid);
+  };
+  for (let n = 0; n < 2; n++) await add(manager);
+  const other = await openManager(specimen.root);
+  for (let n = 0; n < 4; n++) await add(other);
+  await other.close();
+  await add(manager);
+  await manager.close();
+  const bytes = readFileSync(specimen.path(FIRST));
+  const [from, to] = [addOf(specimen, FIRST, uuids[1]!), addOf(specimen, FIRST, uuids[5]!)];
+  writeFileSync(specimen.path(FIRST), bytes.fill(0, from.start + 3, to.start + 45));
+  const { sound, lost, unnamed } = await repair(specimen);
+  expect({ sound, lost }).toEqual({ sound: true, lost: [] });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual([uuids[0], uuids[6]]);
+  expect(unnamed).toBeGreaterThanOrEqual(5);
+  expect(unnamed).toBeLessThanOrEqual(10);
+});

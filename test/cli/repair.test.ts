@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Bench, parsedLines } from './commands.ts';
+import { Terminal } from './terminal.ts';
 
 let bench: Bench;
 
@@ -43,6 +44,19 @@ async function messages(): Promise<unknown[]> {
   return parsedLines(stdout).map((message) => (message as { data: { n: number } }).data.n);
 }
 
+test('at a terminal it says how much is damaged, and where that is listed, before it asks', async () => {
+  spoil();
+  const terminal = Terminal.command('queue', ['repair', 'jobs'], { cwd: bench.folder });
+  try {
+    await terminal.shows('1 place is damaged in its files: queue verify jobs lists what');
+    await terminal.shows('Repair jobs? It keeps 2 messages (2 ready) and loses 1 message. [y/N]');
+    terminal.type('n\r');
+    expect((await terminal.ended).code).toBe(1);
+  } finally {
+    await terminal.close();
+  }
+});
+
 test('says so when there is nothing to repair', async () => {
   expect(await bench.queue('repair', 'jobs')).toMatchObject({
     code: 0,
@@ -62,6 +76,7 @@ test('verify and status name it, it says what it would do, does it, and keeps th
   expect(plan).toMatchObject({ code: 0, stderr: '' });
   expect(plan.stdout).toContain('keeps 2 messages (2 ready)');
   expect(plan.stdout).toContain('loses 1 message');
+  expect(plan.stdout).toContain('1 place is damaged in its files: queue verify jobs lists what');
   expect((await bench.queue('verify', 'jobs')).code).toBe(1);
 
   const refused = await bench.queue('repair', 'jobs');

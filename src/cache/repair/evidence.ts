@@ -1,11 +1,12 @@
 /** What the files of a queue say, each by itself, before anybody asks what it leads to. Reads only. */
 import { FileScanner, isGone, listSegments, parseIndexName, segmentName } from '../files.ts';
-import { Displaced, hasSealMoved, movedFrom } from '../moved.ts';
+import { Displaced, findNames, formerSeal, movedFrom, type Told } from '../moved.ts';
+import { indexedSeal } from '../index-file.ts';
 import type { HeadStart } from '../operations.ts';
 import type { Ports } from '../ports.ts';
 import { offsetOf, segmentOf } from '../position.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
-import { checkNames } from './origins.ts';
+import { checkNames, checkNumbers } from './origins.ts';
 import { readStart, type Start } from './partial-head.ts';
 
 export class Evidence {
@@ -41,6 +42,7 @@ export class Evidence {
   }
 
   async #read(): Promise<void> {
+    checkNumbers(this.folder, this.listed, this.indexed);
     for (const segment of this.segments) {
       await this.reading(segment, async (fd) => {
         this.surveys.set(segment, await surveySegment(this.ports, fd));
@@ -49,7 +51,9 @@ export class Evidence {
       });
     }
     checkNames(this.folder, this.starts);
-    for (const segment of this.segments) await this.noteMoved(segment, { seal: this.#prevOf(segment)?.at });
+    const names = await findNames(this.ports, this.folder, this.segments);
+    for (const segment of this.segments)
+      await this.noteMoved(segment, { seal: this.#sealTold(segment), names: names.get(segment) });
   }
 
   path(segment: number): string {
@@ -79,10 +83,7 @@ export class Evidence {
   }
 
   /** Whether a segment has moved, as far as can be told by what is known of it. */
-  async noteMoved(
-    segment: number,
-    told: { runs?: readonly number[]; seal?: number | undefined },
-  ): Promise<void> {
+  async noteMoved(segment: number, told: Told): Promise<void> {
     await this.reading(segment, async (fd) => {
       const move = await movedFrom(this.ports, fd, segment, this.surveys.get(segment)!, told);
       if (move) await this.moved.note(this.ports, fd, segment, move);
@@ -133,8 +134,22 @@ export class Evidence {
   /** How far what stands at the end of a sealed segment has moved, as far as its successor tells. */
   shiftOf(segment: number): number {
     const survey = this.surveys.get(segment);
+    const former = survey && formerSeal(survey, this.#sealTold(segment));
+    return former === undefined ? 0 : survey!.sealedAt! - former;
+  }
+
+  /** Whether it is told from elsewhere where the segment's seal stood: if it still does, so does all before it. */
+  isPlaced(segment: number): boolean {
+    // Not its index: that may have been made anew since.
+    return this.surveys.get(segment)?.mendedSeal !== undefined || this.#prevOf(segment) !== undefined;
+  }
+
+  /** Where the segment was sealed, as its successor or its index tells. */
+  #sealTold(segment: number): number | undefined {
     const prev = this.#prevOf(segment);
-    return survey && prev && hasSealMoved(survey, prev.at) ? survey.sealedAt! - prev.at : 0;
+    if (prev) return prev.at;
+    const sealedAt = this.surveys.get(segment)?.sealedAt;
+    return sealedAt === undefined ? undefined : indexedSeal(this.ports.fs, this.folder, segment, sealedAt);
   }
 
   /** What the successor's head says of the segment's end. */

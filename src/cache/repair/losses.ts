@@ -2,7 +2,7 @@
 import { parseSegmentName, segmentName } from '../files.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { Damage, QueueState } from '../state.ts';
-import { wasUnsynced, type BadRange, type Survey } from '../survey.ts';
+import { openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
 import { findTold, type Hearsay } from './hearsay.ts';
@@ -167,6 +167,30 @@ export class Losses {
   /** Whether this was. */
   isOld(segment: number, { from, to }: BadRange): boolean {
     return this.#damage.some((each) => each.segment === segment && each.from <= from && to <= each.to);
+  }
+
+  /**
+   * Of older segments in which records are missing, and nothing tells whether others have moved with that, as no head tells where
+   * their adds are, nor where their seals were: the messages there may be others. Returns how many.
+   */
+  countUnplaced(state: QueueState): number {
+    const { surveys, moved } = this.#evidence;
+    let doubtful = 0;
+    for (const [segment, survey] of surveys) {
+      const isTold = this.#begins.has(segment) || this.#waiting.has(segment) || moved.segments.has(segment);
+      if (isTold || this.#evidence.isPlaced(segment)) continue;
+      const gaps = openGaps(survey).filter(({ offset, unsynced }) => {
+        return !unsynced && !this.#wasDamaged(segment, offset);
+      });
+      const from = gaps.reduce((first, gap) => Math.min(first, gap.from), Infinity);
+      const there = [...state.touched.values()].filter(
+        ({ place }) => segmentOf(place) === segment && offsetOf(place) >= from,
+      );
+      if (there.length === 0) continue;
+      doubtful += there.length;
+      this.#unnamed += gaps.reduce((sum, { count }) => sum + count, 0);
+    }
+    return doubtful;
   }
 
   #wasDamaged(segment: number, offset: number): boolean {

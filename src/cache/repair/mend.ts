@@ -79,13 +79,14 @@ async function copyWithout(ports: Ports, from: number, to: number, survey: Surve
     await clock.yield();
   }
   const batch = new Batch();
-  if (!survey.sealed) {
+  let seal = survey.sealedAt;
+  if (seal === undefined) {
     const written = { w: random.hex(8), n: 1, t: clock.now(), s: survey.end };
-    batch.add(encodeHeader({ op: 'seal', ctl: 1, why: 'damage', ...written }));
+    seal = survey.end + batch.add(encodeHeader({ op: 'seal', ctl: 1, why: 'damage', ...written }));
   }
   const missing = openGaps(survey).map(({ offset }): [number, number] => [offset, offset]);
   const lost = [...gone, ...missing].sort(([a], [b]) => a - b);
-  batch.add(asciiJson({ op: 'mended', lost } satisfies Mended));
+  batch.add(asciiJson({ op: 'mended', lost, seal } satisfies Mended));
   writeAll(fs, to, batch.buffer.subarray(0, batch.length), survey.end);
 }
 

@@ -10,6 +10,7 @@ import type { HeadPayload, HeadRecord, HeadStart, OutcomeEntry, TouchedRecord } 
 import type { FileSystem } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
+import type { Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 
 const ORDER: Record<HeadRecord['op'], number> = {
@@ -148,16 +149,25 @@ function lacksOf(found: readonly (Sound | undefined)[]): PartialHead['lacks'] {
   // Lines that have gone without a trace may have stood anywhere.
   if (!found.includes(undefined) && last?.op === 'ready') between(ORDER.head, ORDER.ready);
   let from = ORDER.head;
-  for (const [i, record] of found.entries()) {
+  let met = 0;
+  for (const record of found) {
     if (record) {
       from = ORDER[record.header.op];
+      met++;
       continue;
     }
-    const next = found.slice(i).find((later) => later !== undefined);
+    const next = sound[met];
     between(from, next ? ORDER[next.header.op] : ORDER.ready);
   }
   if (last?.op !== 'ready') between(from, ORDER.ready);
   return lacks;
+}
+
+/** Whether nothing tells that there was more in a file than its damaged head, or a part of that: it may have been cut off there. */
+export function endsInHead({ own, bad }: Survey, { others }: PartialHead): boolean {
+  if (own > 0 || others.some(({ header }) => header.op === 'ready')) return false;
+  // Zeros at least tell how much there was.
+  return bad.every(({ op, zeros }) => !zeros && (op === undefined || (op in ORDER && op !== 'ready')));
 }
 
 function lostOf(found: readonly (Sound | undefined)[]): number {

@@ -20,7 +20,7 @@ import { Evidence } from './evidence.ts';
 import { Hearsay } from './hearsay.ts';
 import { Losses, type Lost } from './losses.ts';
 import { checkOwner } from './origins.ts';
-import { advance, complete, readPartialHead, type PartialHead } from './partial-head.ts';
+import { advance, complete, endsInHead, readPartialHead, type PartialHead } from './partial-head.ts';
 import { expectMoved, settle, type Case } from './settle.ts';
 
 export interface Salvage {
@@ -99,7 +99,7 @@ class Salvor {
     await this.#follow();
     checkOwner(folder, starts, placesOf({ state: this.#state }), this.#state.id);
     const { doubtful, outdated } = await settle(this.#case);
-    this.#doubtful += doubtful;
+    this.#doubtful += doubtful + this.#losses.countUnplaced(this.#state);
     await this.#losses.tell(this.#state, this.#hearsay);
     this.#state.recount();
     const newest = Math.max(0, ...listed, ...indexed, this.#chosen());
@@ -152,13 +152,11 @@ class Salvor {
   /** From the last sound head to the end of the log. */
   async #follow(): Promise<void> {
     const { segments } = this.#evidence;
-    const heads = new Map<number, LoadedHead | undefined>();
     let basis = segments.length;
     let head: LoadedHead | undefined;
     while (!head && basis > 0) {
       const segment = segments[--basis]!;
       const found = await this.#evidence.reading(segment, (fd) => this.#head(segment, fd));
-      heads.set(segment, found);
       // Who could not read that there is a queue may have said that there is none.
       head = this.#bold && basis > 0 && found?.start.id === '' ? undefined : found;
     }
@@ -170,10 +168,6 @@ class Salvor {
         const from = head && i === basis ? await this.#begin(head) : await this.#cross(segment, fd);
         if (this.#state.id === '' && this.#evidence.isHoled(segment)) this.#suppose(segment);
         await this.#replay(segment, fd, from, end);
-        const survey = this.#evidence.surveys.get(segment)!;
-        // The newline that a write begins with may be left.
-        const isBare = survey.end - from <= 1 && survey.adds === 0 && survey.bad.length === 0;
-        this.#cutInHead = isBare && !heads.get(segment);
         this.#losses.follow(segment, from);
         // What stands behind it has never been a message, though the seal itself may be lost.
         const sealed = this.#state.seal?.offset ?? end;
@@ -299,6 +293,7 @@ class Salvor {
       this.#doubtful += advance(state, head);
     }
     if (!head.lacks.tables && !head.lacks.touched) this.#told = segment;
+    this.#cutInHead = endsInHead(this.#evidence.surveys.get(segment)!, head);
     this.#losses.leave(head, news);
     for (const each of forgotten) expectMoved(this.#case, each);
     await this.#readTables();

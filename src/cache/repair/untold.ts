@@ -34,9 +34,10 @@ function isTold({ isAdd, uuid, change }: BadRange): boolean {
   return change !== undefined || (isAdd && uuid !== undefined);
 }
 
-/** Whether the numbers around it span what it held: those of its writer, where that is legible. */
-function isSpanned({ from, to, writer }: BadRange, gap: Gap): boolean {
-  return from >= gap.from && to <= gap.offset && (writer === undefined || writer === gap.writer);
+/** Whether the numbers around it span what it held: those of its writer, where that is legible, unless another one's record ends it. */
+function isSpanned({ from, to, writer, lastWriter }: BadRange, gap: Gap): boolean {
+  const isOf = (each: string | undefined): boolean => each === undefined || each === gap.writer;
+  return from >= gap.from && to <= gap.offset && isOf(writer) && isOf(lastWriter);
 }
 
 /** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
