@@ -223,9 +223,6 @@ export class Displaced {
   /** Of updates and carried contents, by where they stand now: the positions of their messages. */
   readonly #contents = new Map<number, number>();
 
-  /** Of messages that heeded records tell to have ended, by uuid: where they stood. */
-  readonly #ended = new Map<string, number>();
-
   get segments(): ReadonlyMap<number, Move> {
     return this.#moves;
   }
@@ -257,6 +254,11 @@ export class Displaced {
     return move !== undefined && offsetOf(place) >= move.from;
   }
 
+  /** Whether what is said of that position may be said of another message: unless it is known by another record than its add. */
+  isNameless(at: number, state: QueueState): boolean {
+    return this.has(at) && (state.touched.get(at)?.place ?? at) === at;
+  }
+
   /** Whether at `place` stands what that message was changed to, or what was carried of it. */
   holds(place: number, at: number): boolean {
     return !this.has(place) || this.#contents.get(place) === at;
@@ -265,11 +267,8 @@ export class Displaced {
   /** The record without what it says of messages by where they stood; undefined when nothing is left of it. */
   heed(h: Header, state: QueueState): Header | undefined {
     if (this.#moves.size === 0) return h;
-    // Where it is known by another record than its add, its position is but a name.
     const isRight = (at: number, uuid?: string): boolean =>
-      !this.has(at) ||
-      (state.touched.get(at)?.place ?? at) !== at ||
-      (uuid !== undefined && this.#adds.get(at)?.uuid === uuid);
+      !this.isNameless(at, state) || (uuid !== undefined && this.#adds.get(at)?.uuid === uuid);
     switch (h.op) {
       case 'update':
       case 'remove':
@@ -280,7 +279,6 @@ export class Displaced {
           // What it was written over does not stand where it did.
           return h.op === 'update' && this.has(position(...h.at)) ? { ...h, at: toPlace(stands) } : h;
         }
-        if (h.op === 'remove') this.#ended.set(h.u, at);
         return undefined;
       }
       case 'set':
@@ -288,9 +286,7 @@ export class Displaced {
       case 'done': {
         const right: boolean[] = [];
         const c = sift(h.c, (at) => {
-          const uuid = h.u[right.length]!;
-          const is = isRight(at, uuid);
-          if (!is) this.#ended.set(uuid, at);
+          const is = isRight(at, h.u[right.length]);
           right.push(is);
           return is;
         });
@@ -307,12 +303,6 @@ export class Displaced {
       default:
         return h;
     }
-  }
-
-  /** Positions of messages that have ended, and whose adds are not there. */
-  get unseen(): number[] {
-    const { uuids } = this;
-    return [...this.#ended].filter(([uuid]) => !uuids.has(uuid)).map(([, at]) => at);
   }
 
   /** Of the adds that have moved. */
@@ -381,41 +371,4 @@ function sift(where: readonly Where[], keep: (at: number) => boolean): Where[] {
     segment,
     ...entries.filter((entry) => keep(position(segment, typeof entry === 'number' ? entry : entry[0]))),
   ]);
-}
-
-/** What records say of messages that they name by uuid. */
-export interface News {
-  ended: Set<string>;
-  /** The last ones, in the order of the log. */
-  updates: Map<string, Update>;
-}
-
-/** A sound record of an update. */
-export interface Update {
-  header: Header & { op: 'update' };
-  place: number;
-  length: number;
-  headerLength: number;
-}
-
-/** Adds what sound records of the open file say: who has ended, and what those hold that are `wanted`. */
-export async function findNews(
-  ports: Pick<Ports, 'fs' | 'clock'>,
-  fd: number,
-  segment: number,
-  wanted: (uuid: string, at: number, place: number) => boolean,
-  { ended, updates }: News,
-): Promise<void> {
-  const visitor: FileVisitor = {
-    record(buffer, start, end, headerLength, offset) {
-      const header = decode(buffer, start, end, headerLength)?.header;
-      if (header?.op === 'done') for (const uuid of header.u) ended.add(uuid);
-      if (header?.op === 'remove') ended.add(header.u);
-      const place = position(segment, offset);
-      if (header?.op === 'update' && wanted(header.u, position(...header.p), place))
-        updates.set(header.u, { header, place, length: end - start, headerLength });
-    },
-    bad() {},
-  };
-  await scanFile(ports, fd, visitor);
 }

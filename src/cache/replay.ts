@@ -1,7 +1,9 @@
 /** Applies a segment's own records to a state, as every reader does: for those who look at a queue without working on it. */
 import { QueueError } from '../errors.ts';
+import type { Json } from '../message.ts';
 import { scanFile, type FileVisitor } from './files.ts';
 import { decodeOwn } from './header.ts';
+import type { Extent } from './messages.ts';
 import type { Ports } from './ports.ts';
 import { lineChecksum, scanLines, type LineVisitor } from './record.ts';
 import type { Header, QueueState } from './state.ts';
@@ -16,8 +18,8 @@ export interface Stretch {
   unended?: boolean;
   /** Offsets of records that are passed over. */
   without?: ReadonlySet<number>;
-  /** Told of each record before it is applied: returns what of it is; undefined: nothing. */
-  hear?: (header: Header, state: QueueState) => Header | undefined;
+  /** Told of each record before it is applied, and where it stands: returns what of it is; undefined: nothing. */
+  hear?: (header: Header, payload: Json, extent: Extent) => Header | undefined;
 }
 
 /** Behind a hole the rules are lenient, as for all. Errors: JOURNAL_NEWER for what nobody knows. */
@@ -33,7 +35,8 @@ export async function replay(
       const decoded = decodeOwn(buffer, start, end, headerLength);
       if (!decoded) return this.bad(buffer, start, end, 'rot', offset);
       const { payload } = decoded;
-      const header = hear ? hear(decoded.header, state) : decoded.header;
+      const extent = { offset, length: end - start, headerLength };
+      const header = hear ? hear(decoded.header, payload, extent) : decoded.header;
       if (!header) return;
       try {
         state.apply(header, offset, end - start, headerLength, lineChecksum(buffer, start), () => payload);

@@ -312,7 +312,7 @@ export class QueueState extends Messages {
       case 'retry':
         return this.#each(h.c ?? this.#failed(), { type: 'retry' });
       case 'purge': {
-        const count = this.purge(this.#spares());
+        const count = this.purge(this.spares());
         return count === 0 ? NONE : { kind: 'purged', count };
       }
       case 'pause':
@@ -415,7 +415,7 @@ export class QueueState extends Messages {
    * A purge takes what nobody has claimed. That is not known of messages before a hole, nor of those that a claim has named to
    * no effect, because of what is lost there, perhaps. Returns from where on it takes them; undefined: all.
    */
-  #spares(): number | undefined {
+  spares(): number | undefined {
     const holes = this.damage.filter(({ segment, from, to }) => {
       // A claim takes more than its prefix.
       return segment === this.segment && to > this.restored && to - from > PREFIX;

@@ -6,6 +6,7 @@
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Ports } from '../../src/cache/ports.ts';
+import type { Claim, QueueManager } from '../../src/index.ts';
 import { truthOf } from '../support/examine.ts';
 import { fixedPorts, LATER, refusal, THEN } from '../support/fixed.ts';
 import { filesOf } from '../support/repairing.ts';
@@ -26,10 +27,27 @@ const FIRST = Number(process.env['ROT_SEED'] ?? 1);
 /** So many trials to a test: each has its own time limit. */
 const PART = 20;
 
+/** A purge beside a claim: it stays. */
+async function purgeBeside(manager: QueueManager): Promise<void> {
+  await manager.addMessages(Q, [{ data: 'held' }, { data: 'purged' }, { data: 'purged as well' }]);
+  await manager.claimMessages(Q, { limit: 1, lease: 600_000 });
+  await manager.purgeQueue(Q);
+}
+
+/** A completion that comes after somebody has taken the claim away. */
+async function completeTooLate(manager: QueueManager, claim: Claim): Promise<void> {
+  await manager.cancelMessage(Q, claim.uuid);
+  await manager.retryMessages(Q, [claim.uuid]);
+  expect(await manager.completeMessage(Q, claim)).toBe(false);
+}
+
 /** Messages of all sizes, in several segments, some of them changed, claimed, failed or put off. */
 async function manySegments(specimen: Specimen, ports: Ports): Promise<void> {
   const manager = await openManager(specimen.root, { segmentBytes: 6000, durability: 'always', ports });
   await manager.createQueue(Q, { uniqueAlias: true });
+  await purgeBeside(manager);
+  // It hears of a seal only once it has added something behind it.
+  const other = await openManager(specimen.root, { segmentBytes: 60_000, durability: 'always', ports });
   for (let i = 0; i < 40; i++) {
     const text = 'y'.repeat(i % 10 === 0 ? 3000 : i * 5);
     const later = i % 7 === 0 ? { dateTimeDeferredExecution: new Date(LATER) } : {};
@@ -39,11 +57,14 @@ async function manySegments(specimen: Specimen, ports: Ports): Promise<void> {
       ...later,
     });
     if (i % 5 === 2) await manager.updateMessage(Q, uuid, { data: { i, text: 'another' } });
+    if (i % 3 === 1) await other.addMessage(Q, { data: { other: i } });
     if (i % 4 !== 3) continue;
     const claims = await manager.claimMessages(Q, { limit: 3 });
     if (claims[0]) await manager.completeMessage(Q, claims[0]);
     if (claims[1]) await manager.failMessage(Q, claims[1], refusal('no'), { final: true });
+    if (claims[2] && i % 8 === 7) await completeTooLate(manager, claims[2]);
   }
+  await other.close();
   await rotate(manager, specimen);
   for (let i = 0; i < 5; i++) await manager.addMessage(Q, { data: { last: i } });
   await manager.close();

@@ -454,6 +454,8 @@ interface Told extends RecordAt {
   file: string;
   /** The payload, of records that hold a message. */
   holds: string | undefined;
+  /** It stands behind a seal: what it was to do was done again in the next segment, or not at all. */
+  isVoid: boolean;
 }
 
 /** What was hit, told from the records as they were: nothing of it is asked of the queue. */
@@ -468,7 +470,10 @@ class Hits {
 
   constructor({ records }: Anatomy, wounds: readonly Wound[]) {
     this.#wounds = wounds;
-    this.#told = [...records].flatMap(([file, some]) => some.map((each) => ({ ...each, file })));
+    this.#told = [...records].flatMap(([file, some]) => {
+      const sealed = some.find(({ header }) => header.op === 'seal')?.start ?? Infinity;
+      return some.map((each) => ({ ...each, file, isVoid: each.start > sealed }));
+    });
     for (const { header, file, start } of this.#told) {
       if (header.op === 'add')
         this.#positions.set(header['u'] as string, `${Number.parseInt(file, 10)}/${start}`);
@@ -532,7 +537,9 @@ class Hits {
 
   /** The records that hold what a message is, or was. */
   holders(uuid: string): Told[] {
-    return this.#told.filter(({ header }) => header['u'] === uuid && HOLDING.has(header.op));
+    return this.#told.filter(
+      ({ header, isVoid }) => header['u'] === uuid && HOLDING.has(header.op) && !isVoid,
+    );
   }
 
   /** Whether anything that tells of the message may be among what was hit. */

@@ -1,111 +1,322 @@
 /**
- * Messages whose own record is lost, as far as other records speak of them. An update holds a whole message; a claim or a
- * settle at least says that there was one.
+ * What sound records tell of messages whose own record is lost, or does not stand where they say. The one place where it is decided
+ * whether such a message has ended: all of them are heard in the order of the log, and each segment's up to its seal.
  */
-import { born } from '../../message.ts';
+import { born, transition, type Json, type Life, type TryError } from '../../message.ts';
 import { scanFile, type FileVisitor } from '../files.ts';
 import { decode } from '../header.ts';
-import type { Ports } from '../ports.ts';
+import type { Extent, Lease } from '../messages.ts';
+import type { HeadRecord, Mended, ProgressRecord, Where } from '../operations.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { Header, QueueState } from '../state.ts';
+import { openGaps } from '../survey.ts';
 import { eachMessage } from '../where.ts';
+import type { Evidence } from './evidence.ts';
+import { Ghost, type Copy } from './ghost.ts';
+import { brokenAdds } from './untold.ts';
 
-/**
- * Adds to `told` the uuids of `wanted` that sound records of the open file say to have ended; or that they hold, as they do where
- * a write that was cut off was made again.
- */
-export async function findTold(
-  ports: Pick<Ports, 'fs' | 'clock'>,
-  fd: number,
-  wanted: ReadonlySet<string>,
-  told: Set<string>,
-): Promise<void> {
-  const visitor: FileVisitor = {
-    record(buffer, start, end, headerLength) {
-      const header = decode(buffer, start, end, headerLength)?.header;
-      const holds = header?.op === 'add' || header?.op === 'update' || header?.op === 'carry';
-      const uuids = header?.op === 'done' ? header.u : header?.op === 'remove' || holds ? [header.u] : [];
-      for (const uuid of uuids) if (wanted.has(uuid)) told.add(uuid);
-    },
-    bad() {},
-  };
-  await scanFile(ports, fd, visitor);
+/** A sound record: where it stands, and its payload. */
+export interface Heard extends Extent {
+  segment: number;
+  payload: Json;
+}
+
+/** What the head says that all begins with. */
+interface Basis {
+  /** Whether the line that stood there was damaged before. */
+  isOldAt(at: number): boolean;
+  /** Whether what stood there had been touched, or had ended. */
+  saidNotFresh(at: number): boolean;
 }
 
 export class Hearsay {
-  /** Whether what stood at a position is damaged, or gone with its file. */
-  readonly #isLost: (segment: number, offset: number) => boolean;
-  /** Positions that sound records name, of messages that the state does not know; those that ended are told so. */
-  readonly #named = new Map<number, 'there' | 'held' | 'ended'>();
-  /** Positions of messages that an update has brought back. */
+  /** Positions of damaged adds, by their uuids, where these are legible. */
+  readonly suspects = new Map<string, number>();
+  /** Positions of messages that are there again. */
   readonly restored = new Set<number>();
+  readonly #evidence: Evidence;
+  readonly #basis: Basis;
+  readonly #ghosts = new Map<number, Ghost>();
+  readonly #byUuid = new Map<string, Ghost>();
+  /** Positions of messages that the state knows, or has known, by another record than their adds. */
+  readonly #known = new Set<number>();
+  /** Suspects that another record holds: a write that was cut off was made again, or a head has carried it. */
+  readonly #held = new Set<string>();
+  /** Suspects that nobody had claimed when all were ended. */
+  readonly #gone = new Set<string>();
+  /** Of suspects: adds that came behind a seal, and were written again. */
+  readonly #voids = new Map<string, Copy<'add'>>();
 
-  constructor(isLost: (segment: number, offset: number) => boolean) {
-    this.#isLost = isLost;
+  constructor(evidence: Evidence, basis: Basis) {
+    this.#evidence = evidence;
+    this.#basis = basis;
+    for (const [segment, survey] of evidence.surveys) {
+      const bad = survey.bad.filter(({ isAdd, note }) => isAdd && !note);
+      for (const { from, uuid } of [...bad, ...brokenAdds(survey)])
+        if (uuid !== undefined) this.suspects.set(uuid, position(segment, from));
+    }
   }
 
-  /** To be told of each record before it is applied. */
-  hear(h: Header, state: QueueState): void {
+  /** Hears what stands in the open file below `to`: what it leads to is known already. */
+  async read(fd: number, segment: number, to: number): Promise<void> {
+    let isSealed = false;
+    const visitor: FileVisitor = {
+      record: (buffer, start, end, headerLength, offset) => {
+        const decoded = decode(buffer, start, end, headerLength);
+        if (!decoded || this.#evidence.isRepeated(position(segment, offset))) return;
+        const { header, payload } = decoded;
+        this.hear(header, { segment, offset, length: end - start, headerLength, payload }, isSealed);
+        isSealed ||= header.op === 'seal';
+      },
+      bad() {},
+    };
+    await scanFile(this.#evidence.ports, fd, visitor, 0, to);
+  }
+
+  /** What has been read so far led to `state`; but what was lost before its head was made, nobody has missed. */
+  enter(state: QueueState): void {
+    for (const [at, ghost] of this.#ghosts) {
+      if (this.#evidence.moved.has(at)) continue;
+      const { update } = ghost;
+      if (state.lifeOf(at)) this.#forget(at);
+      else if (update && this.#basis.isOldAt(at)) this.#restore(state, at, ghost.lifeFrom(), update, ghost);
+    }
+  }
+
+  /** To be told of each record before it is applied. `state`: that it is applied to. */
+  hear(h: Header | HeadRecord | Mended, heard: Heard, isVoid: boolean, state?: QueueState): void {
+    const { segment, offset, length, headerLength, payload } = heard;
+    const copy = { place: position(segment, offset), length, headerLength };
+    if (h.op === 'add' || h.op === 'carry') {
+      if (!this.suspects.has(h.u)) return;
+      if (!isVoid) this.#held.add(h.u);
+      else if (h.op === 'add') this.#voids.set(h.u, { header: h, ...copy });
+      return;
+    }
+    if (isVoid) return;
     switch (h.op) {
-      case 'update': {
-        const at = position(...h.p);
-        if (!this.#isUnknown(at, state) || this.#named.get(at) === 'ended') return;
-        // Whoever wrote it had read the message; if it has ended in between, it is delivered again.
-        state.restore(at, born(h.d ?? undefined, h.x === 1), position(...h.at), 0, 0);
-        this.#named.delete(at);
-        this.restored.add(at);
+      case 'update':
+        return this.#update({ header: h, ...copy }, state);
+      case 'set':
+        return this.#of(position(...h.p), undefined, state)?.reschedule(h);
+      case 'remove':
+      case 'cancel': {
+        const error = payload as unknown as TryError;
+        this.#of(position(...h.p), h.u, state)?.happen(
+          h.op === 'remove' ? { type: 'remove' } : { type: 'cancel', error },
+        );
         return;
       }
-      case 'remove':
-        return this.#name(position(...h.p), 'ended', state);
-      case 'set':
-      case 'cancel':
-        return this.#name(position(...h.p), 'there', state);
-      case 'purge':
-        // It spares what is claimed, and behind a hole what may have been.
-        for (const [at, what] of this.#named)
-          if (what === 'there' && !state.isHoled) this.#named.set(at, 'ended');
-        return;
-      case 'done':
-        return eachMessage(h.c, (at) => this.#name(at, 'ended', state));
       case 'claim':
-      case 'renew':
-        return eachMessage(h.c, (at) => this.#name(at, 'held', state));
-      case 'fail':
+        return this.#claim(h, state);
+      case 'renew': {
+        const progress = payload as ProgressRecord | null;
+        return this.#each(h.c, state, (ghost) => {
+          const lease = leaseOf(h, h.k.slice(0, h.k.indexOf('.')), ghost.lease);
+          if (progress) lease.progress = { ...progress, t: h.t };
+          ghost.settle({ type: 'renew', token: h.k }, lease);
+        });
+      }
+      case 'done':
+        return this.#each(h.c, state, (ghost) => ghost.settle({ type: 'complete', token: h.k }), h.u);
       case 'release':
-      case 'lapse':
-      case 'retry':
-        return eachMessage(h.c ?? [], (at) => this.#name(at, 'there', state));
+        return this.#each(h.c, state, (ghost) => ghost.settle({ type: 'release', token: h.k }));
+      case 'fail': {
+        const error = payload as unknown as TryError;
+        return this.#each(h.c, state, (ghost) => ghost.settle({ type: 'fail', token: h.k, error, due: h.d }));
+      }
+      case 'lapse': {
+        const error = payload as unknown as TryError;
+        const final = h.f === 1;
+        return this.#each(h.c, state, (ghost) =>
+          ghost.settle({ type: 'lapse', token: h.k, renewal: h.r, error, final }),
+        );
+      }
+      case 'retry': {
+        if (h.c) return this.#each(h.c, state, (ghost) => ghost.happen({ type: 'retry' }));
+        for (const ghost of this.#ghosts.values()) ghost.happen({ type: 'retry' });
+        return;
+      }
+      case 'seal':
+        if (h.why === 'destroy') this.#endAll(copy.place);
+        return;
+      case 'purge':
+        return this.#purge(copy.place, state);
       default:
       // Says nothing of a message; or its operation is not known, and nothing of it either.
     }
   }
 
+  /** By its uuid. */
+  of(uuid: string): Ghost | undefined {
+    return this.#byUuid.get(uuid);
+  }
+
+  /** Those that have moved, where their uuids are known. */
+  get displaced(): Ghost[] {
+    return [...this.#byUuid.values()].filter(({ at }) => this.#evidence.moved.has(at));
+  }
+
   /** Positions of messages that are known to have been there, and not to have ended. */
   get missing(): number[] {
-    return this.#those((what) => what !== 'ended');
+    return this.#lost.filter(({ isRecent, hasEnded }) => isRecent && !hasEnded).map(({ at }) => at);
   }
 
   /** Positions of messages that are known to have ended. */
   get ended(): number[] {
-    return this.#those((what) => what === 'ended');
+    const { uuids } = this.#evidence.moved;
+    const displaced = this.displaced.filter(({ uuid, isRecent }) => isRecent && !uuids.has(uuid!));
+    const ghosts = [...this.#lost, ...displaced].filter(({ hasEnded }) => hasEnded);
+    return [...ghosts.map(({ at }) => at), ...[...this.#gone].map((uuid) => this.suspects.get(uuid)!)];
   }
 
-  #those(wanted: (what: 'there' | 'held' | 'ended') => boolean): number[] {
-    return [...this.#named].filter(([, what]) => wanted(what)).map(([at]) => at);
+  /** Whether it is known what has become of a suspect. */
+  knows(uuid: string): boolean {
+    const at = this.suspects.get(uuid)!;
+    const ghost = this.#byUuid.get(uuid);
+    const hasEnded = ghost?.hasEnded || this.#ghosts.get(at)?.hasEnded || this.#gone.has(uuid);
+    return hasEnded || ghost?.update !== undefined || this.#held.has(uuid) || this.#known.has(at);
   }
 
-  hasEnded(at: number): boolean {
-    return this.#named.get(at) === 'ended';
+  /** A suspect is there again if the add that came behind a seal is. */
+  revive(uuid: string, state: QueueState): void {
+    const copy = this.#voids.get(uuid);
+    if (!copy) return;
+    const at = this.suspects.get(uuid)!;
+    const ghost = this.#byUuid.get(uuid) ?? this.#ghosts.get(at);
+    const birth = born(copy.header.d, copy.header.x === 1);
+    this.#restore(state, at, ghost ? ghost.lifeFrom(birth) : birth, copy, ghost);
   }
 
-  #name(at: number, what: 'there' | 'held' | 'ended', state: QueueState): void {
-    // Since then a head has told of it.
-    if (state.lifeOf(at)) this.#named.delete(at);
-    if (this.#isUnknown(at, state) && this.#named.get(at) !== 'ended') this.#named.set(at, what);
+  /** The add behind a seal that was written again at that position. */
+  voidAt(at: number): Copy<'add'> | undefined {
+    const uuid = [...this.suspects].find(([, each]) => each === at)?.[0];
+    return uuid === undefined ? undefined : this.#voids.get(uuid);
   }
 
-  #isUnknown(at: number, state: QueueState): boolean {
-    return !state.lifeOf(at) && this.#isLost(segmentOf(at), offsetOf(at));
+  get #lost(): Ghost[] {
+    return [...this.#ghosts.values()].filter(({ at }) => !this.#evidence.moved.has(at));
   }
+
+  #update(copy: Copy<'update'>, state: QueueState | undefined): void {
+    const { header } = copy;
+    const at = position(...header.p);
+    const ghost = this.#of(at, header.u, state);
+    if (!ghost || ghost.hasEnded) return;
+    ghost.update = copy;
+    // Whoever wrote it had read the message; it is applied to what it was written over.
+    if (state && !this.#evidence.moved.has(at)) {
+      const place = position(...header.at);
+      this.#restore(state, at, ghost.lifeFrom(), { ...copy, place, length: 0, headerLength: 0 }, ghost);
+    } else ghost.reschedule(header);
+  }
+
+  /** Others may have been granted before those that are lost, as far as `state` tells. */
+  #claim(h: Header & { op: 'claim' }, state: QueueState | undefined): void {
+    if (state?.paused) return;
+    const token = `${h.w}.${h.k}`;
+    let granted = 0;
+    eachMessage(h.c, (at, due) => {
+      const event = { type: 'claim', token, due } as const;
+      const ghost = this.#of(at, undefined, state);
+      if (granted === h.max) return;
+      if (ghost?.happen(event, leaseOf(h, h.w, undefined))) granted++;
+      const life = ghost ? undefined : state?.lifeOf(at);
+      if (life && transition(life, event)) granted++;
+    });
+  }
+
+  /** It names nobody: of what does not stand where it did, it ends nothing; and behind a hole, of what may have been claimed in that. */
+  #purge(place: number, state: QueueState | undefined): void {
+    const { moved } = this.#evidence;
+    const isWhole = (at: number): boolean => this.#tellsClaims(segmentOf(at), segmentOf(place));
+    for (const ghost of this.#ghosts.values())
+      if (!moved.has(ghost.at) && (state?.isHoled === false || isWhole(ghost.at)))
+        ghost.happen({ type: 'purge' });
+    for (const [uuid, at] of this.suspects)
+      if (at < place && !this.#ghosts.has(at) && isWhole(at)) this.#gone.add(uuid);
+  }
+
+  /** Whether no claim can be missing in these segments. */
+  #tellsClaims(from: number, to: number): boolean {
+    const { surveys, moved } = this.#evidence;
+    for (let segment = from; segment <= to; segment++) {
+      const survey = surveys.get(segment);
+      if (!survey || moved.segments.has(segment) || openGaps(survey).length > 0) return false;
+      if (survey.bad.some(({ isAdd, single }) => !isAdd || !single)) return false;
+    }
+    return true;
+  }
+
+  /** With their queue. */
+  #endAll(before: number): void {
+    for (const ghost of this.#ghosts.values()) ghost.happen({ type: 'remove' });
+    for (const [uuid, at] of this.suspects) if (at < before) this.#gone.add(uuid);
+  }
+
+  #each(where: Where[], state: QueueState | undefined, act: (ghost: Ghost) => void, uuids?: string[]): void {
+    let i = 0;
+    eachMessage(where, (at) => {
+      const ghost = this.#of(at, uuids?.[i++], state);
+      if (ghost) act(ghost);
+    });
+  }
+
+  #restore(state: QueueState, at: number, life: Life | undefined, copy: Copy, ghost?: Ghost): void {
+    if (!life) return;
+    const { header, place, length, headerLength } = copy;
+    const alias = state.options.uniqueAlias ? header.a : undefined;
+    state.restore(at, life, place, length, headerLength, ghost?.lease, alias);
+    this.restored.add(at);
+    this.#forget(at);
+  }
+
+  #forget(at: number): void {
+    this.#ghosts.delete(at);
+    this.#known.add(at);
+  }
+
+  #isLost(at: number): boolean {
+    return this.#evidence.isLost(segmentOf(at), offsetOf(at));
+  }
+
+  /** Undefined: what is said of it is not of a message that is lost, or has moved. */
+  #of(at: number, uuid: string | undefined, state: QueueState | undefined): Ghost | undefined {
+    const { moved } = this.#evidence;
+    if (!moved.has(at)) {
+      if (this.#known.has(at)) return undefined;
+      if (state?.lifeOf(at)) {
+        // What becomes of it is for the state to tell, from now on.
+        if (state.touched.has(at) && this.#isLost(at)) this.#forget(at);
+        return undefined;
+      }
+      const isLost = state ? this.#isLost(at) : this.#basis.isOldAt(at);
+      if (!isLost && (uuid === undefined || !this.suspects.has(uuid))) return undefined;
+      // Whoever speaks of it still has come too late.
+      if (state && !this.#ghosts.has(at) && this.#basis.saidNotFresh(at)) return undefined;
+    }
+    let ghost = this.#ghosts.get(at);
+    // Where lines have moved, another may stand there by now.
+    if (!ghost || (uuid !== undefined && ghost.uuid !== undefined && ghost.uuid !== uuid)) {
+      ghost = new Ghost(at);
+      ghost.update = uuid === undefined ? undefined : this.#byUuid.get(uuid)?.update;
+      this.#ghosts.set(at, ghost);
+    }
+    if (uuid !== undefined) {
+      ghost.uuid = uuid;
+      this.#byUuid.set(uuid, ghost);
+    }
+    ghost.isRecent ||= state !== undefined;
+    return ghost;
+  }
+}
+
+function leaseOf(
+  { m, ms, t }: Header & { op: 'claim' | 'renew' },
+  writer: string,
+  held: Lease | undefined,
+): Lease {
+  const lease: Lease = { writer, began: m, length: ms, since: held?.since ?? t };
+  if (held?.progress) lease.progress = held.progress;
+  return lease;
 }

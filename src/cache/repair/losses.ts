@@ -5,9 +5,9 @@ import type { Damage, QueueState } from '../state.ts';
 import { openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
-import { findTold, type Hearsay } from './hearsay.ts';
+import type { Hearsay } from './hearsay.ts';
 import { countFresh, hasLeft, type PartialHead } from './partial-head.ts';
-import { brokenAdds, missedIn, missingAddsIn, unnamedIn } from './untold.ts';
+import { missedIn, missingAddsIn, unnamedIn } from './untold.ts';
 
 /** Messages that the queue is known to have had, and that cannot be had back. */
 export interface Lost {
@@ -193,12 +193,20 @@ export class Losses {
     return doubtful;
   }
 
+  /** Whether a damaged line stands there, and did then. */
+  isOldAt(at: number): boolean {
+    const bad = this.hasOld ? this.#evidence.badAt(segmentOf(at), offsetOf(at)) : undefined;
+    return bad !== undefined && this.isOld(segmentOf(at), bad);
+  }
+
   #wasDamaged(segment: number, offset: number): boolean {
     return isWithin(this.#damage, segment, offset);
   }
 
   /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
-  #saidNotFresh(segment: number, offset: number): boolean {
+  saidNotFresh(at: number): boolean {
+    const segment = segmentOf(at);
+    const offset = offsetOf(at);
     if (this.#wasDamaged(segment, offset)) return false;
     const runs = this.#runs.get(segment);
     if (runs) return isInRuns(runs, offset);
@@ -209,17 +217,17 @@ export class Losses {
   }
 
   /** Once all else is settled: messages that are not there, by name, or because other records speak of them, or at least how many. */
-  async tell(state: QueueState, hearsay: Hearsay): Promise<void> {
-    await this.#tellUnheard(state, hearsay);
+  tell(state: QueueState, hearsay: Hearsay): void {
+    this.#tellUnheard(state, hearsay);
     this.#countForgotten();
     if (this.#lacksTables) this.#countUntabled();
   }
 
-  async #tellUnheard(state: QueueState, hearsay: Hearsay): Promise<void> {
-    const { surveys, moved } = this.#evidence;
+  #tellUnheard(state: QueueState, hearsay: Hearsay): void {
+    const { surveys } = this.#evidence;
     const known = new Set(this.lost.flatMap(({ position: place }) => (place ? [position(...place)] : [])));
     const missing = new Set(hearsay.missing.filter((at) => !state.lifeOf(at) && !known.has(at)));
-    const named = await this.#findUntold(state, hearsay);
+    const named = this.untold(state, hearsay);
     for (const at of named.keys()) if (!known.has(at)) missing.add(at);
     for (const at of [...missing].sort((a, b) => a - b)) {
       const segment = segmentOf(at);
@@ -237,7 +245,7 @@ export class Losses {
           : 'the record that added it stood in a file that is not there',
       });
     }
-    for (const at of [...hearsay.ended, ...hearsay.restored, ...moved.unseen]) this.account(at);
+    for (const at of [...hearsay.ended, ...hearsay.restored]) this.account(at);
     for (const [segment, count] of this.#unfound) {
       const file = segmentName(segment);
       const why = surveys.has(segment) ? 'their records are damaged' : `${file} is not there`;
@@ -247,21 +255,12 @@ export class Losses {
   }
 
   /** Damaged adds with a legible uuid of which nothing sound tells, by their positions. */
-  async #findUntold(state: QueueState, hearsay: Hearsay): Promise<Map<number, string>> {
-    const evidence = this.#evidence;
-    const suspects = new Map<string, number>();
-    for (const [segment, survey] of evidence.surveys) {
-      const bad = survey.bad.filter(({ isAdd, note }) => isAdd && !note);
-      for (const { from, uuid } of [...bad, ...brokenAdds(survey)]) {
-        const at = position(segment, from);
-        const isTold = hearsay.hasEnded(at) || this.#saidNotFresh(segment, from);
-        if (uuid !== undefined && !isTold && !state.lifeOf(at)) suspects.set(uuid, at);
-      }
-    }
-    const told = new Set<string>();
-    const wanted = new Set(suspects.keys());
-    if (wanted.size > 0) await evidence.readingAll((fd) => findTold(evidence.ports, fd, wanted, told));
-    return new Map([...suspects].flatMap(([uuid, at]) => (told.has(uuid) ? [] : [[at, uuid]])));
+  untold(state: QueueState, hearsay: Hearsay): Map<number, string> {
+    const suspects = [...hearsay.suspects].filter(([uuid, at]) => {
+      const isTold = hearsay.knows(uuid) || this.saidNotFresh(at);
+      return !isTold && !state.lifeOf(at);
+    });
+    return new Map(suspects.map(([uuid, at]) => [at, uuid]));
   }
 
   /** What was damaged before the head was made that all began with: nobody who made a head since then knew of it. */

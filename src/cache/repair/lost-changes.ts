@@ -6,11 +6,9 @@ import { Contents } from '../contents.ts';
 import { scanFile, type FileVisitor } from '../files.ts';
 import { decode } from '../header.ts';
 import type { Change } from '../legible.ts';
-import type { Update } from '../moved.ts';
 import type { Ports } from '../ports.ts';
 import { position } from '../position.ts';
 import type { QueueState } from '../state.ts';
-import { eachMessage } from '../where.ts';
 import { freshOf } from './partial-head.ts';
 
 /** `at`: position of the damaged record. */
@@ -41,29 +39,6 @@ export async function findEnds(
   return purged;
 }
 
-/** Brings `orphans` up to the end of the open file: the last updates of messages that are lost, and have not ended. */
-export async function followOrphans(
-  ports: Pick<Ports, 'fs' | 'clock'>,
-  fd: number,
-  segment: number,
-  wanted: (at: number, place: number) => boolean,
-  orphans: Map<number, Update>,
-): Promise<void> {
-  const visitor: FileVisitor = {
-    record(buffer, start, end, headerLength, offset) {
-      const header = decode(buffer, start, end, headerLength)?.header;
-      const place = position(segment, offset);
-      if (header?.op === 'update' && wanted(position(...header.p), place)) {
-        orphans.set(position(...header.p), { header, place, length: end - start, headerLength });
-      } else if (header?.op === 'remove') orphans.delete(position(...header.p));
-      else if (header?.op === 'done') eachMessage(header.c, (at) => orphans.delete(at));
-      else if (header?.op === 'purge') orphans.clear();
-    },
-    bad() {},
-  };
-  await scanFile(ports, fd, visitor);
-}
-
 /** Where the messages with these uuids are, of those that are there. */
 export async function findByUuid(
   { fs, clock }: Pick<Ports, 'fs' | 'clock'>,
@@ -88,7 +63,8 @@ export async function findByUuid(
   return found;
 }
 
-function liveIn(state: QueueState): number[] {
+/** Positions of all messages that are there. Only for a state whose tables have been read. */
+export function liveIn(state: QueueState): number[] {
   return [...state.touched.keys(), ...freshOf(state)];
 }
 

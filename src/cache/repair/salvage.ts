@@ -7,6 +7,7 @@ import type { Json } from '../../message.ts';
 import { temporaryName } from '../files.ts';
 import { loadHead, type LoadedHead } from '../head.ts';
 import { isRestoredBy, readDamagedHead } from '../loading.ts';
+import type { Extent } from '../messages.ts';
 import { runsBelow } from '../moved.ts';
 import type { HeadPayload } from '../operations.ts';
 import type { Ports } from '../ports.ts';
@@ -18,6 +19,7 @@ import type { Survey } from '../survey.ts';
 import { SegmentTable } from '../table.ts';
 import { Evidence } from './evidence.ts';
 import { Hearsay } from './hearsay.ts';
+import { liveIn } from './lost-changes.ts';
 import { Losses, type Lost } from './losses.ts';
 import { checkOwner } from './origins.ts';
 import { advance, complete, endsInHead, readPartialHead, type PartialHead } from './partial-head.ts';
@@ -88,7 +90,7 @@ class Salvor {
   constructor(evidence: Evidence, keepOutcomes: number, bold: boolean) {
     this.#evidence = evidence;
     this.#losses = new Losses(evidence);
-    this.#hearsay = new Hearsay((segment, offset) => evidence.isLost(segment, offset));
+    this.#hearsay = new Hearsay(evidence, this.#losses);
     this.#keepOutcomes = keepOutcomes;
     this.#bold = bold;
     this.#state = new QueueState(0, keepOutcomes);
@@ -100,7 +102,7 @@ class Salvor {
     checkOwner(folder, starts, placesOf({ state: this.#state }), this.#state.id);
     const { doubtful, outdated } = await settle(this.#case);
     this.#doubtful += doubtful + this.#losses.countUnplaced(this.#state);
-    await this.#losses.tell(this.#state, this.#hearsay);
+    this.#losses.tell(this.#state, this.#hearsay);
     this.#state.recount();
     const newest = Math.max(0, ...listed, ...indexed, this.#chosen());
     const cut = this.#cut();
@@ -125,7 +127,7 @@ class Salvor {
   }
 
   get #case(): Case {
-    return { evidence: this.#evidence, losses: this.#losses, state: this.#state };
+    return { evidence: this.#evidence, losses: this.#losses, hearsay: this.#hearsay, state: this.#state };
   }
 
   /** The successor that the log has chosen, where it is gone: that number has been used. */
@@ -166,6 +168,8 @@ class Salvor {
       const end = this.#evidence.sealOf(segment, segments[i + 1]);
       await this.#evidence.reading(segment, async (fd) => {
         const from = head && i === basis ? await this.#begin(head) : await this.#cross(segment, fd);
+        await this.#hearsay.read(fd, segment, from);
+        this.#hearsay.enter(this.#state);
         if (this.#state.id === '' && this.#evidence.isHoled(segment)) this.#suppose(segment);
         await this.#replay(segment, fd, from, end);
         this.#losses.follow(segment, from);
@@ -180,16 +184,21 @@ class Salvor {
 
   async #replay(segment: number, fd: number, from: number, to: number): Promise<void> {
     const { ports, segments, surveys, moved } = this.#evidence;
-    const hear = (header: Header, state: QueueState): Header | undefined => {
-      const heeded = moved.heed(header, state);
-      if (heeded) this.#hearsay.hear(heeded, state);
-      return heeded;
+    const state = this.#state;
+    const hear = (header: Header, payload: Json, extent: Extent): Header | undefined => {
+      this.#hearsay.hear(header, { ...extent, segment, payload }, state.seal !== undefined, state);
+      if (header.op !== 'purge' || state.seal || moved.segments.size === 0) return moved.heed(header, state);
+      // It spares those that are claimed; of what has moved nobody can say who is.
+      const from = state.spares() ?? 0;
+      for (const at of liveIn(state))
+        if (at >= from && !moved.isNameless(at, state)) state.happen(at, { type: 'purge' });
+      return undefined;
     };
     const unended = segment === segments.at(-1);
     // Adds among them may have been taken for messages of their own since.
     const repeated = surveys.get(segment)!.repeated.filter(({ isAdd }) => !isAdd);
     const without = new Set(repeated.map((each) => each.from));
-    await replay(ports, fd, this.#state, { from, to, strangers: true, unended, without, hear });
+    await replay(ports, fd, state, { from, to, strangers: true, unended, without, hear });
     this.#forgetRepeated(segment);
   }
 
@@ -231,7 +240,19 @@ class Salvor {
     }
     await this.#readTables();
     state.recount();
+    await this.#hearOlder();
     return end;
+  }
+
+  /** What stands in the segments before the head that all begins with: it matters where that was not told of all. */
+  async #hearOlder(): Promise<void> {
+    const { segments, moved } = this.#evidence;
+    const matters = this.#losses.hasOld || this.#hearsay.suspects.size > 0 || moved.segments.size > 0;
+    for (const [i, segment] of segments.entries()) {
+      if (segment >= this.#state.segment || !matters) continue;
+      const to = this.#evidence.sealOf(segment, segments[i + 1]);
+      await this.#evidence.reading(segment, (fd) => this.#hearsay.read(fd, segment, to));
+    }
   }
 
   /** The unread table of a segment, with as much of what a head says of it as still holds. */

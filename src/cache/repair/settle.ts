@@ -2,23 +2,25 @@
  * What becomes of messages of which the log alone does not tell, once it has been followed to its end: those whose records do not
  * stand where they were written, those whose content cannot be read, and those that a damaged record has changed or ended.
  */
-import { born } from '../../message.ts';
 import { Contents } from '../contents.ts';
 import type { Change } from '../legible.ts';
-import { findNews, freeBeside, type Moved, type News, type Update } from '../moved.ts';
+import { freeBeside, type Moved } from '../moved.ts';
 import type { Place } from '../operations.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
 import { SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
+import type { Ghost } from './ghost.ts';
+import type { Hearsay } from './hearsay.ts';
 import type { Losses } from './losses.ts';
-import { changedBy, findByUuid, findEnds, followOrphans, type LostChange } from './lost-changes.ts';
+import { changedBy, findByUuid, findEnds, type LostChange } from './lost-changes.ts';
 import { findContents, findUnreadable, outdatedError, type Copy } from './lost-contents.ts';
 import { mostEnded } from './untold.ts';
 
 export interface Case {
   evidence: Evidence;
   losses: Losses;
+  hearsay: Hearsay;
   /** Is changed. */
   state: QueueState;
 }
@@ -32,8 +34,8 @@ interface Settled {
 
 /** Errors: those of node:fs. */
 export async function settle(on: Case): Promise<Settled> {
-  const { found, unread, latest, doubtful } = await settleMoved(on);
-  await restoreForgotten(on);
+  revive(on);
+  const { found, unread, latest, doubtful } = settleMoved(on);
   const outdated = await settleContents(on, unread);
   const dropped = dropTwins(on, found, unread);
   const changed = await settleChanges(on, outdated, latest);
@@ -56,74 +58,64 @@ interface SettledMoved extends Pick<Moved, 'found' | 'unread'>, Pick<Settled, 'd
   latest: Map<number, number>;
 }
 
+/** What had come behind a seal, and was written again, is still there. */
+function revive({ losses, hearsay, state }: Case): void {
+  for (const uuid of losses.untold(state, hearsay).values()) hearsay.revive(uuid, state);
+}
+
 /** Of the messages that have moved, those that a record names as ended have; the others may have. */
-async function settleMoved({ evidence, losses, state }: Case): Promise<SettledMoved> {
+function settleMoved({ evidence, losses, hearsay, state }: Case): SettledMoved {
   const { ports, folder, moved } = evidence;
   const latest = new Map<number, number>();
   if (moved.segments.size === 0 || state.id === '')
     return { found: new Map(), unread: new Set(), latest, doubtful: 0 };
   const { found, twins, others, unread } = moved.messages(ports, folder, state);
-  const news: News = { ended: new Set(), updates: new Map() };
-  const wanted = (uuid: string, at: number, place: number): boolean =>
-    (found.has(uuid) || moved.has(at)) && !evidence.isRepeated(place);
-  await evidence.readingAll((fd, segment) => findNews(ports, fd, segment, wanted, news));
   for (const at of twins) state.happen(at, { type: 'remove' });
   let doubtful = 0;
   for (const [uuid, at] of found) {
-    const update = news.updates.get(uuid);
+    const ghost = hearsay.of(uuid);
     // Told of by where it stood, with an update that has moved as well, it would be there twice.
-    const stood = update && position(...update.header.p);
-    if (stood !== undefined && unread.has(stood)) state.happen(stood, { type: 'remove' });
-    if (news.ended.has(uuid)) {
-      state.happen(at, { type: 'remove' });
-      continue;
-    }
+    if (ghost?.update && unread.has(ghost.at)) state.happen(ghost.at, { type: 'remove' });
+    if (ghost && !live(state, at, ghost)) continue;
     doubtful++;
-    if (!update) continue;
-    const { header, place, length, headerLength } = update;
-    const disabled = header.x === undefined ? undefined : header.x === 1;
-    state.happen(at, { type: 'update', due: header.d, disabled });
-    state.carry(at, place, length, headerLength);
-    latest.set(at, place);
+    if (ghost?.update) latest.set(at, ghost.update.place);
   }
   const { uuids } = moved;
-  for (const [uuid, { header, place, length, headerLength }] of news.updates) {
-    const stood = position(...header.p);
-    if (uuids.has(uuid) || others.has(uuid) || news.ended.has(uuid) || unread.has(stood)) continue;
+  for (const ghost of hearsay.displaced) {
+    const { at: stood, uuid, update } = ghost;
+    if (!update || uuids.has(uuid!) || others.has(uuid!) || unread.has(stood)) continue;
+    const life = ghost.lifeFrom();
+    if (!life) continue;
     // What added it is missing.
     losses.account(stood);
-    const life = born(header.d ?? undefined, header.x === 1);
+    const { header, place, length, headerLength } = update;
     const alias = state.options.uniqueAlias ? header.a : undefined;
     const at = freeBeside(state, stood);
-    state.restore(at, life, place, length, headerLength, undefined, alias);
+    state.restore(at, life, place, length, headerLength, ghost.lease, alias);
     latest.set(at, place);
     doubtful++;
   }
+  state.recount();
   return { found, unread, latest, doubtful };
 }
 
-/** Messages whose add was damaged before the head was made that all began with, but that a sound update tells of. */
-async function restoreForgotten({ evidence, losses, state }: Case): Promise<void> {
-  const { ports, moved } = evidence;
-  const wanted = (at: number, place: number): boolean => {
-    if (evidence.isRepeated(place)) return false;
-    const bad = evidence.badAt(segmentOf(at), offsetOf(at));
-    // Where records have moved, uuids tell of it: see `settleMoved`.
-    if (moved.has(at) || state.lifeOf(at)) return false;
-    return bad !== undefined && losses.isOld(segmentOf(at), bad);
-  };
-  const orphans = new Map<number, Update>();
-  if (losses.hasOld)
-    await evidence.readingAll((fd, segment) => followOrphans(ports, fd, segment, wanted, orphans));
-  for (const [at, { header, place, length, headerLength }] of orphans) {
-    const { d, x, a } = header;
-    state.restore(at, born(d ?? undefined, x === 1), place, length, headerLength, undefined, a);
-  }
+/** A message that is there as it was added becomes what records that name it otherwise have made of it. False: it has ended. */
+function live(state: QueueState, at: number, ghost: Ghost): boolean {
+  const life = ghost.lifeFrom(state.lifeOf(at));
+  const alias = ghost.update && state.options.uniqueAlias ? ghost.update.header.a : state.aliasOf(at);
+  // So that it stands by itself.
+  state.happen(at, { type: 'update' });
+  const held = ghost.update ?? state.touched.get(at);
+  state.happen(at, { type: 'remove' });
+  if (!life || !held) return false;
+  const { place, length, headerLength } = held;
+  state.restore(at, life, place, length, headerLength, ghost.lease, alias);
+  return true;
 }
 
 /** Messages whose content cannot be read: another copy of it, an earlier one, or none. */
 async function settleContents(on: Case, unread: ReadonlySet<number>): Promise<Settled['outdated']> {
-  const { evidence, losses, state } = on;
+  const { evidence, losses, hearsay, state } = on;
   const { ports, folder, moved } = evidence;
   const unreadable = await findUnreadable(ports, folder, state);
   // What can be read there may be another's.
@@ -136,9 +128,10 @@ async function settleContents(on: Case, unread: ReadonlySet<number>): Promise<Se
     const found = (copies.get(at) ?? []).filter(
       (copy) => copy.place !== place && (copy.op !== 'add' || !moved.has(copy.place)),
     );
-    // What an add holds, a head that carried it holds as well.
-    const same = place === at ? found.find(({ op }) => op === 'carry') : undefined;
-    const copy = same ?? found.at(-1);
+    // What an add holds, a head that carried it holds as well, and one that came behind a seal.
+    const same = place === at ? (found.find(({ op }) => op === 'carry') ?? hearsay.voidAt(at)) : undefined;
+    const other = found.at(-1);
+    const copy = same ?? other;
     if (!copy) {
       // What added it waits by its uuid, if it is there.
       const mayWait = moved.has(at) && state.tables.has(segmentOf(at));
@@ -148,7 +141,7 @@ async function settleContents(on: Case, unread: ReadonlySet<number>): Promise<Se
       continue;
     }
     state.carry(at, copy.place, copy.length, copy.headerLength);
-    if (!same && !isVery(evidence, copy, place, length)) outdated.push(failOutdated(on, at, place));
+    if (!same && other && !isVery(evidence, other, place, length)) outdated.push(failOutdated(on, at, place));
   }
   return outdated;
 }
