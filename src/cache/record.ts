@@ -298,7 +298,13 @@ function visitLine(
       return cut;
     }
   }
-  visitor.bad(buffer, start, end, kind);
+  // Nobody writes zeros: what stood there, and what follows up to the newline, was of other records, which are lost.
+  const zero = kind === 'torn' ? buffer.indexOf(0, start) : -1;
+  if (zero < 0 || zero >= end) visitor.bad(buffer, start, end, kind);
+  else {
+    visitor.bad(buffer, start, zero, 'torn');
+    visitor.bad(buffer, zero, end, 'rot');
+  }
   return end;
 }
 

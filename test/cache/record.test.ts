@@ -282,6 +282,18 @@ describe('a write that was cut off', () => {
     }
   });
 
+  test('with zeros behind it, where others went on until the power went, is told from what they wrote', () => {
+    const last = middle.lastIndexOf('["');
+    const cut = middle.subarray(0, last + 40);
+    const { bytes } = neighbours(Buffer.concat([cut, Buffer.alloc(9), written([plain(5)]).subarray(70)]));
+    const found = scan(bytes);
+    expect(found.lines).toEqual([plain(2), ...records.slice(0, 2), plain(4)].map(line));
+    expect(found.bad.map(({ kind, from }) => [kind, from])).toEqual([
+      ['torn', before.length + last],
+      ['rot', before.length + cut.length],
+    ]);
+  });
+
   test('and then has rotted is found', () => {
     const cut = middle.subarray(0, middle.length - 20);
     const { bytes } = neighbours(cut);

@@ -93,6 +93,30 @@ test('an update that rots after it has been replaced by another is not missed', 
   expect(found.get(uuids[3]!)).toMatchObject({ state: 'ready', data: { n: '3 changed' } });
 });
 
+test('so it is where that record is the first behind a head that is damaged', async () => {
+  const specimen = new Specimen();
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const { uuid } = await manager.addMessage(Q, { data: 'ended' });
+  await manager.addMessage(Q, { data: 'waits' });
+  await rotate(manager, specimen);
+  await manager.removeMessage(Q, uuid);
+  await manager.addMessage(Q, { data: 'last' });
+  await manager.close();
+  const newest = specimen.segments().at(-1)!;
+  const own = first(specimen, newest, 'remove');
+  for (const { header, start } of specimen.records(newest).filter((record) => record.start < own.start)) {
+    const copy = specimen.copy();
+    copy.flip(newest, start + 40);
+    copy.flip(newest, own.start + 45);
+    const report = await repair(copy);
+    expect(report, `${header.op}`).toMatchObject({ messages: 3, lost: [], sound: true });
+    expect(report.doubtful, `${header.op}`).toBeGreaterThan(0);
+    copy.dispose();
+  }
+  specimen.dispose();
+});
+
 test.each(['remove', 'done', 'claim', 'purge'])(
   'of a message that is back because a %s is damaged it is said that it may have ended',
   async (op) => {

@@ -155,7 +155,8 @@ export class Losses {
   isOpen(segment: number, survey: Survey, range: BadRange): boolean {
     if (range.note || wasUnsynced(survey, range)) return false;
     const begin = this.#begins.get(segment);
-    if (begin !== undefined) return range.from >= begin;
+    // A damaged head ends at the first sound record of a writer; what stands between that and its own last line may be a writer's as well.
+    if (begin !== undefined) return range.from >= Math.min(begin, survey.headEnd);
     return range.from >= survey.headEnd && this.isOld(segment, range);
   }
 
