@@ -110,8 +110,8 @@ test('so it is where that record is the first behind a head that is damaged', as
     copy.flip(newest, start + 40);
     copy.flip(newest, own.start + 45);
     const report = await repair(copy);
-    expect(report, `${header.op}`).toMatchObject({ messages: 3, lost: [], sound: true });
-    expect(report.doubtful, `${header.op}`).toBeGreaterThan(0);
+    expect(report, header.op).toMatchObject({ messages: 3, lost: [], sound: true });
+    expect(report.doubtful, header.op).toBeGreaterThan(0);
     copy.dispose();
   }
   specimen.dispose();
