@@ -65,6 +65,7 @@ export async function runSteadily({
   }, period);
   try {
     const [added, worked, rested] = await Promise.all(all.map(({ result }) => result));
+    if (disk.length < PERIODS) disk.push(diskOf(join(root, QUEUE)));
     return { peak, rate, period, producer: added!, worker: worked!, idle: rested!, disk };
   } finally {
     clearInterval(look);
