@@ -81,7 +81,7 @@ export const BROKEN: readonly BrokenEngine[] = [
   rot(
     'a repair gives up a message whose last content is lost',
     'is not there, although its record is sound',
-    [SETTLE, 'const copy = same ?? found.at(-1);', 'const copy = same;'],
+    [SETTLE, 'const copy = same ?? other;', 'const copy = same;'],
   ),
   rot('a repair does not keep what the indexes were', 'to deeply equal Map', [
     'src/cache/repair/quarantine.ts',
@@ -105,7 +105,7 @@ export const BROKEN: readonly BrokenEngine[] = [
   ]),
   holes('a purge takes what a claim held that has rotted', 'spares messages whose claim has rotted', [
     'src/cache/state.ts',
-    'const count = this.purge(this.#spares());',
+    'const count = this.purge(this.spares());',
     'const count = this.purge();',
   ]),
   absent('a queue is taken for absent whose creation has rotted', 'is refused, and nothing written', [

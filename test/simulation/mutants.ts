@@ -105,8 +105,8 @@ export const MUTANTS: readonly Simulated[] = [
     ['lost', 'refused', 'hang'],
     [
       RECORD,
-      'visitor.bad(buffer, start, end, kind);\n  return end;',
-      "visitor.bad(buffer, start, end, kind);\n  return kind === 'torn' ? -1 : end;",
+      "visitor.bad(buffer, zero, end, 'rot');\n  }\n  return end;",
+      "visitor.bad(buffer, zero, end, 'rot');\n  }\n  return kind === 'torn' ? -1 : end;",
     ],
   ),
   mutant(
