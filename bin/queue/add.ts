@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { escapeControls } from '../../src/errors.ts';
+import { QueueError, escapeControls } from '../../src/errors.ts';
 import type { QueueManager } from '../../src/queue-manager.ts';
 import type { MessageInput } from '../../src/validate.ts';
 import { whole, withManager, type CommonOptions } from '../cli.ts';
@@ -75,7 +75,7 @@ export function addCommand(program: Command): void {
         options,
         (manager, config) => add(manager, queue, data, options, config.queue.maxMessageBytes),
         { makes: options.create === true },
-      );
+      ).catch(namingCreate);
     });
 }
 
@@ -147,6 +147,13 @@ async function addMany(
   if (bad === 0) return;
   note(`${counted(bad, 'bad line')} skipped`);
   process.exitCode = EXIT.failure;
+}
+
+/** Whoever has no queue yet may not know that this makes one. */
+function namingCreate(error: unknown): never {
+  if (!(error instanceof QueueError) || error.code !== 'QUEUE_NOT_FOUND') throw error;
+  const { code, message } = error;
+  throw new QueueError(code, `${message}${message.endsWith('?') ? '' : ';'} --create makes it`, error);
 }
 
 function inWords({ uuid, alias, duplicate }: AddedMessage): string {

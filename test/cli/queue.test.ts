@@ -74,7 +74,8 @@ describe('queue add', () => {
   test('to a queue that does not exist fails with the near name, unless it is to be created', async () => {
     const { code, stderr } = await bench.queue('add', 'mials', '1');
     expect(code).toBe(69);
-    expect(stderr).toContain('did you mean "mails"?');
+    expect(stderr).toContain('did you mean "mails"? --create makes it (QUEUE_NOT_FOUND');
+    expect((await bench.queue('add', 'orders', '1')).stderr).toContain('named "orders"; --create makes it (');
     expect((await bench.queue('add', 'mials', '1', '--create')).code).toBe(0);
   });
 
