@@ -2,7 +2,7 @@
 import type { Added, NewMessage, QueueOptions } from '../backend.ts';
 import { QueueError } from '../errors.ts';
 import type { Json } from '../message.ts';
-import type { Submission } from './journal.ts';
+import type { Submission } from './submission.ts';
 import type { Draft } from './log.ts';
 import type { Random } from './ports.ts';
 import type { Effect, Header, QueueState } from './state.ts';

@@ -2,7 +2,8 @@
 import type { QueueError } from '../errors.ts';
 import type { Claim } from '../message.ts';
 import type { HandOver } from './hand-over.ts';
-import type { Journal, Obstacle, Submission } from './journal.ts';
+import type { Journal } from './journal.ts';
+import type { Obstacle, Submission } from './submission.ts';
 import type { Draft } from './log.ts';
 import type { Effect, QueueState } from './state.ts';
 import { SegmentTable } from './table.ts';

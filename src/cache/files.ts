@@ -101,6 +101,15 @@ export function isFull(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
+/** Removes a file that nobody needs any more; where that cannot be, it does no harm. */
+export function removeSpent(fs: FileSystem, path: string): void {
+  try {
+    fs.remove(path);
+  } catch {
+    // Gone already, or held open by somebody on Windows: the next sweep meets it again.
+  }
+}
+
 /** Puts a folder's name on the device: whoever made it may not have come to that, and what is in it is about to be promised. */
 export async function syncName(fs: FileSystem, folder: string): Promise<void> {
   try {

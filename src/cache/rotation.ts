@@ -5,38 +5,31 @@
  * gone stays gone.
  */
 import { QueueError } from '../errors.ts';
-import { breathe } from './breath.ts';
 import {
   errorCode,
   isFull,
   isGone,
   listSegments,
   newestSegment,
-  parseIndexName,
-  parseSegmentName,
-  parseTemporaryName,
+  removeSpent,
   segmentName,
-  storageError,
   temporaryName,
 } from './files.ts';
 import { writeIndex } from './index-file.ts';
-import { chooseCarried, loadHead, rescue, writeHead, type Load, type LoadedHead } from './head.ts';
+import { loadHead, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, isMadeOf, makeWhole, rebuildHead } from './loading.ts';
 import { jitterOf, type Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
-import { Batch } from './record.ts';
 import type { Space } from './space.ts';
-import { allFlushed } from './syncer.ts';
 import { segmentOf } from './position.ts';
 import type { QueueState } from './state.ts';
+import { Successor, type Temporary } from './successor.ts';
+import { sweep } from './sweep.ts';
 
 /** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
 const GRACE_MS = 50;
 /** An early seal for want of space must be worth a head. */
 const WORTH_BYTES = 64 * 1024;
-
-/** A head is written in parts of at most this size. */
-const PART_BYTES = 1024 * 1024;
 
 /** Seals to free space, at most so many in so long: after three, what can be freed is. */
 const RECLAIMS = 3;
@@ -52,22 +45,14 @@ const SLOW_BYTES = 1.25 * 1024 * 1024;
 /** Then a segment grows by so much more at most. */
 const SLOW_WAIT = 1 / 2;
 
-interface Temporary {
-  random: string;
-  path: string;
-  fd: number;
-}
-
 export class Rotation {
   readonly #log: Log;
   readonly #space: Space;
   /** Writers that seal at the very same size would all make a head. */
   readonly #jitter: number;
-  #prepared: Temporary | undefined;
+  readonly #successor: Successor;
   /** The finished head that a note of this handle names. It is the log's from then on: not to be written to, nor removed. */
-  #noted: { random: string; path: string } | undefined;
-  /** Set when this process may not give a successor the owner of its predecessor: then others must seal. */
-  #maySeal = true;
+  #noted: Temporary | undefined;
   #nextTry = 0;
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
@@ -77,8 +62,15 @@ export class Rotation {
   constructor(log: Log) {
     this.#log = log;
     this.#space = log.space;
+    this.#successor = new Successor(log);
     this.#jitter = jitterOf(log.writer) * JITTER;
   }
+
+  close(): void {
+    this.#successor.abandon();
+  }
+
+  // --- When to seal ---------------------------------------------------------------------------------------------------
 
   /**
    * Whether this handle should seal the segment now, and why. Not while the device is slow: behind the seal everybody waits for it,
@@ -86,7 +78,7 @@ export class Rotation {
    */
   due(): SealReason | undefined {
     const { headEnd, applied, options, state, syncer, whole } = this.#log;
-    if (!this.#maySeal || state.seal || applied < this.#nextTry) return undefined;
+    if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
     if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
@@ -101,42 +93,12 @@ export class Rotation {
   }
 
   /**
-   * Seals the segment, once the successor's file exists with room for its head; then moves on. Where that is not to
-   * be had, an ordinary seal is put off; one that ends the queue fails.
-   * @param onSealed called when this seal, not another's, is the one that counts.
-   */
-  async seal(why: SealReason, onSealed?: () => void): Promise<void> {
-    const log = this.#log;
-    this.#nextTry = log.applied + WORTH_BYTES;
-    // A head is made of the whole state.
-    if (!log.whole) await makeWhole(log);
-    await this.checkCreation();
-    if (!log.inPlace()) {
-      log.suspicious = true;
-      return;
-    }
-    try {
-      this.#prepared ??= await this.#prepare(why !== 'size');
-    } catch (error) {
-      if (!isFull(error) || why === 'destroy') throw error;
-      return;
-    }
-    if (!this.#prepared) {
-      if (why === 'destroy') throw this.#notOurs();
-      return;
-    }
-    await this.#markRestart();
-    if (await log.appendNow({ op: 'seal', ctl: 1, why })) onSealed?.();
-    await this.follow();
-  }
-
-  /**
    * Whether sealing would let files go: something that no live message stands in is larger than a head and `worth`.
    * Two or three seals free it, because a segment is kept until two heads do without it.
    */
   reclaims(worth = WORTH_BYTES): boolean {
     const { state, options, headEnd, applied } = this.#log;
-    if (!this.#maySeal || state.seal || applied < this.#nextTry) return false;
+    if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return false;
     const { fs, clock } = options.ports;
     if (clock.monotonic() - this.#reclaimedAt > RECLAIM_MS) this.#reclaimed = 0;
     if (this.#reclaimed === RECLAIMS) return false;
@@ -170,6 +132,36 @@ export class Rotation {
     }
   }
 
+  // --- From the seal to the next segment ------------------------------------------------------------------------------
+
+  /**
+   * Seals the segment, once the successor's file exists with room for its head; then moves on. Where that is not to
+   * be had, an ordinary seal is put off; one that ends the queue fails.
+   * @param onSealed called when this seal, not another's, is the one that counts.
+   */
+  async seal(why: SealReason, onSealed?: () => void): Promise<void> {
+    const log = this.#log;
+    this.#nextTry = log.applied + WORTH_BYTES;
+    // A head is made of the whole state.
+    if (!log.whole) await makeWhole(log);
+    await this.checkCreation();
+    if (!log.inPlace()) {
+      log.suspicious = true;
+      return;
+    }
+    try {
+      await this.#successor.prepare(why !== 'size');
+    } catch (error) {
+      // For a disk with more room, or for who may make it.
+      const canWait = isFull(error) || !this.#successor.mayBeMade;
+      if (canWait && why !== 'destroy') return;
+      throw error;
+    }
+    await this.#markRestart();
+    if (await log.appendNow({ op: 'seal', ctl: 1, why })) onSealed?.();
+    await this.follow();
+  }
+
   /** Moves on from a sealed segment: finds or makes its successor. */
   async follow(): Promise<void> {
     const log = this.#log;
@@ -177,7 +169,7 @@ export class Rotation {
     // Read anew, the seal may turn out to have rotted.
     for (let waited = 0; log.state.seal && log.state.successor === undefined; waited += 2) {
       if (this.#isOvertaken()) return this.reload();
-      if (!this.#prepared && waited < GRACE_MS) {
+      if (!this.#successor.isPrepared && waited < GRACE_MS) {
         await new Promise<void>((resolve) => void clock.timer(2, resolve));
         await log.catchUp();
         continue;
@@ -194,11 +186,11 @@ export class Rotation {
     const noted = this.#noted;
     const made = noted?.random === successor;
     this.#noted = undefined;
-    this.#abandonPrepared();
+    this.#successor.abandon();
     // A head must never know more than the disk.
     await log.synced();
     // Not before: a power cut could take the note that came first and leave the one that names this file.
-    if (noted && !made) this.#discard(noted.path);
+    if (noted && !made) removeSpent(fs, noted.path);
     if (!log.inPlace() && !this.#newerExists()) throw this.#displaced();
     const named = `${folder}/${segmentName(next)}`;
     try {
@@ -214,97 +206,35 @@ export class Rotation {
     if (!made) return;
     const like = fs.stat(log.fd);
     if (table && table.fresh > 0) writeIndex(fs, folder, table, seal, like, (at) => log.state.aliasOf(at));
-    await this.#sweep();
+    await sweep(log);
+    await this.#space.restoreReserve();
   }
 
-  /**
-   * A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. Then resolves, in
-   * the newest segment, with the offset of that seal as far as it is known; 0 stands before everything.
-   */
-  async checkForSuccessor(): Promise<number | undefined> {
+  /** Makes the head and notes it. Where only the note has failed, it is written again: it may be in the log after all. */
+  async #makeSuccessor(): Promise<void> {
     const log = this.#log;
-    log.suspicious = false;
-    if (log.state.seal) return undefined;
-    if (this.#isOvertaken()) {
-      const { segment } = log.state;
-      await this.reload();
-      return this.#prev?.segment === segment ? this.#prev.at : 0;
+    if (!this.#noted) {
+      await this.checkCreation();
+      await this.#markRestart();
+      this.#noted = await this.#successor.write();
     }
-    if (log.options.ports.fs.stat(log.fd).size < log.applied) throw this.#fromOutside('truncated');
-    return undefined;
-  }
-
-  /** Whether the log says that there is no queue, but is damaged: the record of its creation may be what is lost. */
-  get doubtsCreation(): boolean {
-    const { state } = this.#log;
-    return state.id === '' && state.isDamaged && state.seal?.why !== 'destroy';
-  }
-
-  /** Lets nobody take for absent what may not be, and no head say so: all who come later would believe it. Errors: JOURNAL_CORRUPT. */
-  async checkCreation(): Promise<void> {
-    if (!this.doubtsCreation) return;
-    await this.#markRestart();
-    if (!this.doubtsCreation) return;
-    const { options } = this.#log;
-    const text = 'the journal is damaged where the queue may have been created; see queue verify';
-    throw new QueueError('JOURNAL_CORRUPT', text, { queue: options.queue, path: options.folder });
-  }
-
-  /** Whether there is a newer segment. Errors: STORAGE_FAILED, when there is none, and this one is not in its place. */
-  #isOvertaken(): boolean {
-    // Looked at first: others remove what is spent, but not before there is a newer one.
-    const inPlace = this.#log.inPlace();
-    if (this.#newerExists()) return true;
-    if (!inPlace) throw this.#displaced();
-    return false;
-  }
-
-  /** The folder was moved or deleted, and perhaps another one put in its place: nothing of this queue must get into that. */
-  #displaced(): QueueError {
-    return this.#fromOutside('moved or removed');
-  }
-
-  #fromOutside(what: string): QueueError {
-    const { path, options, state } = this.#log;
-    const text = `${segmentName(state.segment)} was ${what} from outside`;
-    return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
-  }
-
-  #newerExists(): boolean {
-    const { options, state } = this.#log;
-    return newestSegment(options.ports.fs, options.folder) > state.segment;
-  }
-
-  close(): void {
-    this.#abandonPrepared();
-  }
-
-  /** Lets the prepared file go: it was made for the successor of this segment and no other. */
-  #abandonPrepared(): void {
-    if (!this.#prepared) return;
-    this.#log.options.ports.fs.close(this.#prepared.fd);
-    this.#discard(this.#prepared.path);
-    this.#prepared = undefined;
+    const { offset, checksum } = log.state.seal!;
+    await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });
   }
 
   /** This handle has slept through rotations: the newest head is the truth. */
   async reload(): Promise<void> {
-    this.#abandonPrepared();
+    this.#successor.abandon();
     this.#noted = undefined;
-    const { fs } = this.#log.options.ports;
-    const newest = listSegments(fs, this.#log.options.folder).at(-1);
-    if (newest === undefined || newest <= this.#log.state.segment) {
-      throw new QueueError(
-        'JOURNAL_CORRUPT',
-        `the successor of ${segmentName(this.#log.state.segment)} is missing`,
-        {
-          queue: this.#log.options.queue,
-          path: this.#log.path,
-        },
-      );
+    const { path, state, options } = this.#log;
+    const { fs } = options.ports;
+    const newest = newestSegment(fs, options.folder);
+    if (newest <= state.segment) {
+      const text = `the successor of ${segmentName(state.segment)} is missing`;
+      throw new QueueError('JOURNAL_CORRUPT', text, { queue: options.queue, path });
     }
     // Whoever gave it its name may not have come to this.
-    await fs.syncFolder(this.#log.options.folder);
+    await fs.syncFolder(options.folder);
     await this.#enter(newest);
   }
 
@@ -321,37 +251,43 @@ export class Rotation {
     }
     this.#nextTry = 0;
     try {
-      const id = log.state.id;
+      const { id } = log.state;
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);
       const loaded = light ? undefined : await loadHead(ports, fd, segment, keepOutcomes, path);
-      if (light) {
-        this.#prev = light.prev;
-      } else if (!loaded) await rebuildHead(log, fd, segment);
-      else if (this.#agrees(loaded)) {
-        log.state.enterSegment(segment);
-        for (const { at, place, length, headerLength } of loaded.carried)
-          log.state.carry(at, place, length, headerLength);
-        log.enter(fd, loaded.end);
-      } else {
-        // Who has not read on to the seal has nothing to compare.
-        const { seal, segment: left, damage } = log.state;
-        if (seal && loaded.start.prev?.segment === left && loaded.start.id === id) {
-          if (!isMadeOf(loaded.start, log.state)) this.#disagree(segment, loaded.state);
-          // What the maker of the head has not met is to be kept as well; where there is no queue, there is nothing to keep.
-          if (id !== '') loaded.state.damage.push(...damage.filter((each) => !loaded.state.knowsOf(each)));
-        }
-        await adopt(log, fd, loaded.state, loaded.end);
-      }
-      if (loaded) this.#prev = loaded.start.prev;
-      if (id !== '' && log.state.id !== id) {
+      if (loaded) await this.#goOnFrom(loaded, fd, segment);
+      else if (!light) await rebuildHead(log, fd, segment);
+      const start = light ?? loaded?.start;
+      if (start) this.#prev = start.prev;
+      if (id !== '' && log.state.id !== id)
         throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, {
           queue,
         });
-      }
     } catch (error) {
       if (log.fd !== fd) ports.fs.close(fd);
       throw error;
     }
+  }
+
+  /** In the open file, with the state that this handle has where the head says the same, else with that of the head. */
+  async #goOnFrom(loaded: LoadedHead, fd: number, segment: number): Promise<void> {
+    const log = this.#log;
+    const { state } = log;
+    if (this.#agrees(loaded)) {
+      state.enterSegment(segment);
+      for (const { at, place, length, headerLength } of loaded.carried)
+        state.carry(at, place, length, headerLength);
+      log.enter(fd, loaded.end);
+      return;
+    }
+    const { start, state: told } = loaded;
+    // Who has not read on to the seal has nothing to compare.
+    if (state.seal && start.prev?.segment === state.segment && start.id === state.id) {
+      if (!isMadeOf(start, state)) this.#disagree(segment, told);
+      // What the maker of the head has not met is to be kept as well; where there is no queue, there is nothing to keep.
+      const unmet = state.id === '' ? [] : state.damage.filter((each) => !told.knowsOf(each));
+      for (const each of unmet) told.damage.push(each);
+    }
+    await adopt(log, fd, told, loaded.end);
   }
 
   /**
@@ -373,59 +309,64 @@ export class Rotation {
     report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
   }
 
-  // --- Making the successor ------------------------------------------------------------------------------------
+  // --- What may have been missed --------------------------------------------------------------------------------------
 
-  /** The successor's file, with room for its head; undefined when this process must leave sealing to others. */
-  async #prepare(useReserve: boolean): Promise<Temporary | undefined> {
+  /**
+   * A damaged line, or a segment without a name: if there is a newer segment, this one was sealed. Then resolves, in
+   * the newest segment, with the offset of that seal as far as it is known; 0 stands before everything.
+   */
+  async checkForSuccessor(): Promise<number | undefined> {
     const log = this.#log;
-    const { fs, random } = log.options.ports;
-    const name = random.hex(8);
-    const path = `${log.options.folder}/${temporaryName(log.state.segment + 1, name)}`;
-    const model = fs.stat(log.fd);
-    const fd = fs.open(path, 'create', 0o600);
-    try {
-      const made = fs.stat(fd);
-      if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
-      fs.setMode(fd, model.mode);
-      await this.#reserveRoom(fd, useReserve);
-    } catch (error) {
-      fs.close(fd);
-      this.#discard(path);
-      if (errorCode(error) !== 'EPERM') throw error;
-      this.#maySeal = false;
-      return undefined;
+    log.suspicious = false;
+    if (log.state.seal) return undefined;
+    if (this.#isOvertaken()) {
+      const { segment } = log.state;
+      await this.reload();
+      return this.#prev?.segment === segment ? this.#prev.at : 0;
     }
-    return { random: name, path, fd };
+    if (log.options.ports.fs.stat(log.fd).size < log.applied) throw this.#fromOutside('truncated');
+    return undefined;
   }
 
-  /** A full disk must not leave a seal without a successor: the head's room is taken before. */
-  async #reserveRoom(fd: number, useReserve: boolean): Promise<void> {
-    const { state, options } = this.#log;
-    const { fs, clock } = options.ports;
-    const perMessage = 400;
-    const outcomes = this.#space.inNeed() ? 0 : state.outcomes.length;
-    let needed = 8 * 1024 + state.touched.size * perMessage + outcomes * 150;
-    for (const table of state.tables.values()) needed += 200 + table.runs().length * 12;
-    needed += JSON.stringify(state.attributes).length;
-    const zeros = Buffer.alloc(16 * 1024);
-    for (let written = 0; written < needed;) {
-      try {
-        const n = fs.write(fd, zeros, 0, zeros.length, written);
-        if (n === 0) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
-        written += n;
-      } catch (error) {
-        if (!isFull(error) || !useReserve || !this.#space.freeReserve()) throw error;
-      }
-      await breathe(clock);
-    }
+  /** Whether there is a newer segment. Errors: STORAGE_FAILED, when there is none, and this one is not in its place. */
+  #isOvertaken(): boolean {
+    // Looked at first: others remove what is spent, but not before there is a newer one.
+    const inPlace = this.#log.inPlace();
+    if (this.#newerExists()) return true;
+    if (!inPlace) throw this.#displaced();
+    return false;
   }
 
-  /** Makes the head and notes it. Where only the note has failed, it is written again: it may be in the log after all. */
-  async #makeSuccessor(): Promise<void> {
-    const log = this.#log;
-    this.#noted ??= await this.#writeSuccessor();
-    const { offset, checksum } = log.state.seal!;
-    await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });
+  #newerExists(): boolean {
+    const { options, state } = this.#log;
+    return newestSegment(options.ports.fs, options.folder) > state.segment;
+  }
+
+  /** The folder was moved or deleted, and perhaps another one put in its place: nothing of this queue must get into that. */
+  #displaced(): QueueError {
+    return this.#fromOutside('moved or removed');
+  }
+
+  #fromOutside(what: string): QueueError {
+    const { path, options, state } = this.#log;
+    const text = `${segmentName(state.segment)} was ${what} from outside`;
+    return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
+  }
+
+  /** Whether the log says that there is no queue, but is damaged: the record of its creation may be what is lost. */
+  get doubtsCreation(): boolean {
+    const { state } = this.#log;
+    return state.id === '' && state.isDamaged && state.seal?.why !== 'destroy';
+  }
+
+  /** Lets nobody take for absent what may not be, and no head say so: all who come later would believe it. Errors: JOURNAL_CORRUPT. */
+  async checkCreation(): Promise<void> {
+    if (!this.doubtsCreation) return;
+    await this.#markRestart();
+    if (!this.doubtsCreation) return;
+    const { options } = this.#log;
+    const text = 'the journal is damaged where the queue may have been created; see queue verify';
+    throw new QueueError('JOURNAL_CORRUPT', text, { queue: options.queue, path: options.folder });
   }
 
   /** Damage is told from what a power cut took by the mark of the restart; behind a seal, too. */
@@ -433,138 +374,5 @@ export class Rotation {
     const log = this.#log;
     const { boot } = log.options.ports.processes.self();
     if (log.state.boot !== boot && boot !== '') await log.appendNow({ op: 'boot', ctl: 1, id: boot });
-  }
-
-  async #writeSuccessor(): Promise<{ random: string; path: string }> {
-    const log = this.#log;
-    await this.checkCreation();
-    await this.#markRestart();
-    const { fs, clock } = log.options.ports;
-    const { state } = log;
-    const { folder, queue } = log.options;
-    this.#prepared ??= await this.#prepare(true);
-    const temporary = this.#prepared;
-    if (!temporary) throw this.#notOurs();
-    for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
-    const batch = new Batch();
-    const source = {
-      state,
-      seal: state.seal,
-      load: this.#load(),
-      gone: this.#gone(),
-      // How past messages ended is not worth the room when there is none.
-      outcomes: !this.#space.inNeed(),
-      now: clock.now(),
-    };
-    await writeHead(batch, state.segment + 1, source, clock);
-    try {
-      await this.#writeAll(temporary.fd, batch);
-      // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.
-      await allFlushed([fs.sync(temporary.fd), fs.syncFolder(folder), log.synced()]);
-    } catch (error) {
-      // Not to be tried again with the same file: after a failed flush its pages may be gone.
-      this.#abandonPrepared();
-      throw storageError(error, 'writing the next head', queue, temporary.path);
-    }
-    fs.close(temporary.fd);
-    this.#prepared = undefined;
-    return { random: temporary.random, path: temporary.path };
-  }
-
-  #notOurs(): QueueError {
-    const { path, options } = this.#log;
-    const text = 'this account may not give the next segment the owner of the last one';
-    return new QueueError('STORAGE_FAILED', text, { queue: options.queue, path });
-  }
-
-  #load(): Load | undefined {
-    const { state, contents, options } = this.#log;
-    if (state.seal?.why === 'sync') return rescue(state, contents);
-    if (state.seal?.why === 'destroy' || this.#space.inNeed()) return undefined;
-    return chooseCarried(state, contents, options.segmentBytes);
-  }
-
-  /** Writers known dead whose claims are all over need not be remembered. */
-  #gone(): Set<string> {
-    const { state, options } = this.#log;
-    const holding = new Set([...state.claimed].map((at) => state.touched.get(at)?.lease?.writer));
-    const gone = new Set<string>();
-    for (const [w, { who }] of state.writers) {
-      // One of an earlier start of the machine, should it live on somewhere, introduces itself anew.
-      const stranger = who.boot !== options.ports.processes.self().boot;
-      if (!holding.has(w) && (stranger || options.ports.processes.isKnownDead(who))) gone.add(w);
-    }
-    return gone;
-  }
-
-  async #writeAll(fd: number, batch: Batch): Promise<void> {
-    const { fs, clock } = this.#log.options.ports;
-    for (let written = 0; written < batch.length;) {
-      try {
-        const part = Math.min(PART_BYTES, batch.length - written);
-        const n = fs.write(fd, batch.buffer, written, part, written);
-        if (n === 0) throw Object.assign(new Error('nothing written'), { code: 'ENOSPC' });
-        written += n;
-      } catch (error) {
-        if (!isFull(error) || !this.#space.freeReserve()) throw error;
-      }
-      await breathe(clock);
-    }
-    fs.truncate(fd, batch.length);
-  }
-
-  // --- Tidying up -------------------------------------------------------------------------------------------------
-
-  /** Removes segments that neither of the last two heads names, both being on the device; and stale temporaries. */
-  async #sweep(): Promise<void> {
-    const log = this.#log;
-    const { fs } = log.options.ports;
-    const { folder } = log.options;
-    const current = log.state.segment;
-    const needed = await this.#named([current, current - 1]);
-    for (const name of fs.list(folder)) {
-      const segment = parseSegmentName(name) ?? parseIndexName(name);
-      const temporary = parseTemporaryName(name);
-      const spent =
-        needed !== undefined && segment !== undefined && segment < current - 1 && !needed.has(segment);
-      if (spent || (temporary && temporary.segment <= current)) this.#discard(`${folder}/${name}`);
-    }
-    await this.#space.restoreReserve();
-  }
-
-  /** The segments that the heads of `segments` name; undefined when that cannot be told for certain. */
-  async #named(segments: number[]): Promise<Set<number> | undefined> {
-    const { ports, folder, keepOutcomes } = this.#log.options;
-    const { fs } = ports;
-    const named = new Set<number>(segments);
-    for (const segment of segments) {
-      if (segment < 1) continue;
-      const path = `${folder}/${segmentName(segment)}`;
-      let fd: number;
-      try {
-        fd = fs.open(path, 'append');
-      } catch {
-        return undefined;
-      }
-      try {
-        await fs.sync(fd);
-        const loaded = await loadHead(ports, fd, segment, keepOutcomes, path);
-        if (!loaded) return undefined;
-        for (const reference of loaded.references) named.add(reference);
-      } finally {
-        fs.close(fd);
-      }
-    }
-    await fs.syncFolder(folder);
-    for (const { segment } of this.#log.state.damage) named.add(segment);
-    return named;
-  }
-
-  #discard(path: string): void {
-    try {
-      this.#log.options.ports.fs.remove(path);
-    } catch {
-      // Gone already, or held open by somebody on Windows: the next sweep meets it again.
-    }
   }
 }

@@ -4,7 +4,7 @@
 import type { ClaimRef, Settlement } from '../backend.ts';
 import type { QueueError } from '../errors.ts';
 import type { Clock } from './ports.ts';
-import type { Submission } from './journal.ts';
+import type { Submission } from './submission.ts';
 import type { Draft } from './log.ts';
 import type { Effect } from './state.ts';
 import { toWhere } from './where.ts';

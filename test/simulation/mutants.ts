@@ -22,6 +22,8 @@ const MESSAGE = 'src/message.ts';
 const RECORD = 'src/cache/record.ts';
 const ROTATION = 'src/cache/rotation.ts';
 const SPACE = 'src/cache/space.ts';
+const SUCCESSOR = 'src/cache/successor.ts';
+const SWEEP = 'src/cache/sweep.ts';
 const STATE = 'src/cache/state.ts';
 const TABLE = 'src/cache/table.ts';
 const MESSAGES = 'src/cache/messages.ts';
@@ -141,7 +143,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'a note that names another seal is honoured, and the log not flushed before it',
     ['lost', 'differ', 'damage', 'refused'],
-    [ROTATION, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
+    [SUCCESSOR, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
     [
       STATE,
       "case 'next':\n      case 'unsound':\n        return NONE;",
@@ -156,7 +158,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'unfinished heads are removed too early',
     ['lost', 'damage', 'refused'],
-    [ROTATION, 'temporary.segment <= current)', 'temporary.segment <= current + 1)'],
+    [SWEEP, 'temporary.segment <= current)', 'temporary.segment <= current + 1)'],
   ),
   mutant(
     'a superfluous head is removed before the log is flushed',
@@ -164,7 +166,7 @@ export const MUTANTS: readonly Simulated[] = [
     [
       ROTATION,
       '// A head must never know more than the disk.\n',
-      'if (noted && !made) this.#discard(noted.path);\n',
+      'if (noted && !made) removeSpent(fs, noted.path);\n',
     ],
   ),
   mutant(
@@ -172,32 +174,32 @@ export const MUTANTS: readonly Simulated[] = [
     ['lost', 'damage', 'refused'],
     [
       ROTATION,
-      'close(): void {\n    this.#abandonPrepared();',
-      'close(): void {\n    if (this.#noted) this.#discard(this.#noted.path);\n    this.#abandonPrepared();',
+      'close(): void {\n    this.#successor.abandon();',
+      'close(): void {\n    if (this.#noted) removeSpent(this.#log.options.ports.fs, this.#noted.path);\n    this.#successor.abandon();',
     ],
   ),
   mutant(
     'a sealed segment is not flushed before its successor',
     ['lost', 'damage', 'differ'],
     [ROTATION, '// A head must never know more than the disk.\n    await log.synced();', ''],
-    [ROTATION, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
+    [SUCCESSOR, 'fs.syncFolder(folder), log.synced()]', 'fs.syncFolder(folder)]'],
   ),
   // That the folder is not flushed before a deletion does no harm either: it is before each note.
   mutant(
     'a successor is used, and deletions rest on it, before it is flushed',
     ['lost', 'damage', 'refused'],
-    [ROTATION, 'fs.sync(temporary.fd), fs.syncFolder', 'fs.syncFolder'],
-    [ROTATION, 'await fs.sync(fd);', ''],
+    [SUCCESSOR, 'fs.sync(fd), fs.syncFolder', 'fs.syncFolder'],
+    [SWEEP, 'await fs.sync(fd);', ''],
   ),
   mutant(
     'the folder is not flushed before a note names a file in it',
     ['lost', 'damage', 'refused'],
-    [ROTATION, 'fs.sync(temporary.fd), fs.syncFolder(folder), log', 'fs.sync(temporary.fd), log'],
+    [SUCCESSOR, 'fs.sync(fd), fs.syncFolder(folder), log', 'fs.sync(fd), log'],
   ),
   mutant(
     'deletion rests on one head',
     ['lost', 'refused', 'damage'],
-    [ROTATION, '#named([current, current - 1])', '#named([current])'],
+    [SWEEP, 'namedBy(log, [current, current - 1])', 'namedBy(log, [current])'],
   ),
   mutant(
     'deletion by the position of a message instead of its place',

@@ -2,7 +2,8 @@
  * Writes a queue's folder record by record, without the engine's writing half: what a process would have written that
  * did just this. It follows its own log, so its `state` is what the log says, never loaded from a head.
  */
-import { chooseCarried, writeHead, type Load } from '../../src/cache/head.ts';
+import { chooseCarried, type Load } from '../../src/cache/carried.ts';
+import { writeHead } from '../../src/cache/head.ts';
 import { Contents } from '../../src/cache/contents.ts';
 import { segmentName } from '../../src/cache/files.ts';
 import { Journal } from '../../src/cache/journal.ts';

@@ -46,7 +46,7 @@ const OWN: readonly Mutant[] = [
     name: 'a segment is deleted while messages wait in it',
     edits: [
       {
-        file: 'src/cache/rotation.ts',
+        file: 'src/cache/sweep.ts',
         find: 'for (const reference of loaded.references) named.add(reference);',
         replace: '',
       },
