@@ -20,7 +20,7 @@ import {
 } from './operations.ts';
 import type { Clock, Ports } from './ports.ts';
 import { position } from './position.ts';
-import { asciiJson, type Batch } from './record.ts';
+import { asciiJson, type Batch, type Tally } from './record.ts';
 import { QueueState, type Seal } from './state.ts';
 import { toPlace } from './where.ts';
 import { SegmentTable } from './table.ts';
@@ -47,7 +47,7 @@ export interface HeadSource {
  * the head says that there is no queue. Only for a state whose tables all know their runs.
  */
 export async function writeHead(
-  batch: Batch,
+  batch: Batch | Tally,
   segment: number,
   source: HeadSource,
   clock: Clock,

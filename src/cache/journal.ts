@@ -98,9 +98,7 @@ export class Journal {
       return;
     }
     this.#pending.push(submission);
-    if (this.#scheduled || this.#pumping) return;
-    this.#scheduled = true;
-    process.nextTick(this.#tick);
+    this.#wake();
   }
 
   /** Resolves when everything that was in the log at the time of the call has been applied. */
@@ -164,22 +162,37 @@ export class Journal {
     });
   }
 
-  /** Finishes what was submitted, flushes as the durability says, and lets the files go. */
+  /** Finishes what was submitted, flushes as the durability says, and lets the files go. That a flush has failed stands in the log by then. */
   async close(): Promise<void> {
     this.dead ??= new QueueError('CLOSED', 'this manager has been closed', { queue: this.options.queue });
-    if (this.#pending.length > 0 || this.#pumping)
-      await new Promise<void>((resolve) => this.#idle.push(resolve));
+    await this.#rest();
     const { log } = this;
     if (this.#cancelInterval) {
       this.#cancelInterval();
-      await new Promise<void>((resolve) => log.syncer.wait(log.applied, () => resolve()));
+      log.syncer.wait(log.applied, (error) => error && this.#flushFailed(error));
     }
     await log.syncer.idle();
+    await this.#rest();
     this.#rotation.close();
     await log.close();
   }
 
   // --- The pump -------------------------------------------------------------------------------------------------
+
+  /** Has the pump look at the state of things at the end of this tick, unless it is at work. */
+  #wake(): void {
+    if (this.#scheduled || this.#pumping) return;
+    this.#scheduled = true;
+    process.nextTick(this.#tick);
+  }
+
+  /** Resolves when there is nothing to do. */
+  #rest(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+      this.#wake();
+    });
+  }
 
   /** One function for all ticks. */
   readonly #tick = (): void => {
@@ -216,8 +229,11 @@ export class Journal {
   }
 
   #stumble(error: unknown): void {
-    if (error instanceof Behind) this.#behind = true;
-    else this.#failAll(this.#typed(error, 'working on the journal'));
+    if (!(error instanceof Behind)) return this.#failAll(this.#typed(error, 'working on the journal'));
+    this.#behind = true;
+    // What was written has not been met before the segment had to be left: it is written again.
+    this.#pending.unshift(...unfinished(this.log.flight, []));
+    this.log.flight = [];
   }
 
   get #mustGiveUp(): boolean {
@@ -228,9 +244,10 @@ export class Journal {
   #turn(): (() => Promise<void>) | undefined {
     const { log } = this;
     const rotation = this.#rotation;
-    if (log.syncer.failed) return () => this.#giveUp();
+    if (this.#mustGiveUp) return () => this.#giveUp();
     // The flush that failed was of a segment that this handle has left meanwhile.
     this.#failDoomed();
+    if (this.#pending.length === 0) return undefined;
     if (this.#behind) {
       this.#behind = false;
       return () => rotation.reload();
@@ -368,10 +385,9 @@ export class Journal {
       const fail = (): void => {
         for (const { tag } of records) tag!.failed(this.#typed(error, 'flushing the journal to the device'));
       };
-      if (this.dead) return fail();
       // Not before the log says so: who tries again at once must not work on pages that may be gone.
       this.#doomed.push(fail);
-      this.submit(this.#wakeUp());
+      this.#wake();
     });
   }
 
@@ -402,19 +418,7 @@ export class Journal {
 
   #flushFailed(error: Error): void {
     this.options.report(this.#typed(error, 'flushing the journal to the device'));
-    this.submit(this.#wakeUp());
-  }
-
-  /** A submission that only makes the pump look at the state of things. */
-  #wakeUp(): Submission {
-    return {
-      purpose: 'other',
-      synced: false,
-      current: false,
-      draft: () => undefined,
-      done() {},
-      failed() {},
-    };
+    this.#wake();
   }
 
   /** A flush has failed: say in the log up to where the device is known to be sound, and let others go on. */
@@ -425,8 +429,9 @@ export class Journal {
     });
     this.#gaveUp = true;
     try {
-      if (this.state.seal) await this.log.appendNow({ op: 'unsound', ctl: 1 });
-      else await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' });
+      const isSealed = this.state.seal || !(await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' }));
+      // Another may just have sealed it.
+      if (isSealed) await this.log.appendNow({ op: 'unsound', ctl: 1 });
     } catch (error) {
       this.options.report(this.#typed(error, 'sealing the journal after a failed flush'));
     }

@@ -118,7 +118,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.options = options;
     const { fs, random } = options.ports;
     this.contents = new Contents(fs, options.folder);
-    this.space = new Space(options);
+    this.space = new Space(options, () => this.headEnd);
     this.writer = random.hex(8);
     // Without the first quote, as `CONTROL`.
     this.#own = Buffer.from(`w":"${this.writer}"`);

@@ -173,6 +173,18 @@ export class Batch {
   }
 }
 
+/** What a `Batch` of the same records would be long. */
+export class Tally {
+  length = 0;
+
+  add(header: string, payload?: string): number {
+    const start = this.length === 0 ? 1 : this.length;
+    const payloadLength = payload === undefined ? 0 : 1 + Buffer.byteLength(payload);
+    this.length = start + PREFIX + header.length + payloadLength + 2;
+    return start;
+  }
+}
+
 /** The header's length when `buffer[start, end)` is a sound line, else -1. */
 export function checkLine(buffer: Buffer, start: number, end: number): number {
   const length = end - start;

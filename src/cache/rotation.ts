@@ -54,6 +54,7 @@ export class Rotation {
   /** The finished head that a note of this handle names. It is the log's from then on: not to be written to, nor removed. */
   #noted: Temporary | undefined;
   #nextTry = 0;
+  #nextLook = 0;
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
   #reclaimed = 0;
@@ -89,25 +90,35 @@ export class Rotation {
       const isSlow = syncer.takes >= SLOW_MS && applied - syncer.synced >= SLOW_BYTES;
       return isSlow && own < ripeness + limit * SLOW_WAIT ? undefined : 'size';
     }
-    return own >= WORTH_BYTES && this.#space.inNeed() ? 'space' : undefined;
+    if (!whole || own < WORTH_BYTES || applied < this.#nextLook || !this.#space.inNeed()) return undefined;
+    if (this.#frees(WORTH_BYTES)) return 'space';
+    this.#nextLook = applied + WORTH_BYTES;
+    return undefined;
   }
 
-  /**
-   * Whether sealing would let files go: something that no live message stands in is larger than a head and `worth`.
-   * Two or three seals free it, because a segment is kept until two heads do without it.
-   */
+  /** Whether sealing would let files go that are worth it; asked often, at most for so many seals. */
   reclaims(worth = WORTH_BYTES): boolean {
-    const { state, options, headEnd, applied } = this.#log;
+    const { state, options, applied } = this.#log;
     if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return false;
-    const { fs, clock } = options.ports;
+    const { clock } = options.ports;
     if (clock.monotonic() - this.#reclaimedAt > RECLAIM_MS) this.#reclaimed = 0;
     if (this.#reclaimed === RECLAIMS) return false;
     this.#reclaimedAt = clock.monotonic();
     this.#reclaimed++;
+    return this.#frees(worth);
+  }
+
+  /**
+   * Whether something that no live message stands in is larger than a head, and `worth`. Two or three seals let it go, because a
+   * segment is kept until two heads do without it.
+   */
+  #frees(worth: number): boolean {
+    const { state, options, headEnd, applied } = this.#log;
+    const { fs } = options.ports;
     const live = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
     for (const table of state.tables.values()) if (table.fresh > 0) live.add(table.segment);
     for (const { segment } of state.damage) live.add(segment);
-    if (applied - headEnd >= worth && !live.has(state.segment)) return true;
+    if (applied - headEnd >= Math.max(worth, headEnd) && !live.has(state.segment)) return true;
     for (const segment of listSegments(fs, options.folder)) {
       if (segment >= state.segment || live.has(segment)) continue;
       if (this.#sizeOf(segment) >= headEnd + worth) return true;
@@ -216,7 +227,12 @@ export class Rotation {
     if (!this.#noted) {
       await this.checkCreation();
       await this.#markRestart();
-      this.#noted = await this.#successor.write();
+      const { why } = log.state.seal!;
+      const made = await this.#successor.write();
+      await log.catchUp();
+      // A flush has failed for another meanwhile: then the head must hold what may never reach the device.
+      if (log.state.seal!.why !== why) return removeSpent(log.options.ports.fs, made.path);
+      this.#noted = made;
     }
     const { offset, checksum } = log.state.seal!;
     await log.appendNow({ op: 'next', ctl: 1, r: this.#noted.random, at: offset, crc: checksum });
@@ -250,6 +266,7 @@ export class Rotation {
       throw error;
     }
     this.#nextTry = 0;
+    this.#nextLook = 0;
     try {
       const { id } = log.state;
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);

@@ -8,7 +8,7 @@ import type { FileSystem, Ports } from './ports.ts';
 
 /** Room for the three small segments and heads that draining goes through when nothing else is left. */
 const RESERVE_BYTES = 1024 * 1024;
-/** Below this much free space adds are refused: room for the reserve again, two heads and what other writers have in hand. */
+/** Below this much free space, and room for two heads, adds are refused: for the reserve again, and for what other writers have in hand. */
 const FLOOR_BYTES = 2 * 1024 * 1024;
 /** Free space is looked at again after a part of it was written, or this much time has passed. */
 const LEAST_LOOK_BYTES = 16 * 1024;
@@ -23,12 +23,15 @@ interface SpaceOptions {
 
 export class Space {
   readonly #options: SpaceOptions;
+  readonly #headBytes: () => number;
   #free = Infinity;
   #sinceLook = Infinity;
   #lookedAt = -Infinity;
 
-  constructor(options: SpaceOptions) {
+  /** @param headBytes tells how long the present head is: the next one will be about as long. */
+  constructor(options: SpaceOptions, headBytes: () => number) {
     this.#options = options;
+    this.#headBytes = headBytes;
   }
 
   wrote(bytes: number): void {
@@ -38,15 +41,20 @@ export class Space {
   /** Why an add may not be written now that makes the batch `batch` bytes long. */
   refusal(batch: number): QueueError | undefined {
     const free = this.#look(batch);
-    if (free >= FLOOR_BYTES) return undefined;
+    const floor = this.#floor;
+    if (free >= floor) return undefined;
     const { queue, folder } = this.#options;
-    const text = `adds need ${FLOOR_BYTES} bytes of free space, so that consumers can go on; there are ${Math.max(free, 0)}`;
+    const text = `adds need ${floor} bytes of free space, so that consumers can go on; there are ${Math.max(free, 0)}`;
     return new QueueError('STORAGE_FULL', text, { queue, path: folder });
   }
 
   /** Whether space is so short that segments should be sealed early. */
   inNeed(): boolean {
-    return this.#look(0) < FLOOR_BYTES;
+    return this.#look(0) < this.#floor;
+  }
+
+  get #floor(): number {
+    return FLOOR_BYTES + 2 * this.#headBytes();
   }
 
   /** True when there is room now. */

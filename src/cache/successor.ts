@@ -8,11 +8,13 @@ import { chooseCarried, rescue, type Load } from './carried.ts';
 import { errorCode, isFull, removeSpent, storageError, temporaryName } from './files.ts';
 import { writeHead } from './head.ts';
 import type { Log } from './log.ts';
-import { Batch } from './record.ts';
+import { Batch, Tally } from './record.ts';
 import { allFlushed } from './syncer.ts';
 
 /** A head is written in parts of at most this size. */
 const PART_BYTES = 1024 * 1024;
+/** What a head grows by what others write before the seal, about. */
+const SPARE_BYTES = 16 * 1024;
 
 /** A temporary file, by what tells its name from others. */
 export interface Temporary {
@@ -67,13 +69,12 @@ export class Successor {
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
   async #reserveRoom(fd: number, useReserve: boolean): Promise<void> {
-    const { state, options, space } = this.#log;
+    const { options, space } = this.#log;
     const { fs, clock } = options.ports;
-    const perMessage = 400;
-    const outcomes = space.inNeed() ? 0 : state.outcomes.length;
-    let needed = 8 * 1024 + state.touched.size * perMessage + outcomes * 150;
-    for (const table of state.tables.values()) needed += 200 + table.runs().length * 12;
-    needed += JSON.stringify(state.attributes).length;
+    const head = new Tally();
+    // What moves into it does so only where there is more than enough room.
+    await this.#writeHead(head, undefined);
+    const needed = head.length + SPARE_BYTES;
     const zeros = Buffer.alloc(16 * 1024);
     for (let written = 0; written < needed;) {
       try {
@@ -85,6 +86,23 @@ export class Successor {
       }
       await breathe(clock);
     }
+  }
+
+  async #writeHead(batch: Batch | Tally, load: Load | undefined): Promise<void> {
+    const log = this.#log;
+    const { state, space, options } = log;
+    const { clock } = options.ports;
+    for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
+    const source = {
+      state,
+      seal: state.seal,
+      load,
+      gone: this.#gone(),
+      // How past messages ended is not worth the room when there is none.
+      outcomes: !space.inNeed(),
+      now: clock.now(),
+    };
+    await writeHead(batch, state.segment + 1, source, clock);
   }
 
   #notOurs(): QueueError {
@@ -100,22 +118,11 @@ export class Successor {
   async write(): Promise<Temporary> {
     const log = this.#log;
     const { ports, folder, queue } = log.options;
-    const { fs, clock } = ports;
-    const { state } = log;
+    const { fs } = ports;
     await this.prepare(true);
     const { random, path, fd } = this.#file!;
-    for (const table of state.tables.values()) if (!table.runsKnown) await log.readTable(table);
     const batch = new Batch();
-    const source = {
-      state,
-      seal: state.seal,
-      load: this.#load(),
-      gone: this.#gone(),
-      // How past messages ended is not worth the room when there is none.
-      outcomes: !log.space.inNeed(),
-      now: clock.now(),
-    };
-    await writeHead(batch, state.segment + 1, source, clock);
+    await this.#writeHead(batch, this.#load());
     try {
       await this.#writeAll(fd, batch);
       // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.

@@ -1,7 +1,7 @@
 /** When the device refuses a flush: nothing is promised on its account, and the queue goes on in another segment. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import { openCache, type CacheOptions } from '../../src/cache/backend.ts';
 import type { Message } from '../../src/message.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno, type Loss } from '../support/sim-fs.ts';
@@ -21,8 +21,7 @@ beforeEach(async () => {
   await backend.close();
 });
 
-function open(): Promise<Backend> {
-  const ports = machine.process();
+function open(options: Partial<CacheOptions> = {}): Promise<Backend> {
   return openCache({
     cacheRoot: '/srv',
     durability: 'always',
@@ -31,12 +30,13 @@ function open(): Promise<Backend> {
     keepOutcomes: 10,
     crashLimit: 3,
     segmentBytes: 1e6,
-    ports,
+    ports: machine.process(),
+    ...options,
   });
 }
 
-async function openQueue(): Promise<Queue> {
-  return (await open()).open(Q);
+async function openQueue(options?: Partial<CacheOptions>): Promise<Queue> {
+  return (await open(options)).open(Q);
 }
 
 function message(data: unknown): NewMessage {
@@ -53,10 +53,14 @@ function failOnce(): void {
   };
 }
 
+async function found(queue: Queue): Promise<Message[]> {
+  const messages: Message[] = [];
+  for await (const one of queue.find({})) messages.push(one);
+  return messages;
+}
+
 async function dataOf(queue: Queue): Promise<unknown[]> {
-  const found: Message[] = [];
-  for await (const one of queue.find({})) found.push(one);
-  return found.map(({ data }) => data);
+  return (await found(queue)).map(({ data }) => data);
 }
 
 function segments(): string[] {
@@ -64,6 +68,15 @@ function segments(): string[] {
     .list(FOLDER)
     .filter((name) => name.endsWith('.journal'))
     .sort();
+}
+
+/** What closes the first segment, and what is said of it behind that. */
+function said(): string[] {
+  const [file] = segments();
+  return recordsIn(machine.fs.contents(`${FOLDER}/${file}`)).flatMap(({ header }) => {
+    const { op, why } = header as { op: string; why?: string };
+    return ['seal', 'unsound', 'next'].includes(op) ? `${op} ${why ?? ''}`.trim() : [];
+  });
 }
 
 describe('a flush that fails', () => {
@@ -91,6 +104,23 @@ describe('a flush that fails', () => {
       ({ header }) => header.op === 'seal',
     );
     expect(seal?.header).toMatchObject({ why: 'sync', s: sound });
+  });
+
+  test('says it before its handle is closed, too', async () => {
+    const queue = await openQueue();
+    failOnce();
+    const adding = expect(queue.add([message('lost')])).rejects.toMatchObject(refused);
+    await queue.close();
+    expect(said()).toEqual(['seal sync']);
+    await adding;
+  });
+
+  test('says it where nobody waits for it but who closes the handle', async () => {
+    const queue = await openQueue({ durability: 'interval', syncInterval: 10_000 });
+    await queue.add([message('perhaps')]);
+    failOnce();
+    await queue.close();
+    expect(said()).toEqual(['seal sync']);
   });
 
   test('has others go on, behind a seal', async () => {
@@ -138,6 +168,43 @@ describe('a flush that fails', () => {
       expect(['before', 'after']).toContain(data);
       expect(next).toBe('next');
     });
+  });
+});
+
+describe('a flush that has failed when another has just sealed the segment', () => {
+  test('is told behind the seal, and by then no head counts that rests on what is not on the device', async () => {
+    const ports = machine.process();
+    const queue = await openQueue({ ports });
+    await queue.add([message('sound')]);
+    let goOn: () => void = () => {};
+    const isSealed = new Promise<void>((resolve) => (goOn = resolve));
+    const { fs } = ports;
+    const sync = fs.sync.bind(fs);
+    let hasFailed: () => void = () => {};
+    const failure = new Promise<void>((resolve) => (hasFailed = resolve));
+    fs.sync = (fd) =>
+      sync(fd).catch(async (error: unknown) => {
+        hasFailed();
+        await isSealed;
+        throw error;
+      });
+    failOnce();
+    const adding = expect(queue.add([message('read')])).rejects.toMatchObject(refused);
+    await failure;
+    // Who opens a file after an error is not told of it.
+    const other = await openQueue({ segmentBytes: 100 });
+    machine.fs.onOperation = (operation, path) => {
+      // The head is written, and not noted yet.
+      if (operation === 'sync' && !path.endsWith('.journal')) goOn();
+    };
+    const [read] = (await found(other)).filter(({ data }) => data === 'read');
+    await other.add([message('x'.repeat(5000))]);
+    await adding;
+    expect(said().slice(0, 3)).toEqual(['seal size', 'seal sync', 'unsound']);
+    await other.update(read!.uuid, { disabled: true });
+    machine.fs.onOperation = undefined;
+    machine = machine.powerCut('drop');
+    expect(await dataOf(await openQueue())).toContain('read');
   });
 });
 
