@@ -160,7 +160,7 @@ class Repair {
     // An operation that nobody knows can be passed over; a newer format is refused by either.
     const verified = await verifyQueue(folder, this.#ports, { strangers: true });
     const salvaged = await salvage({ ports: this.#ports, folder, keepOutcomes: this.#keepOutcomes });
-    const { state, lost, outdated, moved } = salvaged;
+    const { lost, outdated, moved } = salvaged;
     const saves = lost.length > 0 || outdated.length > 0 || moved.size > 0;
     const heads = verified.damage.filter(({ kind }) => kind === 'head');
     const disputed = new Set([...moved, ...heads.map(({ file }) => parseSegmentName(file)! - 1)]);
@@ -168,7 +168,7 @@ class Repair {
     const first = [...salvaged.surveys].find(([, { repeated }]) => repeated.some(({ isAdd }) => isAdd))?.[0];
     for (const segment of salvaged.surveys.keys())
       if (first !== undefined && segment >= first) disputed.add(segment);
-    return { verified, salvaged, disputed, needed: !verified.sound || state.damage.length > 0 || saves };
+    return { verified, salvaged, disputed, needed: !verified.sound || saves };
   }
 
   #reportOf({ verified, salvaged, disputed }: Findings): RepairReport {

@@ -417,8 +417,9 @@ export class QueueState extends Messages {
    */
   spares(): number | undefined {
     const holes = this.damage.filter(({ segment, from, to }) => {
-      // A claim takes more than its prefix.
-      return segment === this.segment && to > this.restored && to - from > PREFIX;
+      // A claim takes more than its prefix; of what has gone without a trace, nobody knows how much it took.
+      const mayHideClaim = to === from || to - from > PREFIX;
+      return segment === this.segment && to > this.restored && mayHideClaim;
     });
     if (holes.length === 0) return undefined;
     const ends = holes.map(({ segment, to }) => position(segment, to));

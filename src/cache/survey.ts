@@ -55,7 +55,7 @@ export interface Survey {
    */
   tail: BadRange | undefined;
   gaps: Gap[];
-  /** Lines that stand further up as well, where their writer wrote them. */
+  /** Lines that stand further up as well, where their writer wrote them; of a head's, all that stand behind it. */
   repeated: BadRange[];
   /** Offsets of restarts of the machine, and what was known to be synced before each. */
   boots: { offset: number; synced: number }[];
@@ -122,6 +122,7 @@ class Surveyor implements FileVisitor {
   /** Names of lines with a number that their writer had left behind: those that stand there for the second time are among them. */
   readonly suspects = new Set<string>();
   readonly #writers = new Map<string, { n: number; end: number }>();
+  #isBehindHead = false;
 
   constructor(bytes: number) {
     this.survey = {
@@ -161,9 +162,14 @@ class Surveyor implements FileVisitor {
       this.#note(buffer, start, end, offset, 'foreign');
     else if (header.op === 'add' && !survey.sealed) survey.adds++;
     if (!isOwn(header)) {
-      if (this.#writers.size === 0) survey.headEnd = offset + end - start + 1;
+      if (!this.#isBehindHead) survey.headEnd = offset + end - start + 1;
+      // Nobody writes any there but a repair.
+      else if (header.op !== 'mended')
+        survey.repeated.push(this.#range(buffer.subarray(start, end), offset, 'changed'));
+      this.#isBehindHead ||= header.op === 'ready';
       return;
     }
+    this.#isBehindHead = true;
     survey.own++;
     const { n, end: from } = this.#writers.get(header.w) ?? { n: 0, end: 0 };
     if (header.n <= n && !survey.sealed) this.suspects.add(nameOf(buffer, start, header));

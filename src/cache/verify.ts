@@ -173,8 +173,7 @@ class Verification {
     for (const segment of this.#indexed)
       if (segment > newest && !segments.includes(segment)) this.#missing(segment, 'its index is there');
     await this.#verifyIndexes();
-    // An index is never synced, so a power cut may well cost it; it is ignored and made anew.
-    this.#report.sound = this.#report.damage.every(({ kind }) => kind === 'torn' || kind === 'index');
+    this.#report.sound = this.#report.damage.every((each) => isHarmless(each));
     return this.#report;
   }
 
@@ -289,6 +288,7 @@ class Verification {
         if (state.id === '' && survey.bad.length > 0 && state.tables.get(segment)!.count > 0)
           this.#missing(segment, 'what made the queue: messages have been added to it');
         await this.#checkContents(state);
+        this.#checkKnown(state);
         this.#checkSuccessor(state);
       }
       return state;
@@ -323,6 +323,16 @@ class Verification {
     if (this.#report.damage.some((known) => known.file === file && isWithin(offset, known))) return;
     const detail = `what message ${toPlace(at).join('/')} holds is not there`;
     this.#damage({ file, from: offset, to: offset, kind: 'missing', detail });
+  }
+
+  /** What was damaged when the head was made still is, or was put back by hand: until a repair all go by what the head says. */
+  #checkKnown({ damage, segment }: QueueState): void {
+    for (const known of new Set(damage.map((each) => each.segment))) {
+      const file = segmentName(known);
+      if (known === segment || this.#report.damage.some((each) => each.file === file && !isHarmless(each)))
+        continue;
+      this.#missing(known, `what was damaged in it when the head of ${segmentName(segment)} was made`);
+    }
   }
 
   /** A successor that the log has chosen exists, under its temporary name or its own. */
@@ -444,4 +454,9 @@ class Verification {
     const { uuid, acknowledged = true, ...rest } = found;
     this.#report.damage.push({ ...rest, acknowledged, ...(uuid === undefined ? {} : { uuid }) });
   }
+}
+
+/** An index is never synced, so a power cut may well cost it; it is ignored and made anew. */
+function isHarmless({ kind }: DamageReport): boolean {
+  return kind === 'torn' || kind === 'index';
 }

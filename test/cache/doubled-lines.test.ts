@@ -35,8 +35,8 @@ afterAll(() => sample.dispose());
 
 const newest = (): string => specimen.segments().at(-1)!;
 
-function double({ start, end }: RecordAt): void {
-  const path = specimen.path(newest());
+function double({ start, end }: RecordAt, into = specimen): void {
+  const path = into.path(newest());
   appendFileSync(
     path,
     Buffer.concat([Buffer.from('\n'), readFileSync(path).subarray(start, end), Buffer.from('\n')]),
@@ -196,6 +196,19 @@ test('a line of a head counts once', async () => {
       Buffer.concat([bytes.subarray(0, end + 1), line, bytes.subarray(end + 1)]),
     );
     expect(await repair(copy)).toMatchObject({ sound: true, lost: [], unnamed: 0 });
+    expect(await messagesOf(copy)).toEqual(before);
+    copy.dispose();
+  }
+});
+
+test('a line of a head behind it is told, and taken out', async () => {
+  const before = await messagesOf(specimen);
+  for (const line of specimen.records(newest()).filter(({ header }) => !('n' in header))) {
+    const copy = specimen.copy();
+    double(line, copy);
+    const { sound, damage } = await verifyQueue(copy.folder);
+    expect({ sound, kinds: damage.map(({ kind }) => kind) }).toEqual({ sound: false, kinds: ['rot'] });
+    expect(await repair(copy)).toMatchObject({ sound: true, lost: [], unnamed: 0, doubtful: 0 });
     expect(await messagesOf(copy)).toEqual(before);
     copy.dispose();
   }

@@ -1,11 +1,13 @@
 /** A purge takes what nobody has claimed. Where a claim may have rotted, that is not known, and it takes no more than is. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test as base } from 'vitest';
 import type { QueueManager } from '../../src/index.ts';
 import { all } from '../support/examine.ts';
 import { expectWhole, first, messagesOf, repair } from '../support/repairing.ts';
-import { openManager, Q, Specimen } from '../support/specimen.ts';
+import { openManager, Q, rotate, Specimen, type RecordAt } from '../support/specimen.ts';
 
 const SEGMENT = '00000001.journal';
+const SECOND = '00000002.journal';
 const LEASE = 600_000;
 
 const test = base.extend<{ specimen: Specimen; manager: QueueManager }>({
@@ -34,6 +36,12 @@ async function add(manager: QueueManager, ...data: unknown[]): Promise<string[]>
 /** One bit of the first record of its kind. */
 function rot(specimen: Specimen, op: string): void {
   specimen.flip(SEGMENT, first(specimen, SEGMENT, op).start + 70);
+}
+
+/** A whole line, with its newline. */
+function takeOut(specimen: Specimen, { start, end }: RecordAt, file = SEGMENT): void {
+  const bytes = readFileSync(specimen.path(file));
+  writeFileSync(specimen.path(file), Buffer.concat([bytes.subarray(0, start), bytes.subarray(end + 1)]));
 }
 
 /** Who looks for the first time. */
@@ -72,6 +80,58 @@ test.for([false, true])(
     await expectWhole(specimen);
   },
 );
+
+test.for([false, true])(
+  'a repair says of messages that a purge spared behind a damaged head that they may have ended; others have met it: %s',
+  async (isMet, { specimen, manager }) => {
+    await add(manager, 0, 1, 'purged');
+    await rotate(manager, specimen);
+    await manager.claimMessages(Q, { limit: 2, lease: LEASE });
+    await manager.purgeQueue(Q);
+    await add(manager, 'new');
+    await manager.close();
+    // Without its last record, a head may have been longer.
+    specimen.flip(SECOND, first(specimen, SECOND, 'ready').start + 30);
+    if (isMet) expect(await seenAnew(specimen)).toEqual([0, 1, 'purged', 'new']);
+    expect(specimen.segments()).toHaveLength(isMet ? 3 : 2);
+    // The claims on the others stand behind it.
+    expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], doubtful: 1 });
+    expect(await seenAnew(specimen)).toEqual([0, 1, 'purged', 'new']);
+    await expectWhole(specimen);
+  },
+);
+
+test('a repair keeps messages whose claim is gone without a trace before a purge', async ({
+  specimen,
+  manager,
+}) => {
+  await add(manager, 0, 1, 'purged');
+  await manager.claimMessages(Q, { limit: 2, lease: LEASE });
+  await manager.purgeQueue(Q);
+  await add(manager, 'new');
+  await manager.close();
+  takeOut(specimen, first(specimen, SEGMENT, 'claim'));
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1, doubtful: 3 });
+  expect(await seenAnew(specimen)).toEqual([0, 1, 'purged', 'new']);
+  await expectWhole(specimen);
+});
+
+test('a repair takes no add for a duplicate where what freed its alias may be gone', async ({
+  specimen,
+  manager,
+}) => {
+  await manager.destroyQueue(Q);
+  await manager.createQueue(Q, { uniqueAlias: true });
+  const newest = specimen.segments().at(-1)!;
+  await manager.addMessage(Q, { data: 'ended', alias: 'a' });
+  const [claim] = await manager.claimMessages(Q, { limit: 1, lease: LEASE });
+  await manager.completeMessage(Q, claim!);
+  await manager.addMessage(Q, { data: 'there', alias: 'a' });
+  await manager.close();
+  takeOut(specimen, first(specimen, newest, 'done'), newest);
+  await repair(specimen);
+  expect(await seenAnew(specimen)).toContain('there');
+});
 
 test('spares a message behind the hole whose claim has no effect because of it', async ({
   specimen,

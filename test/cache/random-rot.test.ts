@@ -179,3 +179,8 @@ test.each(parts)(
     expect(sound).toHaveLength(3);
   },
 );
+
+test.each(parts)('zeros at the end are no damage, from seed %d on', { timeout: BUILDING }, async (first) => {
+  await trials(first, first + PART / 8, ['pad', 'pad', 'double', 'flip']);
+  expect(sound).toHaveLength(3);
+});

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import type { QueueManager } from '../../src/index.ts';
+import { repair } from '../support/repairing.ts';
 import { written } from '../support/scan.ts';
 import { openManager, otherBoot, Q, rotate, Specimen } from '../support/specimen.ts';
 
@@ -119,6 +120,24 @@ test('a segment whose messages are waiting, and that is not there, is missing', 
   const { damage, sound } = await verify();
   expect(sound).toBe(false);
   expect(damage).toContainEqual(expect.objectContaining({ file: older, kind: 'missing' }));
+});
+
+test('a file that is put back as it was, after others have gone on without it, is told until a repair', async () => {
+  await manager.close();
+  const newest = specimen.segments().at(-1)!;
+  const bytes = readFileSync(specimen.path(newest));
+  specimen.flip(newest, adds(newest)[0]!.start + 70);
+  manager = await openManager(specimen.root);
+  await manager.queueStatus(Q);
+  for (let i = 0; i < 3; i++) await rotate(manager, specimen);
+  await manager.close();
+  const sealed = readFileSync(specimen.path(newest)).subarray(bytes.length);
+  writeFileSync(specimen.path(newest), Buffer.concat([bytes, sealed]));
+  const { sound, damage } = await verify();
+  expect(sound).toBe(false);
+  expect(damage).toEqual([expect.objectContaining({ file: newest, kind: 'missing' })]);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
+  expect(await verify()).toMatchObject({ sound: true, damage: [], messages: 6 });
 });
 
 test('a head that tells another state than its predecessor leads to is reported', async () => {

@@ -1,9 +1,9 @@
 /** Zeros where a write was, as file systems leave them after a power cut: told from rot by what is known of flushes. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { all } from '../support/examine.ts';
-import { expectWhole, repair } from '../support/repairing.ts';
+import { expectWhole, filesOf, repair } from '../support/repairing.ts';
 import { openManager, otherBoot, Q, Specimen } from '../support/specimen.ts';
 
 describe('zeros at the end, as a power cut leaves them', () => {
@@ -39,6 +39,20 @@ describe('zeros at the end, as a power cut leaves them', () => {
       specimen.dispose();
     },
   );
+
+  test.each([1, 100, 5000])('(%d bytes) are no reason to repair anything', async (zeros) => {
+    const specimen = new Specimen();
+    const manager = await openManager(specimen.root, { durability: 'always' });
+    await manager.createQueue(Q);
+    await manager.addMessage(Q, { data: 1 });
+    await manager.close();
+    appendFileSync(specimen.path(specimen.segments().at(-1)!), Buffer.alloc(zeros));
+    const before = filesOf(specimen);
+    expect(await verifyQueue(specimen.folder)).toMatchObject({ sound: true });
+    expect(await repair(specimen)).toMatchObject({ outcome: 'sound', lost: [] });
+    expect(filesOf(specimen)).toEqual(before);
+    specimen.dispose();
+  });
 
   test('but are where something says that they had been on the device', async () => {
     const specimen = new Specimen();

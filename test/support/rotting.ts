@@ -28,11 +28,11 @@ import { openManager, Q, recordsIn, type RecordAt, type Specimen } from './speci
  * Bytes [from, to) of a file that are not what they were, as they were counted before anything was damaged. `cut`: from there
  * on they are gone. `gap`: they are, and what stood behind them has moved up, so that every offset is wrong. `line`: likewise, a whole line
  * and no more. `put`: a newline stands before them that nobody wrote. `gone`: the whole file is, or something else is in its place.
- * `double`: at the end of the newest segment stands a line of it once more.
+ * `double`: at the end of the newest segment stands a line of it once more. `pad`: zeros do.
  */
 export interface Wound {
   file: string;
-  kind: 'flip' | 'zeros' | 'cut' | 'gap' | 'line' | 'put' | 'gone' | 'double';
+  kind: 'flip' | 'zeros' | 'cut' | 'gap' | 'line' | 'put' | 'gone' | 'double' | 'pad';
   from: number;
   to: number;
 }
@@ -72,10 +72,11 @@ export function wound(specimen: Specimen, random: Seeded, kinds: readonly Wound[
       from: places[from] ?? from,
       to: (places[to - 1] ?? to - 1) + 1,
     });
-    if (kind === 'double') {
+    if (kind === 'double' || kind === 'pad') {
       const newest = specimen.segments().at(-1)!;
       const { size } = statSync(specimen.path(newest));
-      double(specimen.path(newest), random);
+      if (kind === 'double') double(specimen.path(newest), random);
+      else appendFileSync(specimen.path(newest), Buffer.alloc(1 + random.below(BLOCK)));
       return { file: newest, kind, from: size, to: size };
     }
     if (kind === 'flip') {
@@ -205,7 +206,8 @@ export async function expectSafe(damaged: Specimen, anatomy: Anatomy, wounds: Wo
   }
   const before = filesOf(damaged);
   const done = await repairQueue(damaged.folder, OPTIONS);
-  if (done.outcome === 'sound') expect(report.sound).toBe(true);
+  expect(done.outcome === 'sound').toBe(report.sound);
+  if (report.sound) expect(filesOf(damaged)).toEqual(before);
   else {
     expect(done).toMatchObject({ outcome: 'repaired', sound: true });
     expect(await repairQueue(damaged.folder, OPTIONS)).toMatchObject({ outcome: 'sound' });

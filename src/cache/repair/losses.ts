@@ -160,6 +160,11 @@ export class Losses {
     return range.from >= survey.headEnd && this.isOld(segment, range);
   }
 
+  /** Of a segment before that head: the holes that were known when it was made. */
+  holesIn(segment: number): readonly Damage[] {
+    return this.#begins.has(segment) ? [] : this.#damage.filter((each) => each.segment === segment);
+  }
+
   /** Whether anything was damaged before that head was made. */
   get hasOld(): boolean {
     return this.#damage.length > 0;
@@ -172,11 +177,11 @@ export class Losses {
 
   /**
    * Of older segments in which records are missing, and nothing tells whether others have moved with that, as no head tells where
-   * their adds are, nor where their seals were: the messages there may be others. Returns how many.
+   * their adds are, nor where their seals were: the messages there may be others. Returns the positions of those.
    */
-  countUnplaced(state: QueueState): number {
+  findUnplaced(state: QueueState): number[] {
     const { surveys, moved } = this.#evidence;
-    let doubtful = 0;
+    const unplaced: number[] = [];
     for (const [segment, survey] of surveys) {
       const isTold = this.#begins.has(segment) || this.#waiting.has(segment) || moved.segments.has(segment);
       if (isTold || this.#evidence.isPlaced(segment)) continue;
@@ -184,14 +189,14 @@ export class Losses {
         return !unsynced && !this.#wasDamaged(segment, offset);
       });
       const from = gaps.reduce((first, gap) => Math.min(first, gap.from), Infinity);
-      const there = [...state.touched.values()].filter(
-        ({ place }) => segmentOf(place) === segment && offsetOf(place) >= from,
+      const there = [...state.touched].filter(
+        ([, { place }]) => segmentOf(place) === segment && offsetOf(place) >= from,
       );
       if (there.length === 0) continue;
-      doubtful += there.length;
+      unplaced.push(...there.map(([at]) => at));
       this.#unnamed += gaps.reduce((sum, { count }) => sum + count, 0);
     }
-    return doubtful;
+    return unplaced;
   }
 
   /** Whether a damaged line stands there, and did then. */

@@ -184,9 +184,9 @@ function missingOf(sound: readonly Sound[], records: number): number {
 
 /**
  * Brings a state up to a damaged head, across whatever lies between: what the head tells is newer. Where it does not
- * tell whether a message has ended, the message stays. Returns how many of those there are.
+ * tell whether a message has ended, the message stays. Returns the positions of those.
  */
-export function advance(state: QueueState, head: PartialHead): number {
+export function advance(state: QueueState, head: PartialHead): number[] {
   if (head.start) enter(state, head.start);
   for (const at of [...state.touched.keys(), ...freshOf(state)]) forgetIfEnded(state, head, at);
   for (const { header } of head.touched) state.happen(position(...header.p), { type: 'remove' });
@@ -198,10 +198,7 @@ export function advance(state: QueueState, head: PartialHead): number {
   }
   state.recount();
   const named = new Set(head.touched.map(({ header }) => position(...header.p)));
-  const doubtful = [...state.touched.keys(), ...freshOf(state)].filter((at) => {
-    return !named.has(at) && !isFresh(head, at);
-  });
-  return doubtful.length;
+  return [...state.touched.keys(), ...freshOf(state)].filter((at) => !named.has(at) && !isFresh(head, at));
 }
 
 /** Adds the messages that a damaged head tells of, and of which the state does not know, because their records are lost. */

@@ -15,7 +15,7 @@ import { position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
 import { replay } from '../replay.ts';
 import { QueueState, type Header } from '../state.ts';
-import type { Survey } from '../survey.ts';
+import { openGaps, type Survey } from '../survey.ts';
 import { SegmentTable } from '../table.ts';
 import { Evidence } from './evidence.ts';
 import { Hearsay } from './hearsay.ts';
@@ -80,7 +80,8 @@ class Salvor {
   readonly #keepOutcomes: number;
   /** Whether to take it that a queue exists where nothing says so. */
   readonly #bold: boolean;
-  #doubtful = 0;
+  /** Positions of messages that are kept although they may have ended. */
+  readonly #doubtful = new Set<number>();
   #cutInHead = false;
   /** Below this segment, a head tells of all. */
   #told = 0;
@@ -100,8 +101,8 @@ class Salvor {
     const { folder, listed, indexed, segments, surveys, starts, moved } = this.#evidence;
     await this.#follow();
     checkOwner(folder, starts, placesOf({ state: this.#state }), this.#state.id);
-    const { doubtful, outdated } = await settle(this.#case);
-    this.#doubtful += doubtful + this.#losses.countUnplaced(this.#state);
+    const { unnamed: ended, outdated } = await settle(this.#case);
+    for (const at of this.#losses.findUnplaced(this.#state)) this.#doubtful.add(at);
     this.#losses.tell(this.#state, this.#hearsay);
     this.#state.recount();
     const newest = Math.max(0, ...listed, ...indexed, this.#chosen());
@@ -110,6 +111,7 @@ class Salvor {
     // Whatever is left may have ended in a last file that is gone, or behind its cut.
     const isOpen = newest > last || cut.includes(last);
     const messages = Object.values(this.#state.counts).reduce((sum, count) => sum + count, 0);
+    const doubtful = [...this.#doubtful].filter((at) => this.#state.lifeOf(at)).length + ended;
     const { lost, unnamed, forgotten } = this.#losses;
     return {
       state: this.#state,
@@ -117,7 +119,7 @@ class Salvor {
       surveys,
       lost,
       unnamed,
-      doubtful: isOpen ? messages : this.#doubtful,
+      doubtful: isOpen ? messages : Math.min(messages, doubtful),
       moved: new Set(moved.segments.keys()),
       outdated,
       untold: [...cut, ...forgotten],
@@ -127,7 +129,13 @@ class Salvor {
   }
 
   get #case(): Case {
-    return { evidence: this.#evidence, losses: this.#losses, hearsay: this.#hearsay, state: this.#state };
+    return {
+      evidence: this.#evidence,
+      losses: this.#losses,
+      hearsay: this.#hearsay,
+      state: this.#state,
+      doubtful: this.#doubtful,
+    };
   }
 
   /** The successor that the log has chosen, where it is gone: that number has been used. */
@@ -185,14 +193,16 @@ class Salvor {
   async #replay(segment: number, fd: number, from: number, to: number): Promise<void> {
     const { ports, segments, surveys, moved } = this.#evidence;
     const state = this.#state;
+    const gaps = openGaps(surveys.get(segment)!).filter(({ unsynced }) => !unsynced);
+    gaps.sort((a, b) => b.from - a.from);
     const hear = (header: Header, payload: Json, extent: Extent): Header | undefined => {
+      // What is missing may have stood anywhere in a gap: a hole like any other, although no bytes of it are left.
+      while ((gaps.at(-1)?.from ?? Infinity) <= extent.offset) {
+        const { offset } = gaps.pop()!;
+        state.noteRot(offset, offset, false);
+      }
       this.#hearsay.hear(header, { ...extent, segment, payload }, state.seal !== undefined, state);
-      if (header.op !== 'purge' || state.seal || moved.segments.size === 0) return moved.heed(header, state);
-      // It spares those that are claimed; of what has moved nobody can say who is.
-      const from = state.spares() ?? 0;
-      for (const at of liveIn(state))
-        if (at >= from && !moved.isNameless(at, state)) state.happen(at, { type: 'purge' });
-      return undefined;
+      return header.op === 'purge' && !state.seal ? this.#purge(header) : moved.heed(header, state);
     };
     const unended = segment === segments.at(-1);
     // Adds among them may have been taken for messages of their own since.
@@ -200,6 +210,20 @@ class Salvor {
     const without = new Set(repeated.map((each) => each.from));
     await replay(ports, fd, state, { from, to, strangers: true, unended, without, hear });
     this.#forgetRepeated(segment);
+  }
+
+  /** It spares those that are claimed: behind a hole, or of what has moved, nobody can say who is. */
+  #purge(header: Header): Header | undefined {
+    const { moved } = this.#evidence;
+    const state = this.#state;
+    const from = state.spares();
+    if (from === undefined && moved.segments.size === 0) return header;
+    for (const at of liveIn(state)) {
+      if (at < (from ?? 0)) {
+        if (!state.claimed.has(at)) this.#doubtful.add(at);
+      } else if (!moved.isNameless(at, state)) state.happen(at, { type: 'purge' });
+    }
+    return undefined;
   }
 
   #head(segment: number, fd: number): Promise<LoadedHead | undefined> {
@@ -311,7 +335,7 @@ class Salvor {
       }
     } else {
       state.enterSegment(segment);
-      this.#doubtful += advance(state, head);
+      for (const at of advance(state, head)) this.#doubtful.add(at);
     }
     if (!head.lacks.tables && !head.lacks.touched) this.#told = segment;
     this.#cutInHead = endsInHead(this.#evidence.surveys.get(segment)!, head);

@@ -23,11 +23,13 @@ export interface Case {
   hearsay: Hearsay;
   /** Is changed. */
   state: QueueState;
+  /** Likewise: positions of messages that are kept although they may have ended. */
+  doubtful: Set<number>;
 }
 
 interface Settled {
-  /** How many messages are kept although they may have ended. */
-  doubtful: number;
+  /** How many others of those that are kept may have ended: nothing tells which. */
+  unnamed: number;
   /** Messages of which only an earlier content is left; they stand as failed. */
   outdated: [segment: number, offset: number][];
 }
@@ -35,14 +37,11 @@ interface Settled {
 /** Errors: those of node:fs. */
 export async function settle(on: Case): Promise<Settled> {
   revive(on);
-  const { found, unread, latest, doubtful } = settleMoved(on);
+  const { found, unread, latest } = settleMoved(on);
   const outdated = await settleContents(on, unread);
-  const dropped = dropTwins(on, found, unread);
+  dropTwins(on, found, unread);
   const changed = await settleChanges(on, outdated, latest);
-  return {
-    doubtful: doubtful - dropped + changed.doubtful,
-    outdated: [...outdated, ...changed.outdated],
-  };
+  return { unnamed: changed.unnamed, outdated: [...outdated, ...changed.outdated] };
 }
 
 /** A message more waits in a segment that has moved: which one, its own records tell. */
@@ -53,7 +52,7 @@ export function expectMoved({ evidence, losses, state }: Case, segment: number):
   state.restoreTable(SegmentTable.unread(segment, 0, 0, from > 0 ? [0, from - 1] : []));
 }
 
-interface SettledMoved extends Pick<Moved, 'found' | 'unread'>, Pick<Settled, 'doubtful'> {
+interface SettledMoved extends Pick<Moved, 'found' | 'unread'> {
   /** By the positions of the messages: where the updates stand that they hold. */
   latest: Map<number, number>;
 }
@@ -64,20 +63,18 @@ function revive({ losses, hearsay, state }: Case): void {
 }
 
 /** Of the messages that have moved, those that a record names as ended have; the others may have. */
-function settleMoved({ evidence, losses, hearsay, state }: Case): SettledMoved {
+function settleMoved({ evidence, losses, hearsay, state, doubtful }: Case): SettledMoved {
   const { ports, folder, moved } = evidence;
   const latest = new Map<number, number>();
-  if (moved.segments.size === 0 || state.id === '')
-    return { found: new Map(), unread: new Set(), latest, doubtful: 0 };
+  if (moved.segments.size === 0 || state.id === '') return { found: new Map(), unread: new Set(), latest };
   const { found, twins, others, unread } = moved.messages(ports, folder, state);
   for (const at of twins) state.happen(at, { type: 'remove' });
-  let doubtful = 0;
   for (const [uuid, at] of found) {
     const ghost = hearsay.of(uuid);
     // Told of by where it stood, with an update that has moved as well, it would be there twice.
     if (ghost?.update && unread.has(ghost.at)) state.happen(ghost.at, { type: 'remove' });
     if (ghost && !live(state, at, ghost)) continue;
-    doubtful++;
+    doubtful.add(at);
     if (ghost?.update) latest.set(at, ghost.update.place);
   }
   const { uuids } = moved;
@@ -93,10 +90,10 @@ function settleMoved({ evidence, losses, hearsay, state }: Case): SettledMoved {
     const at = freeBeside(state, stood);
     state.restore(at, life, place, length, headerLength, ghost.lease, alias);
     latest.set(at, place);
-    doubtful++;
+    doubtful.add(at);
   }
   state.recount();
-  return { found, unread, latest, doubtful };
+  return { found, unread, latest };
 }
 
 /** A message that is there as it was added becomes what records that name it otherwise have made of it. False: it has ended. */
@@ -146,22 +143,20 @@ async function settleContents(on: Case, unread: ReadonlySet<number>): Promise<Se
   return outdated;
 }
 
-/** Those that were not known to be the same until their contents had been found. Returns how many. */
+/** Those that were not known to be the same until their contents had been found. */
 function dropTwins(
   { evidence, state }: Case,
   found: ReadonlyMap<string, number>,
   unread: ReadonlySet<number>,
-): number {
-  if (found.size === 0 || unread.size === 0) return 0;
-  let dropped = 0;
+): void {
+  if (found.size === 0 || unread.size === 0) return;
   const contents = new Contents(evidence.ports.fs, evidence.folder);
   for (const at of unread) {
     const uuid = state.touched.has(at) ? contents.read(state, at)?.content.u : undefined;
     const copy = uuid === undefined ? undefined : found.get(uuid);
-    if (copy !== undefined && state.happen(copy, { type: 'remove' })) dropped++;
+    if (copy !== undefined) state.happen(copy, { type: 'remove' });
   }
   contents.close();
-  return dropped;
 }
 
 /**
@@ -173,7 +168,7 @@ async function settleChanges(
   known: Settled['outdated'],
   latest: SettledMoved['latest'],
 ): Promise<Settled> {
-  const { evidence, losses, state } = on;
+  const { evidence, losses, state, doubtful } = on;
   const { ports, folder, moved, surveys } = evidence;
   const ended = new Set<string>();
   const changes: LostChange[] = [];
@@ -185,15 +180,16 @@ async function settleChanges(
     for (const { from, change } of open)
       if (change) changes.push({ ...change, places: placesIn(change), at: position(segment, from) });
     unnamed += open.reduce((sum, range) => sum + mostEnded(range), 0);
-    if (open.length === 0) continue;
+    const holes = losses.holesIn(segment);
+    if (open.length === 0 && holes.length === 0) continue;
     const purged = (await evidence.reading(segment, (fd) => findEnds(ports, fd, ended))) ?? -1;
     // Behind a hole it has spared what may have been claimed there.
-    const hole = open.findLast(({ from }) => from < purged);
-    if (hole) changes.push({ what: 'purge', uuids: [], places: [], at: position(segment, hole.from) });
+    for (const { from, to } of holes)
+      if (from < purged) changes.push({ what: 'purge', uuids: [], places: [], at: position(segment, to) });
   }
   const wanted = new Set([...ended, ...changes.flatMap(({ uuids }) => uuids)]);
   const found = await findByUuid(ports, folder, state, wanted);
-  const doubtful = new Set([...ended].flatMap((uuid) => found.get(uuid) ?? []));
+  for (const at of [...ended].flatMap((uuid) => found.get(uuid) ?? [])) doubtful.add(at);
   const updated = new Map<number, number>();
   for (const change of changes) {
     for (const at of changedBy(change, found, state))
@@ -209,8 +205,7 @@ async function settleChanges(
   const outdated = [...updated]
     .filter(([at, place]) => isOutdated(at, place))
     .map(([at, place]) => failOutdated(on, at, place));
-  const rest = Object.values(state.counts).reduce((sum, count) => sum + count, 0) - doubtful.size;
-  return { doubtful: doubtful.size + Math.min(unnamed, rest), outdated };
+  return { unnamed, outdated };
 }
 
 /** What there is in all segments of what those messages hold, or have held. */
