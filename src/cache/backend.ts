@@ -99,10 +99,20 @@ class CacheBackend implements Backend {
     return this.#guarded('destroying the queue', name, async () => {
       if (!checkFolder(this.#ports.fs, this.#folder(name), name)) return false;
       const destroyed = await this.#withJournal(name, (journal) => journal.destroy());
-      // What it held is let go now: nobody may ever create it again.
-      if (destroyed) await this.#withJournal(name, (journal) => journal.tidy());
+      if (destroyed) await this.#tidy(name);
       return destroyed;
     });
+  }
+
+  /** What a destroyed queue held is let go now: nobody may ever create it again. Where that cannot be, it goes later. */
+  async #tidy(name: string): Promise<void> {
+    try {
+      await this.#withJournal(name, (journal) => journal.tidy());
+    } catch (error) {
+      const reported = storageError(error, 'tidying up', name, this.#folder(name));
+      // Else another has created it, and destroyed it again.
+      if (reported.code !== 'QUEUE_DESTROYED') this.#lastError = reported;
+    }
   }
 
   async exists(name: string): Promise<boolean> {

@@ -69,23 +69,11 @@ export class Successor {
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
   async #reserveRoom(fd: number, useReserve: boolean): Promise<void> {
-    const { options, space } = this.#log;
-    const { fs, clock } = options.ports;
     const head = new Tally();
     // What moves into it does so only where there is more than enough room.
     await this.#writeHead(head, undefined);
-    const needed = head.length + SPARE_BYTES;
     const zeros = Buffer.alloc(16 * 1024);
-    for (let written = 0; written < needed;) {
-      try {
-        const n = fs.write(fd, zeros, 0, zeros.length, written);
-        if (n === 0) throw Object.assign(new Error('no room for the next head'), { code: 'ENOSPC' });
-        written += n;
-      } catch (error) {
-        if (!isFull(error) || !useReserve || !space.freeReserve()) throw error;
-      }
-      await breathe(clock);
-    }
+    await this.#fill(fd, head.length + SPARE_BYTES, () => zeros, useReserve);
   }
 
   async #writeHead(batch: Batch | Tally, load: Load | undefined): Promise<void> {
@@ -124,7 +112,10 @@ export class Successor {
     const batch = new Batch();
     await this.#writeHead(batch, this.#load());
     try {
-      await this.#writeAll(fd, batch);
+      const part = (from: number): Uint8Array =>
+        batch.buffer.subarray(from, Math.min(from + PART_BYTES, batch.length));
+      await this.#fill(fd, batch.length, part, true);
+      fs.truncate(fd, batch.length);
       // Pages reach the disk in any order: a note that is there after a power cut must not name a head that knows more.
       await allFlushed([fs.sync(fd), fs.syncFolder(folder), log.synced()]);
     } catch (error) {
@@ -157,21 +148,29 @@ export class Successor {
     return gone;
   }
 
-  async #writeAll(fd: number, batch: Batch): Promise<void> {
+  /** Writes so many bytes, in parts, others running in between; the reserve is freed for them at most once. */
+  async #fill(
+    fd: number,
+    length: number,
+    part: (from: number) => Uint8Array,
+    useReserve: boolean,
+  ): Promise<void> {
     const { options, space } = this.#log;
     const { fs, clock } = options.ports;
-    for (let written = 0; written < batch.length;) {
+    let mayFree = useReserve;
+    for (let written = 0; written < length;) {
+      const bytes = part(written);
       try {
-        const part = Math.min(PART_BYTES, batch.length - written);
-        const n = fs.write(fd, batch.buffer, written, part, written);
+        const n = fs.write(fd, bytes, 0, bytes.length, written);
         if (n === 0) throw Object.assign(new Error('nothing written'), { code: 'ENOSPC' });
         written += n;
       } catch (error) {
-        if (!isFull(error) || !space.freeReserve()) throw error;
+        // A quota may be used up where there is room.
+        if (!isFull(error) || !mayFree || !space.freeReserve()) throw error;
+        mayFree = false;
       }
       await breathe(clock);
     }
-    fs.truncate(fd, batch.length);
   }
 
   /** Lets the file go: it was made for the successor of this segment and no other. */

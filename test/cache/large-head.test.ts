@@ -3,6 +3,7 @@ import { beforeEach, expect, test } from 'vitest';
 import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
 import { Seeded } from '../support/seeded.ts';
+import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
 const Q = 'jobs';
@@ -69,3 +70,18 @@ test('producers leave room for the next two', async () => {
   const late = await (await open()).open(Q);
   expect(await late.add(messages(1))).toHaveLength(1);
 });
+
+test.each(['ENOSPC', 'EDQUOT'])(
+  'who is told %s for it, though the disk seems to have room, tries once more',
+  async (code) => {
+    let refused = 0;
+    machine.fs.onOperation = (operation, path) => {
+      if (operation !== 'write' || !path.includes('/tmp-')) return;
+      refused++;
+      // Or it would go on for ever.
+      throw errno(refused < 100 ? code : 'EIO', path);
+    };
+    await expect((await open()).destroy(Q)).rejects.toMatchObject({ code: 'STORAGE_FULL' });
+    expect(refused).toBe(2);
+  },
+);

@@ -112,7 +112,8 @@ export function isExcused(code: string, during: string, { plan, met, excuses }: 
       return met('refused operations') || (met('full disks') && PRODUCING.has(during));
     case 'QUEUE_DESTROYED':
     case 'QUEUE_NOT_FOUND':
-      return weights.some(([step]) => step === 'destroy');
+      // Whoever destroys it is told whether there was one.
+      return during !== 'destroy' && weights.some(([step]) => step === 'destroy');
     case 'JOURNAL_CORRUPT':
       // Nobody can tell where a damaged head ends. One that may say that there is no queue could hide the record that creates it again.
       return met('rotten bytes') || (met('rotten heads') && weights.some(([step]) => step === 'destroy'));

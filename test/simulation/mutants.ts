@@ -73,7 +73,11 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'a handle that is closed forgets the flush that is due',
     ['lost', 'undone'],
-    [JOURNAL, 'await new Promise<void>((resolve) => log.syncer.wait(log.applied, () => resolve()));', ''],
+    [
+      JOURNAL,
+      'this.#cancelInterval();\n      log.syncer.wait(log.applied, (error) => error && this.#flushFailed(error));',
+      'this.#cancelInterval();',
+    ],
   ),
   mutant(
     'a settle without a look at the token',
