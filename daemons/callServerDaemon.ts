@@ -5,6 +5,7 @@ import { ask } from '../src/call/ask.ts';
 import { addressOf } from '../src/call/host.ts';
 import { loadMethods } from '../src/call/loader.ts';
 import type { Config } from '../src/config.ts';
+import { openOptionsOf } from '../src/manager-options.ts';
 import { sinkOf } from '../src/worker/log.ts';
 
 /** How long its own `verify` may take; ms. Less than the runner waits for the verdict. */
@@ -16,10 +17,10 @@ export default class CallServerDaemon extends Daemon {
 
   /** Errors: CONFIG_INVALID: the host needs a token; METHOD_FAILED: a method cannot be loaded; CALL_FAILED: the port is taken. */
   override async onStart(): Promise<void> {
-    const { call, queue, file } = this.config;
+    const { config } = this;
+    const { call } = config;
     const methods = await loadMethods(call.methodsDir, library);
-    const { queueType, cacheRoot, durability } = queue;
-    const manager = await QueueManager.open({ config: file, queueType, cacheRoot, durability });
+    const manager = await QueueManager.open(openOptionsOf(config));
     const server = new CallServer({
       scheme: call.callScheme,
       host: call.callHost,

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Daemon, QueueError, QueueManager, type DaemonStop } from 'coda-queue';
 import type { Config } from '../src/config.ts';
 import { Crews } from '../src/daemon/crews.ts';
+import { openOptionsOf } from '../src/manager-options.ts';
 import type { DrainedQueue } from '../src/queue-list.ts';
 import type { Command } from '../src/worker/crew/child.ts';
 import { findWorker } from '../src/worker/loader.ts';
@@ -19,8 +20,7 @@ export default class QueueDaemon extends Daemon {
   override async onStart(): Promise<void> {
     const { config } = this;
     await check(config);
-    const { queueType, cacheRoot, durability } = config.queue;
-    this.#manager = await QueueManager.open({ config: config.file, queueType, cacheRoot, durability });
+    this.#manager = await QueueManager.open(openOptionsOf(config));
     this.#crews = new Crews({
       config,
       queues: this.#manager,

@@ -8,6 +8,7 @@ import { Daemon, QueueError, QueueManager, type DaemonContext, type DaemonStop }
 import { startApi, type Api } from '../src/api/start.ts';
 import type { Config } from '../src/config.ts';
 import { escapeControls, quote } from '../src/errors.ts';
+import { openOptionsOf } from '../src/manager-options.ts';
 import { canonical } from '../src/supervisor/changes.ts';
 import { DaemonWatch } from '../src/supervisor/daemon-watch.ts';
 import { SavedChanges } from '../src/supervisor/saved.ts';
@@ -132,8 +133,8 @@ export default class SupervisorDaemon extends Daemon {
   /** Errors: those of opening them, with the ones before in force again. */
   async #renewServices(supervisor: Supervisor, next: Config): Promise<void> {
     const before = this.#services;
-    const sections = ({ queue, api, daemon }: Config): unknown => [queue, api, daemon];
-    if (!before || canonical(sections(this.config)) === canonical(sections(next))) return;
+    const usedBy = (config: Config): unknown => [openOptionsOf(config), config.api, config.daemon];
+    if (!before || canonical(usedBy(this.config)) === canonical(usedBy(next))) return;
     // Both would want the same socket.
     await closeServices(before);
     try {
@@ -152,8 +153,7 @@ interface Services {
 }
 
 async function openServices(control: SupervisorControl, config: Config, log: Log): Promise<Services> {
-  const { queueType, cacheRoot, durability } = config.queue;
-  const queues = await QueueManager.open({ config: config.file, queueType, cacheRoot, durability });
+  const queues = await QueueManager.open(openOptionsOf(config));
   try {
     return { queues, api: await startApi({ control, queues, config, log, library }) };
   } catch (error) {

@@ -160,13 +160,16 @@ function configReader(
 ): () => Promise<Config> {
   // The daemon may go elsewhere.
   const cwd = process.cwd();
-  const read = (flags: { destination?: string }): Promise<Config> =>
-    loadConfig({ config: file, cwd, flags: { cacheRoot, durability, daemonsDir, level, ...flags } });
   return async () => {
-    const config = await read({});
+    const config = await loadConfig({
+      config: file,
+      cwd,
+      flags: { cacheRoot, durability, daemonsDir, level },
+    });
     if (!background || isFile(config)) return config;
     // What it prints goes to a file that nobody rotates.
-    return read({ destination: pathsOf(config.daemon.stateDir, name).log });
+    const destination = pathsOf(config.daemon.stateDir, name).log;
+    return Object.freeze({ ...config, log: Object.freeze({ ...config.log, destination }) });
   };
 }
 

@@ -1,15 +1,15 @@
 /** For the verbs that look at a queue's files without opening the queue, which may be too damaged for that. */
 import { join } from 'node:path';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig, type Config } from '../../src/config.ts';
 import { QueueError, quote } from '../../src/errors.ts';
 import { checkQueueName } from '../../src/validate.ts';
-import { withManager, type CommonOptions } from '../cli.ts';
+import { withQueues, type CommonOptions } from '../cli.ts';
 
-/** Errors: INVALID_QUEUE_NAME, CONFIG_INVALID, UNKNOWN_QUEUE_TYPE. */
+/** Where they are, and the configuration that says so. Errors: INVALID_QUEUE_NAME, CONFIG_INVALID, UNKNOWN_QUEUE_TYPE. */
 export async function filesOf(
   queue: string,
   { config: file, cacheRoot, durability }: CommonOptions,
-): Promise<{ folder: string; keepOutcomes: number }> {
+): Promise<{ folder: string; keepOutcomes: number; config: Config }> {
   checkQueueName(queue);
   const config = await loadConfig({ config: file, flags: { cacheRoot, durability } });
   const { queueType, cacheRoot: root, keepOutcomes } = config.queue;
@@ -19,19 +19,15 @@ export async function filesOf(
       `only queues of type cache have files, queueType is ${quote(queueType)}`,
     );
   }
-  return { folder: join(root, queue), keepOutcomes };
+  return { folder: join(root, queue), keepOutcomes, config };
 }
 
 /** Passes the result on. Where there is no such queue, the error names one that there is. */
-export async function orNamingOthers<T>(
-  queue: string,
-  options: CommonOptions,
-  result: Promise<T>,
-): Promise<T> {
+export async function orNamingOthers<T>(queue: string, config: Config, result: Promise<T>): Promise<T> {
   return result.catch(async (error: unknown) => {
     // The status of a queue that does not exist rejects too, and says so.
     if (error instanceof QueueError && error.code === 'QUEUE_NOT_FOUND')
-      await withManager(options, (manager) => manager.queueStatus(queue));
+      await withQueues(config, (manager) => manager.queueStatus(queue));
     throw error;
   });
 }

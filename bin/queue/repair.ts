@@ -42,13 +42,13 @@ Examples:
     )
     .action(async (queue: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
-      const { folder, keepOutcomes } = await filesOf(queue, options);
+      const { folder, keepOutcomes, config } = await filesOf(queue, options);
       if (options.discard) {
         return discardKept(queue, folder, options).catch((error: unknown) => {
           throw storageError(error, 'discarding what repairs have kept', queue, folder);
         });
       }
-      const plan = await orNamingOthers(queue, options, planRepair(folder, { keepOutcomes }));
+      const plan = await orNamingOthers(queue, config, planRepair(folder, { keepOutcomes }));
       if (plan.outcome === 'sound' || options.dryRun) return tell(plan, options);
       if (plan.pids.length === 0 && !(await confirm(options.yes, async () => questionOf(plan)))) {
         process.exitCode = EXIT.failure;

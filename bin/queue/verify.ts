@@ -19,8 +19,8 @@ export function verifyCommand(program: Command): void {
     )
     .action(async (queue: string, _: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions & { json?: true }>();
-      const { folder } = await filesOf(queue, options);
-      const report = await orNamingOthers(queue, options, verifyQueue(folder));
+      const { folder, config } = await filesOf(queue, options);
+      const report = await orNamingOthers(queue, config, verifyQueue(folder));
       if (options.json) await print(safeJson(report));
       else for (const line of inWords(report)) await print(line);
       if (!report.sound) process.exitCode = EXIT.failure;

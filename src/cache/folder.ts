@@ -14,7 +14,7 @@ import {
 import { writeHead } from './head.ts';
 import { decode, isOwn } from './header.ts';
 import { CONTROL } from './operations.ts';
-import type { FileSystem, Ports } from './ports.ts';
+import type { FileStat, FileSystem, Ports } from './ports.ts';
 import { Batch, lineChecksum } from './record.ts';
 import { writeReserve } from './space.ts';
 import { QueueState } from './state.ts';
@@ -156,15 +156,17 @@ export async function bear(ports: Ports, { root, name, options, fileMode }: Birt
   await writeHead(batch, 1, source, clock);
   try {
     const fd = fs.open(`${cradle}/${segmentName(1)}`, 'create', fileMode);
+    let like: FileStat;
     try {
       fs.setMode(fd, fileMode);
+      like = fs.stat(fd);
       const written = fs.write(fd, batch.buffer, 0, batch.length);
       if (written < batch.length) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
       await fs.sync(fd);
     } finally {
       fs.close(fd);
     }
-    await writeReserve(fs, cradle);
+    await writeReserve(fs, cradle, like);
     await fs.syncFolder(cradle);
     fs.rename(cradle, folder);
   } catch (error) {

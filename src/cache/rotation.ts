@@ -218,7 +218,7 @@ export class Rotation {
     const like = fs.stat(log.fd);
     if (table && table.fresh > 0) writeIndex(fs, folder, table, seal, like, (at) => log.state.aliasOf(at));
     await sweep(log);
-    await this.#space.restoreReserve();
+    await this.#space.restoreReserve(like);
   }
 
   /** Makes the head and notes it. Where only the note has failed, it is written again: it may be in the log after all. */

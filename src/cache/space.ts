@@ -4,7 +4,7 @@
  */
 import { QueueError } from '../errors.ts';
 import { RESERVE } from './files.ts';
-import type { FileSystem, Ports } from './ports.ts';
+import type { FileStat, FileSystem, Ports } from './ports.ts';
 
 /** Room for the three small segments and heads that draining goes through when nothing else is left. */
 const RESERVE_BYTES = 1024 * 1024;
@@ -72,10 +72,10 @@ export class Space {
     }
   }
 
-  /** Writes the reserve anew when it is not there, or not whole, and there is enough space. */
-  async restoreReserve(): Promise<void> {
+  /** Writes the reserve anew when it is not there, or not whole, and there is enough space: see `writeReserve`. */
+  async restoreReserve(like: FileStat): Promise<void> {
     this.#lookedAt = -Infinity;
-    await writeReserve(this.#options.ports.fs, this.#options.folder);
+    await writeReserve(this.#options.ports.fs, this.#options.folder, like);
   }
 
   #look(more: number): number {
@@ -96,8 +96,9 @@ export class Space {
  * Written, not punched, and flushed: a hole, or what a power cut has emptied, would promise space that may be gone. Does
  * nothing where it is whole, nor where there is little space: that is for the consumers of the queues that are there. Its name is
  * not flushed. What goes wrong is of no consequence now; the next rotation tries again.
+ * @param like of a segment: who may write to that may empty the reserve.
  */
-export async function writeReserve(fs: FileSystem, folder: string): Promise<void> {
+export async function writeReserve(fs: FileSystem, folder: string, like: FileStat): Promise<void> {
   const path = `${folder}/${RESERVE}`;
   try {
     const isThere = fs.kind(path) !== undefined;
@@ -106,6 +107,9 @@ export async function writeReserve(fs: FileSystem, folder: string): Promise<void
     if (isThere) fs.remove(path);
     const fd = fs.open(path, 'create', 0o600);
     try {
+      const made = fs.stat(fd);
+      if (made.uid !== like.uid || made.gid !== like.gid) fs.setOwner(fd, like.uid, like.gid);
+      fs.setMode(fd, like.mode);
       const zeros = Buffer.alloc(64 * 1024);
       for (let i = 0; i < RESERVE_BYTES; i += zeros.length) fs.write(fd, zeros, 0, zeros.length);
       await fs.sync(fd);

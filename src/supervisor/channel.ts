@@ -1,13 +1,15 @@
 /**
- * Messages between the supervisor and a child, both ways: a line of JSON each, over a pipe of their own. Neither end
- * trusts the other: a line that is too long, or no JSON, ends the channel, and what is read is checked by who gets it.
+ * Messages between the supervisor and a child, both ways: a line of JSON each, over a pipe of its own for each way, so that
+ * what the other end has said is heard also when that does not listen any more. Neither end trusts the other: a line that is
+ * too long, or no JSON, ends the channel, and what is read is checked by who gets it.
  *
  * Not the channel that Node opens with `fork`: that takes lines of any length into memory, and goes on reading whatever
  * comes. Here a process that floods is read no faster than its messages are dealt with, and one that does not read
  * is sent no more than a bounded amount.
  */
-import type { Duplex } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { QueueError, quote } from '../errors.ts';
+import type { Pipes } from '../worker/exec/group.ts';
 
 /** Bytes of what one message may carry: arguments, an answer. */
 export const LARGEST_MESSAGE = 1024 * 1024;
@@ -25,41 +27,46 @@ export interface ChannelListeners {
 }
 
 export class Channel {
-  readonly #pipe: Duplex;
+  readonly #incoming: Readable;
+  readonly #outgoing: Writable;
   readonly #listeners: ChannelListeners;
   #parts: Buffer[] = [];
   #length = 0;
   #open = true;
 
-  constructor(pipe: Duplex, listeners: ChannelListeners) {
-    this.#pipe = pipe;
+  constructor({ incoming, outgoing }: Pipes, listeners: ChannelListeners) {
+    this.#incoming = incoming;
+    this.#outgoing = outgoing;
     this.#listeners = listeners;
-    pipe.on('data', (chunk: Buffer) => this.#take(chunk));
+    incoming.on('data', (chunk: Buffer) => this.#take(chunk));
     // A pipe that breaks is a pipe that ends.
-    pipe.on('error', () => this.#end(undefined));
-    pipe.once('end', () => this.#end(undefined));
-    pipe.once('close', () => this.#end(undefined));
+    incoming.on('error', () => this.#end(undefined));
+    incoming.once('end', () => this.#end(undefined));
+    incoming.once('close', () => this.#end(undefined));
+    // What it has said before it went is still to come.
+    outgoing.on('error', () => undefined);
   }
 
+  /** Whether anything may be sent. */
   get isOpen(): boolean {
-    return this.#open;
+    return this.#open && this.#outgoing.writable;
   }
 
   /** Whether as much waits to be read at the other end as may. */
   get isFull(): boolean {
-    return this.#pipe.writableLength >= MOST_WAITING;
+    return this.#outgoing.writableLength >= MOST_WAITING;
   }
 
   /**
    * Hands a message to the system, or to memory while the other end does not read. Whether it is ever read is another matter.
-   * Errors: CHILD_GONE: the channel has ended; CHILD_BUSY: 4 MiB wait already; MESSAGE_TOO_LARGE.
+   * Errors: CHILD_GONE: the channel has ended, or nobody listens any more; CHILD_BUSY: 4 MiB wait already; MESSAGE_TOO_LARGE.
    */
   send(message: object): void {
-    if (!this.#open) throw new QueueError('CHILD_GONE', 'the channel has ended');
+    if (!this.isOpen) throw new QueueError('CHILD_GONE', 'the channel has ended');
     if (this.isFull) {
       throw new QueueError(
         'CHILD_BUSY',
-        `expected the other end to read; ${this.#pipe.writableLength} bytes wait for it already`,
+        `expected the other end to read; ${this.#outgoing.writableLength} bytes wait for it already`,
       );
     }
     const line = Buffer.from(`${JSON.stringify(message)}\n`);
@@ -69,7 +76,7 @@ export class Channel {
         `expected a message of at most ${LARGEST_MESSAGE} bytes, received ${line.length}`,
       );
     }
-    this.#pipe.write(line);
+    this.#outgoing.write(line);
   }
 
   /** Nothing comes or goes any more; `onEnd` has been called. */
@@ -108,7 +115,8 @@ export class Channel {
     if (!this.#open) return;
     this.#open = false;
     this.#parts = [];
-    this.#pipe.destroy();
+    this.#incoming.destroy();
+    this.#outgoing.destroy();
     this.#listeners.onEnd(why);
   }
 }

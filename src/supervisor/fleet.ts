@@ -2,6 +2,7 @@
 import type { Clock } from '../cache/ports.ts';
 import { loadConfig, type Config } from '../config.ts';
 import { QueueError, quote } from '../errors.ts';
+import { openOptionsOf } from '../manager-options.ts';
 import type { Json } from '../message.ts';
 import { encodePayload } from '../payload.ts';
 import { QueueManager } from '../queue-manager.ts';
@@ -360,11 +361,7 @@ export class Fleet implements SupervisorControl {
   #scaleBy(first: Config): Autoscaler {
     const autoscaler = new Autoscaler({
       control: this,
-      open: () => {
-        const { file, queue } = this.#config ?? first;
-        const { queueType, cacheRoot, durability } = queue;
-        return QueueManager.open({ config: file, queueType, cacheRoot, durability });
-      },
+      open: () => QueueManager.open(openOptionsOf(this.#config ?? first)),
       log: logAbout(this.#log, {}),
       clock: this.#clock,
     });

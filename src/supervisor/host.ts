@@ -3,7 +3,6 @@
  * does not outlive the supervisor by long.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Duplex } from 'node:stream';
 import type { Config } from '../config.ts';
 import { LEVELS } from '../config-keys.ts';
 import { messageOf } from '../daemon/outcome.ts';
@@ -15,6 +14,7 @@ import type { Json } from '../message.ts';
 import { encodePayload } from '../payload.ts';
 import { QueueManager } from '../queue-manager.ts';
 import { instanceOf } from '../worker/class-loader.ts';
+import type { Pipes } from '../worker/exec/group.ts';
 import { logAbout, type LogSink } from '../worker/log.ts';
 import { Channel, LARGEST_MESSAGE } from './channel.ts';
 import { Commands } from './commands.ts';
@@ -36,8 +36,8 @@ const KIND = { base: 'ManagedProcess', method: 'run(signal)', code: 'PROCESS_FAI
 const LAST_WORD = 1000;
 
 export interface HostOptions {
-  /** To the supervisor. */
-  pipe: Duplex;
+  /** From the supervisor, and to it. */
+  pipes: Pipes;
   /** What `import … from 'coda-queue'` means in a file that has no such package installed beside it. */
   library: object;
 }
@@ -70,7 +70,7 @@ class Host {
     this.#begun = new Promise((resolve) => (this.#begin = resolve));
     const abort = (): void => this.#stop.abort();
     stop.addEventListener('abort', abort, { once: true });
-    this.#channel = new Channel(options.pipe, {
+    this.#channel = new Channel(options.pipes, {
       onMessage: (message) => this.#heed(toOrder(message)),
       // The supervisor is gone: nobody is left to run for.
       onEnd: () => {
@@ -230,8 +230,8 @@ class Host {
   async #lastWord(cause: unknown): Promise<void> {
     if (!this.#tell({ type: 'failed', error: toTrouble(cause) })) return;
     const limit = new AbortController();
-    const { pipe } = this.#options;
-    const written = new Promise((resolve) => pipe.end(resolve));
+    const { outgoing } = this.#options.pipes;
+    const written = new Promise((resolve) => outgoing.end(resolve));
     await Promise.race([written, sleep(LAST_WORD, undefined, { signal: limit.signal })]);
     limit.abort();
   }

@@ -166,7 +166,6 @@ class Running implements Launched {
   #printed: () => string;
   #looking: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
-  #hasExited = false;
 
   constructor(group: Group, options: RunningOptions) {
     const { spec, id, config, log, onTold, onGone } = options;
@@ -174,12 +173,10 @@ class Running implements Launched {
     this.#onGone = onGone;
     this.#onTold = onTold;
     this.pid = group.pid;
-    this.exit = group.exit
-      .catch((error: unknown) => {
-        this.#said = refusal(error);
-        return { code: null, signal: null };
-      })
-      .finally(() => (this.#hasExited = true));
+    this.exit = group.exit.catch((error: unknown) => {
+      this.#said = refusal(error);
+      return { code: null, signal: null };
+    });
     if (this.pid === undefined) {
       this.#printed = () => '';
       return;
@@ -228,9 +225,8 @@ class Running implements Launched {
   async #end(grace: number): Promise<void> {
     clearInterval(this.#looking);
     try {
-      // On Windows, where the signal is the end at once, this would be all it hears. To a pipe that nobody reads any more it would be
-      // an error, and what is still to be read from that would be lost: its last words.
-      if (this.#channel?.isOpen && !this.#hasExited) this.#channel.send({ type: 'stop' });
+      // On Windows, where the signal is the end at once, this would be all it hears.
+      this.#channel?.send({ type: 'stop' });
     } catch {
       // The signal says the same.
     }
@@ -258,12 +254,12 @@ class Running implements Launched {
     about: { process: string; child: string },
     log: LogSink,
   ): Channel | undefined {
-    const { pipe } = this.#group;
-    if (!pipe) return undefined;
+    const { pipes } = this.#group;
+    if (!pipes) return undefined;
     const rate = new Rate(TOLD_RATE, (count) =>
       log('WARN', `${count} events and lines that it told were left out`, about),
     );
-    const channel = new Channel(pipe, {
+    const channel = new Channel(pipes, {
       onMessage: (message) => {
         const told = read(message);
         if (!told) {

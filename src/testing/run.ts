@@ -2,6 +2,7 @@
 import { loadConfig } from '../config.ts';
 import type { Config } from '../config.ts';
 import { QueueError, quote } from '../errors.ts';
+import { openOptionsOf } from '../manager-options.ts';
 import { openMemory } from '../memory/backend.ts';
 import type { Message } from '../message.ts';
 import { QueueManager } from '../queue-manager.ts';
@@ -148,7 +149,7 @@ async function onBench<T>(
 ): Promise<T> {
   const config = await loadConfig({ config: file });
   const backend = openMemory();
-  const manager = await QueueManager.open({ config: file, backend });
+  const manager = await QueueManager.open({ ...openOptionsOf(config), backend });
   try {
     await manager.createQueue(QUEUE);
     return await use(manager, config);

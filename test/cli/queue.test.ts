@@ -267,6 +267,19 @@ describe('a folder of queues that is not there', () => {
     expect(code).toBe(0);
     expect(readdirSync(bench.folder)).toEqual(['elsewhere']);
   });
+
+  test.each(['verify', 'repair'])(
+    'and what is there is named by %s, where it lacks the queue that was meant',
+    async (verb) => {
+      const root = `${bench.folder}/elsewhere`;
+      await bench.queue('create', 'letters', '--cache-root', root);
+      const config = `[queue]\ncacheRoot = ${root}\n`;
+      const { code, stderr } = await bench.shell(
+        `printf '${config}' | queue ${verb} leters --config /dev/stdin`,
+      );
+      expect([code, stderr]).toEqual([69, expect.stringContaining('did you mean "letters"?')]);
+    },
+  );
 });
 
 describe('queue get', () => {

@@ -2,7 +2,7 @@
  * A queue that belongs to another account than the one that works on it. Whoever makes the next segment gives it the
  * owner, group and mode of the last one, or leaves making it to those who can.
  */
-import { chmodSync, chownSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Queue } from '../../src/backend.ts';
@@ -62,6 +62,12 @@ describe.skipIf(!isRoot)('a queue of another account', () => {
     expect(await root.claim(2, 60_000)).toHaveLength(2);
     await moveOn(stage, root, 5);
     expect(segmentsOwnership(stage)).toEqual(segmentsOwnership(stage).map(() => first));
+    // To be emptied by whoever is about to settle when the disk is full, even while another writes it.
+    const reserve = join(stage.queueFolder, 'reserve');
+    expect(ownership(reserve)).toEqual(first);
+    rmSync(reserve);
+    await moveOn(stage, root, 1);
+    expect(ownership(reserve)).toEqual(first);
 
     // And back: the owner writes to what root has made, moves on from it, and settles what it is given.
     await moveOn(stage, owner.queue, 5);

@@ -36,8 +36,9 @@ const methods = {
    * Has the child end once the file `go` is there, and hears of that end before anything else that the child has done since.
    * Of what is ready at one time, the event loop looks at signals last, and a signal that a child has ended has it ask
    * for all that have. So one is sent for nothing, and the child ends behind the wait, in what the loop looks at before.
+   * Between the two, `told` is sent a command, where one is named.
    */
-  hearEndFirst(pid, go) {
+  hearEndFirst(pid, go, told) {
     // Its first thread may have ended before the others; then it is not told of yet.
     const isDead = () =>
       readdirSync(`/proc/${pid}/task`).length === 1 &&
@@ -48,6 +49,7 @@ const methods = {
       writeFileSync(go, '');
       const nap = new Int32Array(new SharedArrayBuffer(4));
       for (let left = 5000; left > 0 && !isDead(); left--) Atomics.wait(nap, 0, 0, 2);
+      if (told !== undefined) supervisor.send(told, 'hurry', null).catch(() => undefined);
     });
     server.listen('turn.sock', () => {
       connect('turn.sock').on('error', () => undefined);

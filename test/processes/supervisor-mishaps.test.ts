@@ -62,7 +62,10 @@ describe('a worker that writes to the channel of its supervisor', () => {
   });
 });
 
-courtTest('the last words of a child are heard also behind its end', async ({ court }) => {
+courtTest.for([
+  ['', undefined],
+  [', when it is sent a command before that is heard of', 'blunt'],
+] as const)('the last words of a child are heard also behind its end%s', async ([, told], { court }) => {
   const go = join(court.folder, 'go');
   const path = court.class(
     'blunt',
@@ -75,7 +78,7 @@ courtTest('the last words of a child are heard also behind its end', async ({ co
   );
   const master = court.supervise([{ name: 'blunt', class: path, restartDelay: '1m' }]);
   await master.up('blunt#1');
-  await master.call('hearEndFirst', await master.pidOf('blunt#1'), go);
+  await master.call('hearEndFirst', await master.pidOf('blunt#1'), go, ...(told ? [told] : []));
   const { data } = await master.event('ended', 'blunt#1');
   expect(data).toEqual({ failed: true, why: 'ended with exit code 1: the well is dry' });
   await master.stop();

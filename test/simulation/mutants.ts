@@ -343,7 +343,11 @@ export const MUTANTS: readonly Simulated[] = [
     ],
   ),
   mutant('the reserve is not flushed', ['reserve'], [SPACE, '      await fs.sync(fd);\n', '']),
-  mutant('the reserve is not made anew', ['reserve'], [ROTATION, 'await this.#space.restoreReserve();', '']),
+  mutant(
+    'the reserve is not made anew',
+    ['reserve'],
+    [ROTATION, 'await this.#space.restoreReserve(like);', ''],
+  ),
   mutant(
     'a message that could not be read stays claimed',
     ['counts'],

@@ -1,13 +1,14 @@
 /**
  * What leads from a member to its parent. Node's own channel is for a parent that trusts its members: it takes what they say
  * into memory whatever its length, and a line that is no JSON is the end of the parent. A supervisor, which is not to fall
- * with any worker, has a pipe instead and bounds what comes through it (src/supervisor/channel.ts).
+ * with any worker, has a pipe for each way instead and bounds what comes through them (src/supervisor/channel.ts).
  */
 import { Socket } from 'node:net';
 import type { Order, Told } from './protocol.ts';
 
-/** As a supervisor starts its children. */
-const DESCRIPTOR = 3;
+/** Descriptors to a supervisor, and from it, as it starts its children. */
+const TOLD = 3;
+const ORDERS = 4;
 
 export interface LineListeners {
   /** Told to stop, or else to give up at once. Must not throw. */
@@ -39,23 +40,24 @@ export class IpcLine implements Line {
 }
 
 export class PipeLine implements Line {
-  readonly #pipe = new Socket({ fd: DESCRIPTOR, readable: true, writable: true });
+  readonly #told = new Socket({ fd: TOLD, readable: false, writable: true });
+  readonly #orders = new Socket({ fd: ORDERS, readable: true, writable: false });
 
   constructor({ onOrder, onEnd }: LineListeners) {
     let text = '';
-    this.#pipe.setEncoding('utf8');
-    this.#pipe.on('data', (part: string) => {
+    this.#orders.setEncoding('utf8');
+    this.#orders.on('data', (part: string) => {
       const lines = (text + part).split('\n');
       text = lines.pop() ?? '';
       for (const line of lines) onOrder((JSON.parse(line) as Order).type === 'force');
     });
     // A pipe that breaks is a pipe that ends.
-    this.#pipe.on('error', () => undefined);
-    this.#pipe.once('close', onEnd);
+    for (const pipe of [this.#orders, this.#told]) pipe.on('error', () => undefined);
+    this.#orders.once('close', onEnd);
   }
 
   tell(told: Told, done: () => void): void {
-    if (this.#pipe.writable) this.#pipe.write(`${JSON.stringify(told)}\n`, done);
+    if (this.#told.writable) this.#told.write(`${JSON.stringify(told)}\n`, done);
     else done();
   }
 }

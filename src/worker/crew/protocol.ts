@@ -15,7 +15,7 @@ export interface Assignment {
   parent: number;
   /** Of how many tries is the rest of its work; without, there is no end to it. */
   limit?: number | undefined;
-  /** What leads to the parent: the channel that Node opens between a process and its child, or a pipe as descriptor 3. */
+  /** What leads to the parent: the channel that Node opens between a process and its child, or pipes as its descriptors 3 and 4. */
   line: 'ipc' | 'pipe';
   /** Whether to tell of each message. It costs a write and a read of some 100 bytes a message. */
   tellsEach: boolean;

@@ -7,13 +7,21 @@
  */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import type { Duplex } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** How the command itself ended: one of the two is set. */
 export interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
+}
+
+/** Two, as a pipe that can be written to no more cannot be read any more either, whatever is still in it. */
+export interface Pipes {
+  /** From the command: its descriptor 3. */
+  incoming: Readable;
+  /** To the command: its descriptor 4. */
+  outgoing: Writable;
 }
 
 /** How long output is waited for behind the command's end, in ms: most of it is there, unless something left the group. */
@@ -29,12 +37,12 @@ export class Group {
   readonly #read: Promise<unknown>;
   #exited = false;
 
-  /** @param withPipe whether the command has a pipe as its descriptor 3. */
-  constructor(words: readonly string[], env: NodeJS.ProcessEnv, withPipe = false) {
+  /** @param withPipes whether the command has pipes besides those that every program has. */
+  constructor(words: readonly string[], env: NodeJS.ProcessEnv, withPipes = false) {
     const [program = '', ...args] = words;
     this.#child = spawn(program, args, {
       env,
-      stdio: ['pipe', 'pipe', 'pipe', ...(withPipe ? (['pipe'] as const) : [])],
+      stdio: ['pipe', 'pipe', 'pipe', ...(withPipes ? (['pipe', 'pipe'] as const) : [])],
       detached: process.platform !== 'win32',
       windowsHide: true,
     });
@@ -64,9 +72,10 @@ export class Group {
     return this.#child.stdin;
   }
 
-  /** Its descriptor 3, where it has that. */
-  get pipe(): Duplex | undefined {
-    return (this.#child.stdio[3] ?? undefined) as Duplex | undefined;
+  /** Where it was started with them. */
+  get pipes(): Pipes | undefined {
+    const [, , , incoming, outgoing] = this.#child.stdio as readonly unknown[];
+    return incoming && outgoing ? ({ incoming, outgoing } as Pipes) : undefined;
   }
 
   /** Has all of it killed, at once. */
