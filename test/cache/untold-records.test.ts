@@ -105,7 +105,10 @@ test('so it is where that record is the first behind a head that is damaged', as
   await manager.close();
   const newest = specimen.segments().at(-1)!;
   const own = first(specimen, newest, 'remove');
-  for (const { header, start } of specimen.records(newest).filter((record) => record.start < own.start)) {
+  const head = specimen.records(newest);
+  // On a slow device, what has led to the rotation comes behind the seal, and stands here.
+  head.length = head.findIndex(({ header }) => header.op === 'ready') + 1;
+  for (const { header, start } of head) {
     const copy = specimen.copy();
     copy.flip(newest, start + 40);
     copy.flip(newest, own.start + 45);
