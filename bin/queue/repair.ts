@@ -131,7 +131,9 @@ function inWords(report: RepairReport): string[] {
     `${queue}: ${styled('bold', done ? 'repaired' : 'can be repaired')}`,
     `${done ? 'kept' : 'keeps'} ${messagesIn(counts)}`,
     ...(doubtful > 0
-      ? [`  of which ${grouped(doubtful)} may have ended before: they are delivered again`]
+      ? [
+          `  of which ${grouped(doubtful)} may have ended before, or been put off or disabled: they are delivered again`,
+        ]
       : []),
     ...(outdated.length > 0
       ? [`  of which ${grouped(outdated.length)} have only an earlier content left: they stand as failed`]

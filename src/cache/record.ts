@@ -333,6 +333,12 @@ function wasCutAt(buffer: Buffer, start: number, newline: number, end: number): 
 
 const SHAPE = Buffer.from('["________:________:______",', 'latin1');
 
+/** Whether most of what is the same in every prefix stands there, or zeros. */
+export function startsLikeRecord(line: Buffer): boolean {
+  const fixed = [...SHAPE.entries()].filter(([, byte]) => byte !== 0x5f);
+  return fixed.filter(([i, byte]) => line[i] === byte || line[i] === 0).length >= 4;
+}
+
 /**
  * A line shorter than its prefix says, or than a prefix, was cut off by the death of its writer, unless it is
  * whole in shape: then its length was damaged.

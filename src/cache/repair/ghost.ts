@@ -43,6 +43,13 @@ export class Ghost {
     return this.#life === undefined;
   }
 
+  /** Whether it may still be put off or disabled as it was when it was added: no record tells that it is not. */
+  get isAsBorn(): boolean {
+    const life = this.#life;
+    if (!life) return false;
+    return this.#disabled === undefined || (life.phase.state === 'ready' && this.#due === undefined);
+  }
+
   /** Undefined when it has ended. `birth`: the life that its add gave it, where that is known. */
   lifeFrom(birth: Life = FRESH): Life | undefined {
     const life = this.#life;
@@ -60,6 +67,9 @@ export class Ghost {
     this.#life = typeof after === 'string' ? undefined : after;
     const isHeld = typeof after !== 'string' && after.phase.state === 'claimed';
     if (phase.state === 'claimed' && !isHeld) this.#over.add(phase.token);
+    if (event.type !== 'update') this.#due ??= null;
+    // Who had claimed it had found it enabled.
+    if (isHeld || phase.state === 'claimed') this.#disabled ??= false;
     this.lease = isHeld ? (lease ?? this.lease) : undefined;
     return true;
   }

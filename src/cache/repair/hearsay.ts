@@ -34,6 +34,8 @@ export class Hearsay {
   readonly suspects = new Map<string, number>();
   /** Positions of messages that are there again. */
   readonly restored = new Set<number>();
+  /** Of those: of which nothing legible tells whether they were put off or disabled when they were added. */
+  readonly unborn = new Set<number>();
   readonly #evidence: Evidence;
   readonly #basis: Basis;
   readonly #ghosts = new Map<number, Ghost>();
@@ -79,12 +81,18 @@ export class Hearsay {
       if (this.#evidence.moved.has(at)) continue;
       const { update } = ghost;
       if (state.lifeOf(at)) this.#forget(at);
-      else if (update && this.#basis.isOldAt(at)) this.#restore(state, at, ghost.lifeFrom(), update, ghost);
+      else if (update && this.#basis.isOldAt(at)) this.#rise(state, ghost, update);
     }
   }
 
-  /** To be told of each record before it is applied. `state`: that it is applied to. */
-  hear(h: Header | HeadRecord | Mended, heard: Heard, isVoid: boolean, state?: QueueState): void {
+  /** To be told of each record before it is applied. `state`: that it is applied to. Returns what is left for that to do. */
+  hear<H extends Header | HeadRecord | Mended>(h: H, heard: Heard, isVoid: boolean, state?: QueueState): H {
+    if (h.op === 'claim' && !isVoid) return { ...h, max: this.#claim(h, state) };
+    this.#heed(h, heard, isVoid, state);
+    return h;
+  }
+
+  #heed(h: Header | HeadRecord | Mended, heard: Heard, isVoid: boolean, state: QueueState | undefined): void {
     const { segment, offset, length, headerLength, payload } = heard;
     const copy = { place: position(segment, offset), length, headerLength };
     if (h.op === 'add' || h.op === 'carry') {
@@ -107,8 +115,6 @@ export class Hearsay {
         );
         return;
       }
-      case 'claim':
-        return this.#claim(h, state);
       case 'renew': {
         const progress = payload as ProgressRecord | null;
         return this.#each(h.c, state, (ghost) => {
@@ -207,23 +213,26 @@ export class Hearsay {
     // Whoever wrote it had read the message; it is applied to what it was written over.
     if (state && !this.#evidence.moved.has(at)) {
       const place = position(...header.at);
-      this.#restore(state, at, ghost.lifeFrom(), { ...copy, place, length: 0, headerLength: 0 }, ghost);
+      this.#rise(state, ghost, { ...copy, place, length: 0, headerLength: 0 });
     } else ghost.reschedule(header);
   }
 
-  /** Others may have been granted before those that are lost, as far as `state` tells. */
-  #claim(h: Header & { op: 'claim' }, state: QueueState | undefined): void {
-    if (state?.paused) return;
+  /** What is lost has been granted like what is there. Returns how many of that have: of those that it names, the first that may run. */
+  #claim(h: Header & { op: 'claim' }, state: QueueState | undefined): number {
+    if (state?.paused) return 0;
     const token = `${h.w}.${h.k}`;
     let granted = 0;
+    let there = 0;
     eachMessage(h.c, (at, due) => {
       const event = { type: 'claim', token, due } as const;
       const ghost = this.#of(at, undefined, state);
       if (granted === h.max) return;
-      if (ghost?.happen(event, leaseOf(h, h.w, undefined))) granted++;
-      const life = ghost ? undefined : state?.lifeOf(at);
-      if (life && transition(life, event)) granted++;
+      const life = state && !this.#evidence.moved.isNameless(at, state) ? state.lifeOf(at) : undefined;
+      const isThere = life !== undefined && transition(life, event) !== undefined;
+      if (isThere) there++;
+      if (ghost?.happen(event, leaseOf(h, h.w, undefined)) || isThere) granted++;
     });
+    return there;
   }
 
   /** It names nobody: of what does not stand where it did, it ends nothing; and behind a hole, of what may have been claimed in that. */
@@ -260,6 +269,15 @@ export class Hearsay {
       const ghost = this.#of(at, uuids?.[i++], state);
       if (ghost) act(ghost);
     });
+  }
+
+  /** As it was added, as far as that is legible, and as records have left it since. */
+  #rise(state: QueueState, ghost: Ghost, copy: Copy): void {
+    const { at } = ghost;
+    const bad = this.#evidence.badAt(segmentOf(at), offsetOf(at));
+    const birth = bad?.from === offsetOf(at) ? bad.birth : undefined;
+    if (!birth && ghost.isAsBorn) this.unborn.add(at);
+    this.#restore(state, at, ghost.lifeFrom(birth), copy, ghost);
   }
 
   #restore(state: QueueState, at: number, life: Life | undefined, copy: Copy, ghost?: Ghost): void {

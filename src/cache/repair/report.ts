@@ -20,7 +20,7 @@ export interface RepairReport {
   unnamed: number;
   /** Files that are missing, or cut off, with nothing left that tells how many messages were in them. */
   gone: string[];
-  /** Of those it holds: how many may have ended, because nothing sound tells. They are delivered again. */
+  /** Of those it holds: how many may have ended, or been put off or disabled, because nothing tells. They are delivered again. */
   doubtful: number;
   /** Likewise: positions of those of which only an earlier content is left. They stand as failed. */
   outdated: [segment: number, offset: number][];
@@ -65,7 +65,7 @@ export function inText(report: RepairReport): string {
     `Messages kept: ${messages} (${Object.entries(counts)
       .map(([state, count]) => `${count} ${state}`)
       .join(', ')}).`,
-    `Of these ${doubtful} may have ended before; ${outdated.length} have only an earlier content left, and stand as failed.`,
+    `Of these ${doubtful} may have ended before, or been put off or disabled; ${outdated.length} have only an earlier content left, and stand as failed.`,
     ...outdated.map(([segment, offset]) => `  position ${segment}/${offset}`),
     ...(exists ? [] : ['Nothing sound says that there is a queue of this name: it has to be created again.']),
     ...(optionsKnown ? [] : ['The options and attributes of the queue are lost: it has none now.']),

@@ -34,7 +34,7 @@ export interface Salvage {
   lost: Lost[];
   /** Records of which nothing is legible, at most: see `RepairReport`. */
   unnamed: number;
-  /** Messages that are kept although they may have ended: nothing sound tells. */
+  /** Messages that are kept although they may have ended, or been put off or disabled: nothing tells. */
   doubtful: number;
   /** Segments in the midst of which bytes are missing: what stands behind them is not where others say. */
   moved: ReadonlySet<number>;
@@ -103,6 +103,7 @@ class Salvor {
     checkOwner(folder, starts, placesOf({ state: this.#state }), this.#state.id);
     const { unnamed: ended, outdated } = await settle(this.#case);
     for (const at of this.#losses.findUnplaced(this.#state)) this.#doubtful.add(at);
+    for (const at of this.#hearsay.unborn) this.#doubtful.add(at);
     this.#losses.tell(this.#state, this.#hearsay);
     this.#state.recount();
     const newest = Math.max(0, ...listed, ...indexed, this.#chosen());
@@ -201,8 +202,13 @@ class Salvor {
         const { offset } = gaps.pop()!;
         state.noteRot(offset, offset, false);
       }
-      this.#hearsay.hear(header, { ...extent, segment, payload }, state.seal !== undefined, state);
-      return header.op === 'purge' && !state.seal ? this.#purge(header) : moved.heed(header, state);
+      const left = this.#hearsay.hear(
+        header,
+        { ...extent, segment, payload },
+        state.seal !== undefined,
+        state,
+      );
+      return left.op === 'purge' && !state.seal ? this.#purge(left) : moved.heed(left, state);
     };
     const unended = segment === segments.at(-1);
     // Adds among them may have been taken for messages of their own since.
