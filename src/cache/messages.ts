@@ -62,6 +62,8 @@ export class Messages {
   /** Messages that have outlived a process that worked on them. */
   readonly crashed = new Set<number>();
   readonly line = new Line(this);
+  /** Messages that may have ended before what is applied now: they stand in no other's way. `size`: at most so many. */
+  doubted: Pick<ReadonlySet<number>, 'has' | 'size'> = new Set();
   /** Of a queue with unique aliases. Several hold one only where a hole in the log let a second one in. */
   readonly #holders = new Map<string, number | Set<number>>();
   readonly #aliasOf = new Map<number, string>();
@@ -97,10 +99,16 @@ export class Messages {
     this.tables.set(segment, this.#table);
   }
 
-  /** The waiting or failed message of a queue with unique aliases that has this one; of several the first in line. */
+  /**
+   * The waiting or failed message of a queue with unique aliases that has this one; of several the first in line. Of those that are
+   * `doubted`, none.
+   */
   holderOf(alias: string): number | undefined {
     const holders = this.#holders.get(alias);
-    return holders instanceof Set ? Math.min(...holders) : holders;
+    if (!(holders instanceof Set))
+      return holders === undefined || this.doubted.has(holders) ? undefined : holders;
+    const certain = [...holders].filter((at) => !this.doubted.has(at));
+    return certain.length === 0 ? undefined : Math.min(...certain);
   }
 
   lifeOf(at: number): Life | undefined {

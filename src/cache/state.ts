@@ -368,9 +368,14 @@ export class QueueState extends Messages {
     const { uniqueAlias, maxMessages, maxBytes } = this.options;
     const holder = uniqueAlias && alias !== undefined ? this.holderOf(alias) : undefined;
     if (holder !== undefined) return { kind: 'duplicate', at: holder };
-    if (maxMessages !== undefined && this.waiting >= maxMessages)
+    const doubted = this.doubted.size;
+    if (maxMessages !== undefined && this.waiting - doubted >= maxMessages)
       return { kind: 'full', limit: 'maxMessages' };
-    if (maxBytes !== undefined && this.bytes + payloadBytes(length, headerLength) > maxBytes) {
+    if (
+      maxBytes !== undefined &&
+      doubted === 0 &&
+      this.bytes + payloadBytes(length, headerLength) > maxBytes
+    ) {
       return { kind: 'full', limit: 'maxBytes' };
     }
     return undefined;

@@ -38,6 +38,8 @@ export interface Survey {
   bytes: number;
   /** Behind the last sound record of the head. */
   headEnd: number;
+  /** What the head ends with: its last record, another sound one, a line that was cut off, or what may have been the last one. */
+  ending: 'ready' | 'sound' | 'cut' | 'bad';
   /** Offset behind the last complete line. */
   end: number;
   sealed: boolean;
@@ -72,6 +74,8 @@ export interface Survey {
 const LONGEST_LOOK = 64 * 1024;
 const NEWLINE = Buffer.from('\n');
 const [BRACKET, BRACE] = Buffer.from('[{');
+/** Of a record without a payload. */
+const END = '}]';
 
 /** Of the open file. */
 export async function surveySegment(ports: Pick<Ports, 'fs' | 'clock'>, fd: number): Promise<Survey> {
@@ -117,6 +121,11 @@ function isWholeJson(bytes: Buffer): boolean {
   return (bytes[0] === BRACKET || bytes[0] === BRACE) && isJson(bytes.toString('latin1'));
 }
 
+/** Of a line of which bytes are missing in its midst, the end is left. */
+function isEndOfRecord(buffer: Buffer, end: number): boolean {
+  return buffer.toString('latin1', end - END.length, end) === END;
+}
+
 class Surveyor implements FileVisitor {
   readonly survey: Survey;
   /** Names of lines with a number that their writer had left behind: those that stand there for the second time are among them. */
@@ -131,6 +140,7 @@ class Surveyor implements FileVisitor {
       own: 0,
       bytes,
       headEnd: 0,
+      ending: 'sound',
       end: 0,
       sealed: false,
       sealedAt: undefined,
@@ -162,7 +172,10 @@ class Surveyor implements FileVisitor {
       this.#note(buffer, start, end, offset, 'foreign');
     else if (header.op === 'add' && !survey.sealed) survey.adds++;
     if (!isOwn(header)) {
-      if (!this.#isBehindHead) survey.headEnd = offset + end - start + 1;
+      if (!this.#isBehindHead) {
+        survey.headEnd = offset + end - start + 1;
+        survey.ending = header.op === 'ready' ? 'ready' : 'sound';
+      }
       // Nobody writes any there but a repair.
       else if (header.op !== 'mended')
         survey.repeated.push(this.#range(buffer.subarray(start, end), offset, 'changed'));
@@ -207,6 +220,8 @@ class Surveyor implements FileVisitor {
   }
 
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+    if (!this.#isBehindHead)
+      this.survey.ending = kind === 'torn' && !isEndOfRecord(buffer, end) ? 'cut' : 'bad';
     if (kind === 'rot') return this.#note(buffer, start, end, offset, 'changed');
     const { isAdd, uuid, writer = '' } = legible(buffer.subarray(start, end));
     const range: [number, number] = [offset, offset + end - start];

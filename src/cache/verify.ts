@@ -262,6 +262,11 @@ class Verification {
         (survey.bad.length === 0 || survey.end < survey.bytes)
       )
         this.#missing(segment, 'its seal, and perhaps more: the file has been cut');
+      if (!survey.mended && (survey.ending === 'cut' || survey.ending === 'sound'))
+        this.#missing(
+          segment,
+          'the end of its head, and perhaps all that stood behind it: the file has been cut',
+        );
       // Of a mended segment nothing but its messages is needed any more, and its records lead to nothing.
       if (survey.mended) return undefined;
       // Its first record is enough to tell where the one before ended.

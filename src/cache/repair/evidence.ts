@@ -108,6 +108,17 @@ export class Evidence {
     return !survey.sealed && !this.moved.segments.has(segment) && offset >= survey.end;
   }
 
+  /**
+   * Whether it was cut off within its head, and others have gone on with it: by what they wrote, nothing is missing. A head gets its
+   * name whole.
+   */
+  isResumed(segment: number): boolean {
+    const { ending, own, mended } = this.surveys.get(segment)!;
+    if (own === 0 || mended) return false;
+    // Where its last line has gone from the midst, what stands behind it is what did.
+    return ending === 'cut' || (ending === 'sound' && !this.moved.segments.has(segment));
+  }
+
   /** Whether records of it are known to be missing. */
   isHoled(segment: number): boolean {
     const { bad, gaps } = this.surveys.get(segment)!;

@@ -108,6 +108,9 @@ class Salvor {
     this.#state.recount();
     const newest = Math.max(0, ...listed, ...indexed, this.#chosen());
     const cut = this.#cut();
+    const resumed = segments.filter((segment) => this.#evidence.isResumed(segment));
+    // What there was by then may have ended behind the cut.
+    for (const at of liveIn(this.#state)) if (segmentOf(at) < Math.max(0, ...resumed)) this.#doubtful.add(at);
     const last = Math.max(0, ...segments);
     // Whatever is left may have ended in a last file that is gone, or behind its cut.
     const isOpen = newest > last || cut.includes(last);
@@ -123,7 +126,7 @@ class Salvor {
       doubtful: isOpen ? messages : Math.min(messages, doubtful),
       moved: new Set(moved.segments.keys()),
       outdated,
-      untold: [...cut, ...forgotten],
+      untold: [...cut, ...resumed, ...forgotten],
       told: this.#told,
       optionsKnown: this.#optionsKnown,
     };
@@ -196,6 +199,7 @@ class Salvor {
     const state = this.#state;
     const gaps = openGaps(surveys.get(segment)!).filter(({ unsynced }) => !unsynced);
     gaps.sort((a, b) => b.from - a.from);
+    state.doubted = this.#doubtedIn(state);
     const hear = (header: Header, payload: Json, extent: Extent): Header | undefined => {
       // What is missing may have stood anywhere in a gap: a hole like any other, although no bytes of it are left.
       while ((gaps.at(-1)?.from ?? Infinity) <= extent.offset) {
@@ -216,6 +220,22 @@ class Salvor {
     const without = new Set(repeated.map((each) => each.from));
     await replay(ports, fd, state, { from, to, strangers: true, unended, without, hear });
     this.#forgetRepeated(segment);
+  }
+
+  /**
+   * Who wrote what is replayed did not know of them, perhaps, so that they refuse nothing: what has moved, or is there again by what
+   * others tell.
+   */
+  #doubtedIn(state: QueueState): QueueState['doubted'] {
+    const { moved } = this.#evidence;
+    const { restored } = this.#hearsay;
+    const hasMoved = [...moved.segments.keys()].some((segment) => segment <= state.segment);
+    return {
+      has: (at) => restored.has(at) || moved.isNameless(at, state),
+      get size() {
+        return hasMoved ? Infinity : restored.size;
+      },
+    };
   }
 
   /** It spares those that are claimed: behind a hole, or of what has moved, nobody can say who is. */
