@@ -66,6 +66,11 @@ export class Contents {
 
   read(state: QueueState, at: number): StoredMessage | undefined {
     const { place, length } = this.#locate(state, at);
+    return this.readFrom(at, place, length);
+  }
+
+  /** What the record at `place` says that the message at `at` holds. */
+  readFrom(at: number, place: number, length: number): StoredMessage | undefined {
     this.#held.to = 0;
     return this.#readAt(at, place, length);
   }

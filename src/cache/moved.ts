@@ -17,8 +17,14 @@ import { eachMessage, toPlace } from './where.ts';
 /** The end of the last run, of a segment that was sealed: see `SegmentTable.runs`. */
 const LAST = 2 ** 32 - 1;
 
-/** By segment and offset: the uuids of the messages that records of other segments name there. */
-export type Names = ReadonlyMap<number, Map<number, string>>;
+/** What a record says of another: that it holds this message, and whether it is the one that added it. */
+interface Named {
+  uuid: string | undefined;
+  isAdd: boolean;
+}
+
+/** By segment and offset: what records of other segments say of the ones there, where they tell a uuid. */
+export type Names = ReadonlyMap<number, Map<number, Named>>;
 
 /** Where records of a segment do not stand where they were written. */
 export interface Move {
@@ -26,6 +32,8 @@ export interface Move {
   from: number;
   /** Bytes that are missing before some of them, as far as can be told; 0 where bytes have been put in. */
   missing: number | undefined;
+  /** Whether it may be more than that. */
+  isLeast: boolean;
 }
 
 /** Where the segment was sealed, as a head's runs of its ended messages tell. */
@@ -59,9 +67,9 @@ export async function findNames(
       record(buffer, start, end, headerLength) {
         const header = decode(buffer, start, end, headerLength)?.header;
         if (!header || !('n' in header)) return;
-        eachNamed(header, (at, uuid) => {
-          if (uuid !== undefined && segmentOf(at) !== segment)
-            names.get(segmentOf(at))?.set(offsetOf(at), uuid);
+        eachNamed(header, (place, named) => {
+          if (named.uuid !== undefined && segmentOf(place) !== segment)
+            names.get(segmentOf(place))?.set(offsetOf(place), named);
         });
       },
       bad() {},
@@ -87,7 +95,8 @@ export async function findNames(
 /**
  * Whether records of the open segment do not stand where its own records say, those of others (`names`), the runs of ended messages that
  * a head tells of it, or its successor or its index (`seal`); undefined when they do, as far as can be told. A uuid at the wrong place
- * tells it as well as a place where none is: where all lines are of one length, each stands where another stood.
+ * tells it as well as a place where none is: where all lines are of one length, each stands where another stood. So does a record that says
+ * of more of the file than stands before it that it was on the device.
  */
 export async function movedFrom(
   ports: Pick<Ports, 'fs' | 'clock'>,
@@ -99,10 +108,14 @@ export async function movedFrom(
   const { bad, torn, mended = [], end, sealed, sealedAt } = survey;
   const adds = new Map<number, string>();
   const places = new Map<string, number>();
+  /** What updates and carried contents hold, by where they stand. */
+  const contents = new Map<number, string>();
   /** Where what is known to stand where it was written does. */
   const right: number[] = [];
   let bound = Infinity;
   let missing: number | undefined;
+  /** Likewise, at least. */
+  let beyond = 0;
   const isIn = (ranges: readonly (readonly [number, number, ...unknown[]])[], offset: number): boolean =>
     ranges.some(([from, to]) => from <= offset && offset < to);
   const damaged = [...bad.map(({ from, to }): [number, number] => [from, to]), ...torn, ...mended];
@@ -110,9 +123,10 @@ export async function movedFrom(
     bound = Math.min(bound, named, present ?? Infinity);
     if (present !== undefined) missing = Math.max(missing ?? 0, named - present);
   };
-  const check = (named: number, uuid?: string): void => {
-    const stands = adds.get(named);
-    const present = uuid === undefined ? undefined : places.get(uuid);
+  const check = (named: number, { uuid, isAdd }: Named): void => {
+    // A content may be what was added, too.
+    const stands = adds.get(named) ?? (isAdd ? undefined : contents.get(named));
+    const present = uuid === undefined || !isAdd ? undefined : places.get(uuid);
     if (stands === undefined ? present === undefined && isIn(damaged, named) : uuid === undefined) return;
     if (stands !== undefined && stands === uuid) right.push(named);
     else note(named, present);
@@ -120,38 +134,46 @@ export async function movedFrom(
   const visitor: FileVisitor = {
     record(buffer, start, to, headerLength, offset) {
       const header = decode(buffer, start, to, headerLength)?.header;
-      if (header?.op === 'add') {
+      if (!header) return;
+      // Of a mended segment nothing but its messages is needed any more.
+      if ('n' in header && !survey.mended) {
+        eachNamed(header, (place, named) => {
+          if (segmentOf(place) === segment) check(offsetOf(place), named);
+        });
+        if (header.s !== undefined && header.s > offset) {
+          bound = Math.min(bound, offset);
+          beyond = Math.max(beyond, header.s - offset);
+        }
+      }
+      // Behind that: none names itself.
+      if (header.op === 'add') {
         adds.set(offset, header.u);
         places.set(header.u, offset);
-      } else if (header && 'n' in header && !survey.mended) {
-        // Of a mended segment nothing but its messages is needed any more.
-        eachNamed(header, (at, uuid) => {
-          if (segmentOf(at) === segment) check(offsetOf(at), uuid);
-        });
-      }
+      } else if (header.op === 'update' || header.op === 'carry') contents.set(offset, header.u);
     },
     bad() {},
   };
   await scanFile(ports, fd, visitor);
   // What stood there may be cut off with the end of the file.
   const isWithin = (at: number): boolean => at < end || sealed;
-  if (names && !survey.mended) for (const [at, uuid] of names) if (isWithin(at)) check(at, uuid);
+  if (names && !survey.mended) for (const [at, named] of names) if (isWithin(at)) check(at, named);
   // A run begins and ends with an add; the last one begins with the seal where it has no end.
   const ends = runs.at(-1) === LAST ? runs.slice(0, -2) : runs;
-  for (const at of ends) if (isWithin(at)) check(at);
+  for (const at of ends) if (isWithin(at)) check(at, { uuid: undefined, isAdd: true });
   const former = formerSeal(survey, seal);
   if (former !== undefined) note(former, sealedAt);
   if (bound === Infinity) return undefined;
   const sound = right.reduce((last, at) => (at < bound && at >= last ? at + 1 : last), 0);
   const first = firstFlaw(survey);
-  return { from: Math.max(sound, first <= bound ? first : 0), missing };
+  const isLeast = beyond > (missing ?? 0);
+  return { from: Math.max(sound, first <= bound ? first : 0), missing: isLeast ? beyond : missing, isLeast };
 }
 
 /** What is known of a segment from elsewhere. */
 export interface Told {
   runs?: readonly number[];
   seal?: number | undefined;
-  names?: ReadonlyMap<number, string> | undefined;
+  names?: ReadonlyMap<number, Named> | undefined;
 }
 
 /** Where the first record may have stood that is not sound or not there; Infinity where none is missed. */
@@ -161,18 +183,25 @@ function firstFlaw({ bad, torn, gaps, repeated }: Survey): number {
   return [...bad, ...gaps, ...repeated].reduce((first, { from }) => Math.min(first, from), cut);
 }
 
-/** The messages that a record is about, with their uuids where it tells them. By its operation: what else stands in it nobody has looked at. */
-function eachNamed(header: Header, visit: (at: number, uuid: string | undefined) => void): void {
+/**
+ * What a record says of others: which added the messages that it is about, and which it was written over. By its operation: what else
+ * stands in it nobody has looked at.
+ */
+function eachNamed(header: Header, visit: (place: number, named: Named) => void): void {
+  const isAdd = true;
   switch (header.op) {
     case 'update':
+      if (position(...header.at) !== position(...header.p))
+        visit(position(...header.at), { uuid: header.u, isAdd: false });
+      return visit(position(...header.p), { uuid: header.u, isAdd });
     case 'remove':
     case 'cancel':
-      return visit(position(...header.p), header.u);
+      return visit(position(...header.p), { uuid: header.u, isAdd });
     case 'set':
-      return visit(position(...header.p), undefined);
+      return visit(position(...header.p), { uuid: undefined, isAdd });
     case 'done': {
       let i = 0;
-      return eachMessage(header.c, (at) => visit(at, header.u[i++]));
+      return eachMessage(header.c, (at) => visit(at, { uuid: header.u[i++], isAdd }));
     }
     case 'claim':
     case 'renew':
@@ -180,7 +209,7 @@ function eachNamed(header: Header, visit: (at: number, uuid: string | undefined)
     case 'release':
     case 'lapse':
     case 'retry':
-      return eachMessage(header.c ?? [], (at) => visit(at, undefined));
+      return eachMessage(header.c ?? [], (at) => visit(at, { uuid: undefined, isAdd }));
     default:
   }
 }

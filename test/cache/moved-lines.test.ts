@@ -1,6 +1,6 @@
 /** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { expect } from 'vitest';
+import { describe, expect } from 'vitest';
 import { asciiJson, Batch } from '../../src/cache/record.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { QueueManager } from '../../src/index.ts';
@@ -186,6 +186,85 @@ test('a line that its writer wrote last is missed by the records that others wro
   await expectWhole(specimen);
 });
 
+describe('a message of which an update names a place where another no longer stands', () => {
+  const wounds: Record<string, (specimen: Specimen, line: RecordAt) => void> = {
+    'because a line is gone': (specimen, line) => takeOut(specimen, FIRST, line),
+    'because a line is doubled': (specimen, { start, end }) => {
+      const line = readFileSync(specimen.path(FIRST)).toString('latin1', start, end + 1);
+      splice(specimen, FIRST, start, start, line);
+    },
+    'because a newline was put in': (specimen, { end }) => splice(specimen, FIRST, end + 1, end + 1, '\n'),
+  };
+  for (const [why, wound] of Object.entries(wounds))
+    test(`${why} holds what it says`, async ({ specimen, manager }) => {
+      const other = await openManager(specimen.root);
+      const { uuid } = await manager.addMessage(Q, { data: 'first' });
+      await other.setCustomAttributes(Q, { color: 'blue' });
+      await manager.updateMessage(Q, uuid, { data: 'second' });
+      await manager.updateMessage(Q, uuid, { data: 'third' });
+      await manager.close();
+      await other.close();
+      wound(specimen, find(specimen, FIRST, 'attr'));
+      await expectMoved(specimen, FIRST);
+      expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
+      expect((await messagesOf(specimen)).get(uuid)).toMatchObject({ state: 'ready', data: 'third' });
+      await expectWhole(specimen);
+    });
+});
+
+describe('an update that others could not apply who went on', () => {
+  for (const [what, rotations, changes] of [
+    ['is what the message holds', 1, []],
+    ['is what it holds, though a head has carried the one before', 3, []],
+    ['does not outlive one that they have made since', 1, ['since']],
+    ['does not outlive one that they have made since, and that a head has carried', 3, ['since', 'and again']],
+  ] as const)
+    test(what, async ({ specimen, manager }) => {
+      const { uuid } = await manager.addMessage(Q, { data: 'first' });
+      await rotate(manager, specimen);
+      await manager.setCustomAttributes(Q, { color: 'blue' });
+      await manager.updateMessage(Q, uuid, { data: 'second' });
+      await manager.updateMessage(Q, uuid, { data: 'third', disabled: true });
+      // So that the file is kept.
+      await addAlike(manager, 8);
+      await manager.close();
+      takeOut(specimen, SECOND, find(specimen, SECOND, 'attr'));
+      const other = await openManager(specimen.root);
+      for (const data of changes) await other.updateMessage(Q, uuid, { data });
+      for (let i = 0; i < rotations; i++) await rotate(other, specimen);
+      expect((await other.findMessage(Q, { uuid }))?.data).toBe(changes.at(-1) ?? 'second');
+      await other.close();
+      expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], outdated: [] });
+      const found = (await messagesOf(specimen)).get(uuid);
+      expect(found).toMatchObject({ data: changes.at(-1) ?? 'third', disabled: changes.length === 0 });
+      await expectWhole(specimen);
+    });
+});
+
+test('a line that its writer wrote last is missed where more is known to have been on the device', async ({
+  specimen,
+  manager,
+}) => {
+  const other = await openManager(specimen.root);
+  const { uuid: lost } = await other.addMessage(Q, { data: 'x'.repeat(300) });
+  await other.close();
+  const sure = await openManager(specimen.root, { durability: 'always' });
+  const kept = [
+    await sure.addMessage(Q, { data: 'before' }),
+    await sure.addMessage(Q, { data: 'behind' }),
+  ].map(({ uuid }) => uuid);
+  await sure.close();
+  await manager.close();
+  expect((await verifyQueue(specimen.folder)).damage).toEqual([]);
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', lost));
+  await expectMoved(specimen, FIRST);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
+  expect(report.unnamed).toBeGreaterThan(0);
+  expect([...(await messagesOf(specimen)).keys()]).toEqual(kept);
+  await expectWhole(specimen);
+});
+
 test('a message whose add is gone with its line is there as it was changed', async ({
   specimen,
   manager,
@@ -352,9 +431,21 @@ test('nor where a later record tells which message it was', async ({ specimen })
   await expectWhole(specimen);
 });
 
+test('nor where the note behind its seal tells how much of it had been on the device', async ({ specimen }) => {
+  const uuids = await keptForOne(specimen);
+  rmSync(specimen.path('00000001.index'));
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
+  await expectMoved(specimen, FIRST);
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
+  expect([...(await messagesOf(specimen)).keys()]).toContain(uuids[4]);
+  await expectWhole(specimen);
+});
+
 test('where nothing tells, it is said to be in doubt, and that a record is missing', async ({ specimen }) => {
   const uuids = await keptForOne(specimen);
   rmSync(specimen.path('00000001.index'));
+  const { start } = find(specimen, FIRST, 'next');
+  splice(specimen, FIRST, start + 3, start + 4, '?');
   takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1, doubtful: 1 });
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });

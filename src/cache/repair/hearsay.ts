@@ -36,6 +36,10 @@ export class Hearsay {
   readonly restored = new Set<number>();
   /** Of those: of which nothing legible tells whether they were put off or disabled when they were added. */
   readonly unborn = new Set<number>();
+  /**
+   * Updates that nobody could apply who went on, as what they were written over had moved, and the messages had not; by their positions.
+   */
+  readonly overlooked = new Map<number, Copy<'update'>>();
   readonly #evidence: Evidence;
   readonly #basis: Basis;
   readonly #ghosts = new Map<number, Ghost>();
@@ -104,8 +108,10 @@ export class Hearsay {
     if (isVoid) return;
     switch (h.op) {
       case 'update':
+        this.#overlook({ header: h, ...copy }, state);
         return this.#update({ header: h, ...copy }, state);
       case 'set':
+        this.#reschedule(h);
         return this.#of(position(...h.p), undefined, state)?.reschedule(h);
       case 'remove':
       case 'cancel': {
@@ -202,6 +208,23 @@ export class Hearsay {
 
   get #lost(): Ghost[] {
     return [...this.#ghosts.values()].filter(({ at }) => !this.#evidence.moved.has(at));
+  }
+
+  #overlook(copy: Copy<'update'>, state: QueueState | undefined): void {
+    const { header, place } = copy;
+    const { moved } = this.#evidence;
+    const at = position(...header.p);
+    // What is heard beside a state is applied to it.
+    const isOverlooked = !state && !moved.has(at) && moved.has(place) && moved.has(position(...header.at));
+    if (isOverlooked) this.overlooked.set(at, copy);
+    else this.overlooked.delete(at);
+  }
+
+  /** What an overlooked update has said of that counts no more. */
+  #reschedule(h: Header & { op: 'set' }): void {
+    const at = position(...h.p);
+    const copy = this.overlooked.get(at);
+    if (copy) this.overlooked.set(at, { ...copy, header: { ...copy.header, ...h, op: 'update' } });
   }
 
   #update(copy: Copy<'update'>, state: QueueState | undefined): void {

@@ -37,7 +37,7 @@ interface Settled {
 /** Errors: those of node:fs. */
 export async function settle(on: Case): Promise<Settled> {
   revive(on);
-  const { found, unread, latest } = settleMoved(on);
+  const { found, unread, latest } = await settleMoved(on);
   const outdated = await settleContents(on, unread);
   dropTwins(on, found, unread);
   const changed = await settleChanges(on, outdated, latest);
@@ -63,7 +63,8 @@ function revive({ losses, hearsay, state }: Case): void {
 }
 
 /** Of the messages that have moved, those that a record names as ended have; the others may have. */
-function settleMoved({ evidence, losses, hearsay, state, doubtful }: Case): SettledMoved {
+async function settleMoved(on: Case): Promise<SettledMoved> {
+  const { evidence, losses, hearsay, state, doubtful } = on;
   const { ports, folder, moved } = evidence;
   const latest = new Map<number, number>();
   if (moved.segments.size === 0 || state.id === '') return { found: new Map(), unread: new Set(), latest };
@@ -92,8 +93,37 @@ function settleMoved({ evidence, losses, hearsay, state, doubtful }: Case): Sett
     latest.set(at, place);
     doubtful.add(at);
   }
+  await settleOverlooked(on, unread, latest);
   state.recount();
   return { found, unread, latest };
+}
+
+/** Unless more has been made of a message than what it had held before such an update, this is what it holds. */
+async function settleOverlooked(
+  { evidence, hearsay, state }: Case,
+  unread: ReadonlySet<number>,
+  latest: Map<number, number>,
+): Promise<void> {
+  const { overlooked } = hearsay;
+  const copies = await copiesOf(evidence, new Set(overlooked.keys()));
+  const contents = new Contents(evidence.ports.fs, evidence.folder);
+  for (const [at, { header, place, length, headerLength }] of overlooked) {
+    const held = state.lifeOf(at) && !unread.has(at) ? contents.read(state, at) : undefined;
+    if (held?.content.u !== header.u || held.place === place) continue;
+    // A head may have carried it.
+    const isOlder = copies.get(at)?.some((copy) => {
+      return copy.place < place && contents.readFrom(at, copy.place, copy.length)?.json === held.json;
+    });
+    if (!isOlder) continue;
+    const { d: due, x, a } = header;
+    state.happen(at, { type: 'update', due, disabled: x === undefined ? undefined : x === 1 });
+    const life = state.lifeOf(at)!;
+    const lease = state.touched.get(at)?.lease;
+    state.happen(at, { type: 'remove' });
+    state.restore(at, life, place, length, headerLength, lease, state.options.uniqueAlias ? a : undefined);
+    latest.set(at, place);
+  }
+  contents.close();
 }
 
 /** A message that is there as it was added becomes what records that name it otherwise have made of it. False: it has ended. */

@@ -71,7 +71,8 @@ export function unnamedIn(survey: Survey, headEnd: number): number {
 /** Where no number tells of records that are missing, though what stands behind them has moved: by what room they had. */
 export function missedIn(survey: Survey, move: Move | undefined): number {
   if (!move || numberedIn(survey) > 0) return 0;
-  return move.missing === undefined ? 1 : Math.floor(move.missing / SHORTEST_ADD);
+  if (move.missing === undefined) return 1;
+  return Math.floor(move.missing / SHORTEST_ADD) + Number(move.isLeast);
 }
 
 /**
