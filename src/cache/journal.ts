@@ -53,6 +53,8 @@ export class Journal {
   #reclaim = false;
   /** Space has run short: what others have freed meanwhile must be known before an add is refused. */
   #short = false;
+  /** The reserve has just been freed for what is pending: what is refused then is not helped by room, as where a quota is used up. */
+  #eased = false;
   /** Others have moved on and deleted what this handle was about to read. */
   #behind = false;
   /** A flush has failed, and that has been said. */
@@ -248,6 +250,8 @@ export class Journal {
     // The flush that failed was of a segment that this handle has left meanwhile.
     this.#failDoomed();
     if (this.#pending.length === 0) return undefined;
+    // Written, and not read back: a number given twice, or to nothing, would look like damage.
+    if (log.flight.length > 0) return () => log.settle();
     if (this.#behind) {
       this.#behind = false;
       return () => rotation.reload();
@@ -365,6 +369,7 @@ export class Journal {
   /** Answers what has come of the records that were in flight; those that are not in the log go back in line. */
   #answer({ landed, missing }: Landing): void {
     if (missing.length > 0) this.#again(unfinished(missing, landed), landed.length > 0);
+    else this.#eased = false;
     const { durability } = this.options;
     const waiting: InFlight<Submission>[] = [];
     for (const record of landed) {
@@ -400,7 +405,8 @@ export class Journal {
       return;
     }
     const ends = submissions.some(({ purpose }) => purpose !== 'add');
-    const retry = ends && isFull(error) && log.space.freeReserve();
+    const retry = ends && isFull(error) && !this.#eased && log.space.freeReserve();
+    this.#eased = retry;
     const cause = error ?? new Error('the record is not in the file after it was written');
     for (const submission of submissions) {
       if (retry && submission.purpose !== 'add') this.#pending.push(submission);
@@ -447,7 +453,7 @@ export class Journal {
   #failAll(error: QueueError, forEver = false): void {
     if (forEver || error.code === 'QUEUE_DESTROYED' || error.code === 'JOURNAL_NEWER') this.dead = error;
     const failed = [...this.log.flight.flatMap(({ tag }) => tag ?? []), ...this.#pending];
-    this.log.flight = [];
+    this.log.forsake();
     this.#pending = [];
     if (failed.length === 0) this.options.report(error);
     for (const submission of failed) submission.failed(error);

@@ -101,6 +101,8 @@ export class Log<Tag = unknown> implements FileVisitor {
   readonly #adds = new AddReader();
   /** Records of this writer in this segment so far; those in flight included. */
   #records = 0;
+  /** The file that the numbers of those in flight were given for. */
+  #numbersOf = -1;
   #saidSynced = 0;
   /** Whether the name of the queue's folder, and the one that it found the segment by, are known to be on the device. */
   #named = false;
@@ -201,6 +203,7 @@ export class Log<Tag = unknown> implements FileVisitor {
   begin(): void {
     this.#batch.clear();
     this.flight = [];
+    this.#numbersOf = this.fd;
     const now = this.options.ports.clock.now();
     // A clock that has been tampered with must not make a record that nobody can read.
     this.#time = isTime(now) ? now : 0;
@@ -293,6 +296,18 @@ export class Log<Tag = unknown> implements FileVisitor {
     this.#records -= missing.length;
     this.flight = [];
     return { landed, missing };
+  }
+
+  /** Whoever waits for those in flight has been told of an error: what has come of them nobody knows, until `settle`. */
+  forsake(): void {
+    const isHere = this.#numbersOf === this.fd;
+    this.flight = isHere ? this.flight.map((record) => ({ ...record, tag: undefined })) : [];
+  }
+
+  /** Reads on past those that were forsaken: the numbers of what is not there are given again, and no others. */
+  async settle(): Promise<void> {
+    await this.catchUp();
+    this.land();
   }
 
   /** Writes one record by itself and reads the log up to it: for seals and notes. False: it came behind a seal. */

@@ -53,14 +53,17 @@ async function lane(env: Env, hands: Hands): Promise<void> {
     await sleep(env, choices.below(30) / 10);
     const step = choices.weighted(env.weights);
     const { queue } = hands;
+    env.calls();
     try {
       await STEPS[step](env, hands);
     } catch (error) {
       env.judge(error, step);
-      // Whoever is refused begins anew, as programs do.
-      if (hands.queue !== queue) continue;
-      await closeQueue(env, queue);
+      // Whoever is refused begins anew, or goes on as if nothing had happened: programs do either.
+      if (hands.queue !== queue || choices.chance(0.4)) continue;
+      const isPatient = choices.chance(0.6);
+      if (isPatient) await closeQueue(env, queue);
       const fresh = await openQueue(env, hands.backend);
+      if (!isPatient) await closeQueue(env, queue);
       if (hands.queue === queue) hands.queue = fresh;
       else await closeQueue(env, fresh);
     }

@@ -1,5 +1,6 @@
 /** What runs have met: a kind of event that never happens is one about which nothing is known. */
 import type { Operation } from './machine.ts';
+import type { Process } from './process.ts';
 
 /** Enough seeds for each kind to happen: the rarest happens about 35 times in so many. */
 const ENOUGH_SEEDS = 1000;
@@ -17,6 +18,8 @@ const EXPECTED = [
   'duplicates',
   'failed flushes',
   'full disks',
+  'heads made beside other processes',
+  'heads made beside own calls',
   'indexes',
   'idle seals',
   'indexes read',
@@ -25,6 +28,7 @@ const EXPECTED = [
   'listed',
   'power cuts',
   'purged',
+  'quotas',
   'refused operations',
   'renewals',
   'repairs planned',
@@ -40,6 +44,7 @@ const EXPECTED = [
   'stopped',
   'torn',
   'verified',
+  'writes and reads refused',
 ];
 
 export function neverMet(met: ReadonlyMap<string, number>, seeds: number): string[] {
@@ -70,4 +75,28 @@ export function* toldBy(
   if (path.includes('/tmp-') && text.includes('{"op":"carry"')) yield 'carried';
   if (text.includes('{"op":"lapse"')) yield 'lapses';
   if (text.includes('"op":"seal"') && text.includes('"why":"idle"')) yield 'idle seals';
+}
+
+/**
+ * Heads in the making: from when the mode of their file is set to the first write to it, their makers write nothing, and nobody else
+ * goes on but in their pauses.
+ */
+export class Making {
+  readonly #makers = new Map<Process, Set<string>>();
+
+  /** An operation is about to be done. Returns what was met. */
+  operated(process: Process, operation: Operation, path: string): ReadonlySet<string> {
+    const isHead = path.includes('/tmp-');
+    const beside = isHead && operation === 'write' ? this.#makers.get(process) : undefined;
+    if (beside) this.#makers.delete(process);
+    for (const [maker, met] of this.#makers)
+      if (maker !== process && maker.alive && !maker.busy) met.add('heads made beside other processes');
+    if (isHead && operation === 'setMode') this.#makers.set(process, new Set());
+    return beside ?? new Set();
+  }
+
+  /** A client of that process calls the engine. */
+  called(process: Process): void {
+    this.#makers.get(process)?.add('heads made beside own calls');
+  }
 }

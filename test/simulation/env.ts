@@ -52,6 +52,8 @@ export interface Env {
   /** Of each lane. */
   steps: number;
   weights: readonly (readonly [Step, number])[];
+  /** Whether what a try ended with may take kilobytes to tell. */
+  longErrors: boolean;
   /** The longest that a flush takes, in milliseconds. */
   flushMs: number;
   /** Whether it leaves the making of the queue to another. */
@@ -69,6 +71,8 @@ export interface Env {
   /** How often the storage has refused to read, and whether it has refused more than that. */
   readsRefused: () => number;
   changesRefused: () => boolean;
+  /** The engine is about to be called. */
+  calls: () => void;
   /** Something was met that a run should meet. */
   met: (what: string) => void;
 }
@@ -145,6 +149,9 @@ export async function closeQueue({ process }: Env, queue: Queue): Promise<void> 
   for (const ripe of unripe.get(queue) ?? []) ripe();
 }
 
-export function errorOf({ ports }: Env): { at: string; attempt: number; name: string; message: string } {
-  return { at: new Date(ports.clock.now()).toISOString(), attempt: 1, name: 'Error', message: 'no' };
+export function errorOf(env: Env): { at: string; attempt: number; name: string; message: string } {
+  const { ports, choices, longErrors } = env;
+  // A few of these, and a head is longer than all that is written behind it.
+  const message = longErrors && choices.chance(0.5) ? 'no'.repeat(1000 + choices.below(1000)) : 'no';
+  return { at: new Date(ports.clock.now()).toISOString(), attempt: 1, name: 'Error', message };
 }

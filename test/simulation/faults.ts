@@ -14,6 +14,7 @@ export type Fault =
   | 'error'
   | 'flush'
   | 'full'
+  | 'quota'
   | 'clock'
   | 'rot'
   | 'head'
@@ -41,6 +42,8 @@ const HOUR = 3_600_000;
 /** Longer than the others leave the making of a head to the one who sealed (`rotation.ts`). */
 const HELD_MS = 80;
 const SLOW_MS = 50;
+/** Longer than it takes to be refused. */
+const REFUSAL_MS = 0.1;
 /** A record that was written just now stands in the last bytes of a file. */
 const NEAR_END = 400;
 
@@ -55,6 +58,8 @@ export class Faults {
   #depth = 0;
   /** When other programs give the disk back. */
   #fullUntil = Infinity;
+  /** When other programs of the account give back what they have used up of its quota: the disk has room all the while. */
+  #overQuotaUntil = -Infinity;
   #headRotten = false;
   /** Operations until the power goes. */
   #cutIn = Infinity;
@@ -75,6 +80,7 @@ export class Faults {
     const { machine, plan } = this;
     if (machine.now > this.#fullUntil) this.relieve();
     if (this.over) return;
+    this.#keepToQuota(path, write);
     if (--this.#cutIn === 0) {
       this.#cutIn = Infinity;
       return this.#happen('power', process, operation, path);
@@ -103,6 +109,16 @@ export class Faults {
   relieve(): void {
     this.machine.disk.capacity = Infinity;
     this.#fullUntil = Infinity;
+    this.#overQuotaUntil = -Infinity;
+  }
+
+  #keepToQuota(path: string, write?: WriteUnderWay): void {
+    if (!write || this.machine.now > this.#overQuotaUntil) return;
+    // Who waits outlasts it; who only tries again does not.
+    this.#overQuotaUntil += REFUSAL_MS;
+    this.#met('refused operations');
+    this.#met('refused changes');
+    throw errno('EDQUOT', path);
   }
 
   /**
@@ -159,6 +175,10 @@ export class Faults {
         this.#met('full disks');
         machine.disk.capacity = machine.disk.used + choices.below(3) * 5000;
         this.#fullUntil = machine.now + 20 + choices.below(100);
+        return undefined;
+      case 'quota':
+        this.#met('quotas');
+        this.#overQuotaUntil = machine.now + 5 + choices.below(50);
         return undefined;
       case 'flush':
         if (operation !== 'sync' && operation !== 'syncFolder') return undefined;
@@ -256,7 +276,10 @@ export class Faults {
     if (write && write.length > 1 && choices.chance(0.5))
       return write.cut(1 + choices.below(write.length - 1));
     const code = choices.pick(['EIO', 'EINTR', ...(write ? ['ENOSPC'] : ['EMFILE'])]);
-    if (operation === 'read') this.#unreadable = { process, reads: choices.below(8), code };
+    // Then nobody knows what stands there.
+    const blind = write && choices.chance(0.5);
+    if (blind) this.#met('writes and reads refused');
+    if (operation === 'read' || blind) this.#unreadable = { process, reads: 1 + choices.below(8), code };
     throw errno(code, path);
   }
 

@@ -23,6 +23,7 @@ export interface Plan {
   containers: readonly Container[];
   hidden: boolean;
   flushMs: number;
+  longErrors: boolean;
   /** Whether one process makes the queue, and the others wait for it. */
   oneMaker: boolean;
 }
@@ -64,6 +65,7 @@ const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['error', 3, 0.15],
   ['flush', 6, 0.15],
   ['full', 2, 0.15],
+  ['quota', 2, 0.1],
   ['clock', 4, 0.3],
   ['rot', 6, 0.1],
   ['head', 3, 0.25],
@@ -119,5 +121,6 @@ export function planned(choices: Stream): Plan {
     hidden: choices.chance(0.3),
     flushMs: choices.pick([3, 3, 30]),
     oneMaker: choices.chance(0.3),
+    longErrors: choices.chance(0.1),
   };
 }

@@ -32,10 +32,11 @@ export interface Edit {
 
 /**
  * Sizes that real queues reach seldom and simulated ones never would: buffers are smaller than the files that are read
- * through them, and the reserve is soon written.
+ * through them, the reserve is soon written, and who makes a head may pause between any two of its records.
  */
 const SCALED: readonly Edit[] = [
   { file: 'src/cache/files.ts', find: 'const CHUNK = 64 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
+  { file: 'src/cache/head.ts', find: 'const STRETCH = 64;', replace: 'const STRETCH = 1;' },
   { file: 'src/cache/search.ts', find: 'const CHUNK = 1024 * 1024;', replace: 'const CHUNK = 2 * 1024;' },
   {
     file: 'src/cache/rotation.ts',

@@ -6,7 +6,7 @@ import { Audit } from './audit.ts';
 import { Choices, hash, type Record } from './choices.ts';
 import { Claims } from './claims.ts';
 import type * as clientModule from './client.ts';
-import { toldBy } from './coverage.ts';
+import { Making, toldBy } from './coverage.ts';
 import { Disk } from './disk.ts';
 import { fillsSegments, Q, ROOT, type Env } from './env.ts';
 import { isExcused } from './excuses.ts';
@@ -63,6 +63,7 @@ class Run {
   readonly #faults: Faults;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #met = new Map<string, number>();
+  readonly #making = new Making();
   readonly #entropy: number;
   #machine!: Machine;
   #agreement = new Agreement();
@@ -148,6 +149,7 @@ class Run {
         interfere: (process, operation, path, write) => {
           if (operation === 'read' && path.endsWith('.index')) this.#meet('indexes read');
           this.#faults.interfere(process, operation, path, write);
+          for (const what of this.#making.operated(process, operation, path)) this.#meet(what);
         },
         trace: this.#trace,
         observe: (operation, path, detail) => this.#observe(operation, path, detail),
@@ -207,7 +209,7 @@ class Run {
     const process = machine.spawn(name, container, plan.hidden && choices.chance(0.5));
     const { run, ...programs } = process.realm.load(CLIENT) as typeof clientModule;
     watchLogs(process.realm, this.#engine);
-    const { durability, segmentBytes, options, lease, lanes, steps, weights, flushMs } = plan;
+    const { durability, segmentBytes, options, lease, lanes, steps, weights, longErrors, flushMs } = plan;
     const ports = portsOf(machine, process);
     const touched = (what: string): void =>
       this.#violate(new Violation('files', `${name} was only to look, and has called ${what}`));
@@ -226,6 +228,7 @@ class Run {
       lanes,
       steps,
       weights,
+      longErrors,
       flushMs,
       waits: plan.oneMaker && machine.processes.some((other) => other !== process && other.alive),
       judge: (error, during) => this.#judge(error, during, process),
@@ -235,6 +238,7 @@ class Run {
       time: () => machine.now,
       readsRefused: () => this.#met.get('refused reads') ?? 0,
       changesRefused: () => this.#met.has('refused changes') || this.#met.has('full disks'),
+      calls: () => this.#making.called(process),
       met: (what) => this.#meet(what),
     };
     process.onDeath = () => {

@@ -19,6 +19,8 @@ export function portsOf(machine: Machine, process: Process): Ports {
 
 /** Longer than a process may compute before others have their turn. */
 const LONG_MS = 1000;
+/** That much longer, about, it may have computed when they have it. */
+const BREATH_MS = 4;
 
 const LOOKING: ReadonlySet<string> = new Set([
   'close',
@@ -52,17 +54,24 @@ export function readOnly(ports: Ports, touched: (what: string) => void): Ports {
 
 function clock(machine: Machine, process: Process): Clock {
   const { offset } = process.container;
+  let computed = false;
   return {
     now: () => machine.wall + Math.floor(machine.now),
     monotonic: () => Math.floor(machine.now) + offset,
     timer: (ms, run) => process.later(machine.now + Math.max(ms, 0), run),
     yield: () => {
       const { promise, resolve } = process.realm.deferred<void>();
-      process.later(machine.now, resolve);
+      // What has fallen due while it computed has its turn first.
+      const ms = computed ? machine.options.entropy.below(2 * BREATH_MS) : 0;
+      computed = false;
+      process.later(machine.now + ms, resolve);
       return promise;
     },
     // Time stands still while a process computes; that it has been long is a matter of chance.
-    busy: () => (machine.options.entropy.chance(1 / 16) ? LONG_MS : 0),
+    busy: () => {
+      computed ||= machine.options.entropy.chance(1 / 16);
+      return computed ? LONG_MS : 0;
+    },
   };
 }
 
