@@ -5,7 +5,7 @@
 import { born, type Life } from '../message.ts';
 import { isKnown, isTime } from './header.ts';
 import type { Place } from './operations.ts';
-import { isJson, PREFIX, startsLikeRecord } from './record.ts';
+import { isJson, lineLength, PREFIX, startsLikeRecord } from './record.ts';
 import type { Header } from './state.ts';
 
 export interface Legible {
@@ -68,7 +68,7 @@ export function legible(line: Buffer): Legible {
     isAdd: op === 'add',
     birth: op === 'add' ? birthIn(header) : undefined,
     change: changeIn(header, op),
-    writer: WRITER.exec(header)?.[1],
+    writer: writerIn(line, header),
     lastWriter: lastWriterIn(line),
   };
 }
@@ -98,6 +98,12 @@ function endOf(header: string): number | undefined {
     else if (token === '}' && --depth === 0) return index + 1;
   }
   return undefined;
+}
+
+/** Behind zeros that are not within one line, another record's may stand. */
+function writerIn(line: Buffer, header: string): string | undefined {
+  const zero = lineLength(line, 0) === line.length ? -1 : header.indexOf('\0');
+  return WRITER.exec(zero < 0 ? header : header.slice(0, zero))?.[1];
 }
 
 function lastWriterIn(line: Buffer): string | undefined {

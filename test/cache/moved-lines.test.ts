@@ -450,3 +450,19 @@ test('where nothing tells, it is said to be in doubt, and that a record is missi
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1, doubtful: 1 });
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
 });
+
+test('a message holds what its last update says, though that says of the one before where it does not stand any more', async ({
+  specimen,
+  manager,
+}) => {
+  const [uuid] = await addAlike(manager, 1);
+  await rotate(manager, specimen);
+  const { uuid: gone } = await manager.addMessage(Q, { data: 'gone' });
+  for (const data of ['first', 'last']) await manager.updateMessage(Q, uuid!, { data });
+  await manager.close();
+  takeOut(specimen, SECOND, find(specimen, SECOND, 'add', gone));
+  await expectMoved(specimen, SECOND);
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1 });
+  expect((await messagesOf(specimen)).get(uuid!)).toMatchObject({ data: 'last', state: 'ready' });
+  await expectWhole(specimen);
+});

@@ -282,6 +282,55 @@ test('and what has been cut off the file in which the queue was created anew', a
   expect(unnamed).toBeGreaterThanOrEqual(4);
 });
 
+test('and what has been cut off the file before the head that a repair has made', async ({
+  specimen,
+  uuids,
+}) => {
+  specimen.flip(FIRST, recordOf(specimen, FIRST, 'add', uuids[4]!).start + 70);
+  await repair(specimen);
+  expect(specimen.segments()).toEqual([FIRST, SECOND]);
+  truncateSync(specimen.path(FIRST), recordOf(specimen, FIRST, 'add', uuids[5]!).start);
+  await meet(specimen, true);
+  expect((await repair(specimen)).gone).toEqual([FIRST]);
+});
+
+test.for([false, true])(
+  'messages are doubted whose completions had no effect because their claim is gone without a trace; others have met it: %s',
+  async (isMet, { specimen }) => {
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    await manager.addMessages(Q, [{ data: 0 }, { data: 1 }]);
+    const claims = await manager.claimMessages(Q, { limit: 2 });
+    for (const claim of claims) await manager.completeMessage(Q, claim);
+    await manager.close();
+    const bytes = readFileSync(specimen.path(FIRST));
+    const { start, end } = first(specimen, FIRST, 'claim');
+    writeFileSync(specimen.path(FIRST), Buffer.concat([bytes.subarray(0, start), bytes.subarray(end + 1)]));
+    if (isMet) await meet(specimen, true);
+    expect(await repair(specimen)).toMatchObject({ messages: 2, doubtful: 2 });
+  },
+);
+
+test('of two updates side by side that zeros have joined, one does not stand for the other', async ({
+  specimen,
+  uuids,
+}) => {
+  const one = await openManager(specimen.root);
+  const other = await openManager(specimen.root);
+  await other.updateMessage(Q, uuids[4]!, { data: 'lost' });
+  await one.updateMessage(Q, uuids[2]!, { data: 'lost' });
+  await other.updateMessage(Q, uuids[5]!, { data: 'lost' });
+  await other.updateMessage(Q, uuids[3]!, { data: 'kept' });
+  await one.close();
+  await other.close();
+  const text = readFileSync(specimen.path(FIRST), 'latin1');
+  const [writer, next] = [uuids[2]!, uuids[5]!].map((uuid) =>
+    text.indexOf('"w":', specimen.records(FIRST).findLast(({ header }) => header['u'] === uuid)!.start),
+  ) as [number, number];
+  zero(specimen, FIRST, writer, next - 1);
+  expect(await repair(specimen)).toMatchObject({ unnamed: 1, outdated: [expect.anything()] });
+});
+
 test('messages that stay because nothing tells of their end do not stand for others that are lost', async ({
   specimen,
 }) => {

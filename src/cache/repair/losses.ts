@@ -279,7 +279,9 @@ export class Losses {
       const survey = surveys.get(segment);
       const start = starts.get(segment);
       const next = starts.get(segment + 1);
-      if (!survey || (!survey.sealed && !(start && next))) this.forgotten.push(segment);
+      // The head that a repair has made does not tell what the segment before it led to.
+      const isCounted = start !== undefined && next?.header.prev?.segment === segment;
+      if (!survey || (!survey.sealed && !isCounted)) this.forgotten.push(segment);
       if (!survey) continue;
       const bad = survey.bad.filter((range) => this.isOld(segment, range));
       const gaps = survey.gaps.filter((gap) => {
