@@ -101,6 +101,21 @@ export function isFull(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
+/** 0 when it has been deleted meanwhile. */
+export function sizeOf(fs: FileSystem, path: string): number {
+  try {
+    const fd = fs.open(path, 'read');
+    try {
+      return fs.stat(fd).size;
+    } finally {
+      fs.close(fd);
+    }
+  } catch (error) {
+    if (isGone(error)) return 0;
+    throw error;
+  }
+}
+
 /** Removes a file that nobody needs any more; where that cannot be, it does no harm. */
 export function removeSpent(fs: FileSystem, path: string): void {
   try {

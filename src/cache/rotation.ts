@@ -8,11 +8,11 @@ import { QueueError } from '../errors.ts';
 import {
   errorCode,
   isFull,
-  isGone,
   listSegments,
   newestSegment,
   removeSpent,
   segmentName,
+  sizeOf,
   temporaryName,
 } from './files.ts';
 import { writeIndex } from './index-file.ts';
@@ -21,13 +21,12 @@ import { adopt, enterLightly, isMadeOf, makeWhole, rebuildHead } from './loading
 import { jitterOf, type Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
 import type { Space } from './space.ts';
+import { napAfter, patienceOf } from './patience.ts';
 import { segmentOf } from './position.ts';
 import type { QueueState } from './state.ts';
 import { Successor, type Temporary } from './successor.ts';
 import { sweep } from './sweep.ts';
 
-/** How long a sealed segment's other users leave the making of the head to the one who sealed it. */
-const GRACE_MS = 50;
 /** An early seal for want of space must be worth a head. */
 const WORTH_BYTES = 64 * 1024;
 
@@ -44,6 +43,8 @@ const SLOW_MS = 15;
 const SLOW_BYTES = 1.25 * 1024 * 1024;
 /** Then a segment grows by so much more at most. */
 const SLOW_WAIT = 1 / 2;
+/** So much longer, in ms, is another left to it who is about to seal: nobody has to wait for that, and how long the head is it has to find out. */
+const LEISURE_MS = 500;
 
 export class Rotation {
   readonly #log: Log;
@@ -55,6 +56,8 @@ export class Rotation {
   #noted: Temporary | undefined;
   #nextTry = 0;
   #nextLook = 0;
+  /** Since when this handle would seal the present segment. */
+  #dueSince: number | undefined;
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
   #reclaimed = 0;
@@ -88,12 +91,22 @@ export class Rotation {
     const ripeness = limit * (1 + patience);
     if (own >= ripeness) {
       const isSlow = syncer.takes >= SLOW_MS && applied - syncer.synced >= SLOW_BYTES;
-      return isSlow && own < ripeness + limit * SLOW_WAIT ? undefined : 'size';
+      if (isSlow && own < ripeness + limit * SLOW_WAIT) return undefined;
+      return this.#isAnothers(LEISURE_MS) ? undefined : 'size';
     }
     if (!whole || own < WORTH_BYTES || applied < this.#nextLook || !this.#space.inNeed()) return undefined;
-    if (this.#frees(WORTH_BYTES)) return 'space';
+    if (this.#frees(WORTH_BYTES) && !this.#isAnothers()) return 'space';
     this.#nextLook = applied + WORTH_BYTES;
     return undefined;
+  }
+
+  /** Whether another is about to seal the segment: each who would takes the room for a head. */
+  #isAnothers(leisure = 0): boolean {
+    if (this.#successor.isPrepared) return false;
+    const now = this.#log.options.ports.clock.monotonic();
+    this.#dueSince ??= now;
+    const { makers, ms } = patienceOf(this.#log);
+    return makers > 0 && now - this.#dueSince < ms + leisure;
   }
 
   /** Whether sealing would let files go that are worth it; asked often, at most for so many seals. */
@@ -121,26 +134,9 @@ export class Rotation {
     if (applied - headEnd >= Math.max(worth, headEnd) && !live.has(state.segment)) return true;
     for (const segment of listSegments(fs, options.folder)) {
       if (segment >= state.segment || live.has(segment)) continue;
-      if (this.#sizeOf(segment) >= headEnd + worth) return true;
+      if (sizeOf(fs, `${options.folder}/${segmentName(segment)}`) >= headEnd + worth) return true;
     }
     return false;
-  }
-
-  /** 0 when it has been deleted meanwhile. */
-  #sizeOf(segment: number): number {
-    const { options } = this.#log;
-    const { fs } = options.ports;
-    try {
-      const fd = fs.open(`${options.folder}/${segmentName(segment)}`, 'read');
-      try {
-        return fs.stat(fd).size;
-      } finally {
-        fs.close(fd);
-      }
-    } catch (error) {
-      if (isGone(error)) return 0;
-      throw error;
-    }
   }
 
   // --- From the seal to the next segment ------------------------------------------------------------------------------
@@ -170,6 +166,8 @@ export class Rotation {
     }
     await this.#markRestart();
     if (await log.appendNow({ op: 'seal', ctl: 1, why })) onSealed?.();
+    // Another was first: the successor, and the room for it, is for that one to make.
+    else this.#successor.abandon();
     await this.follow();
   }
 
@@ -178,10 +176,12 @@ export class Rotation {
     const log = this.#log;
     const { fs, clock } = log.options.ports;
     // Read anew, the seal may turn out to have rotted.
-    for (let waited = 0; log.state.seal && log.state.successor === undefined; waited += 2) {
+    for (let waited = 0; log.state.seal && log.state.successor === undefined;) {
       if (this.#isOvertaken()) return this.reload();
-      if (!this.#successor.isPrepared && waited < GRACE_MS) {
-        await new Promise<void>((resolve) => void clock.timer(2, resolve));
+      const nap = this.#successor.isPrepared ? undefined : napAfter(waited, log);
+      if (nap !== undefined) {
+        await new Promise<void>((resolve) => void clock.timer(nap, resolve));
+        waited += nap;
         await log.catchUp();
         continue;
       }
@@ -213,12 +213,24 @@ export class Rotation {
       if (errorCode(error) !== 'ENOENT') throw error;
     }
     await fs.syncFolder(folder);
+    const { id } = state;
     await this.#enter(next);
-    if (!made) return;
-    const like = fs.stat(log.fd);
-    if (table && table.fresh > 0) writeIndex(fs, folder, table, seal, like, (at) => log.state.aliasOf(at));
-    await sweep(log);
-    await this.#space.restoreReserve(like);
+    if (made) {
+      const like = fs.stat(log.fd);
+      if (table && table.fresh > 0 && log.state.id === id)
+        writeIndex(fs, folder, table, seal, like, (at) => log.state.aliasOf(at));
+      await sweep(log);
+      await this.#space.restoreReserve(like);
+    }
+    this.#checkQueue(id);
+  }
+
+  /** `id`: of the queue that this handle has worked on so far. Errors: QUEUE_DESTROYED. */
+  #checkQueue(id: string): void {
+    const { state, options } = this.#log;
+    if (id === '' || state.id === id) return;
+    const { queue } = options;
+    throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, { queue });
   }
 
   /** Makes the head and notes it. Where only the note has failed, it is written again: it may be in the log after all. */
@@ -251,12 +263,14 @@ export class Rotation {
     }
     // Whoever gave it its name may not have come to this.
     await fs.syncFolder(options.folder);
+    const { id } = state;
     await this.#enter(newest);
+    this.#checkQueue(id);
   }
 
   async #enter(segment: number): Promise<void> {
     const log = this.#log;
-    const { ports, folder, keepOutcomes, queue } = log.options;
+    const { ports, folder, keepOutcomes } = log.options;
     const path = `${folder}/${segmentName(segment)}`;
     let fd: number;
     try {
@@ -267,18 +281,14 @@ export class Rotation {
     }
     this.#nextTry = 0;
     this.#nextLook = 0;
+    this.#dueSince = undefined;
     try {
-      const { id } = log.state;
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);
       const loaded = light ? undefined : await loadHead(ports, fd, segment, keepOutcomes, path);
       if (loaded) await this.#goOnFrom(loaded, fd, segment);
       else if (!light) await rebuildHead(log, fd, segment);
       const start = light ?? loaded?.start;
       if (start) this.#prev = start.prev;
-      if (id !== '' && log.state.id !== id)
-        throw new QueueError('QUEUE_DESTROYED', `queue ${queue} was destroyed while it was in use`, {
-          queue,
-        });
     } catch (error) {
       if (log.fd !== fd) ports.fs.close(fd);
       throw error;

@@ -3,7 +3,7 @@
  * reserve of written zeros that is freed only for records that end messages, for heads and for notes.
  */
 import { QueueError } from '../errors.ts';
-import { RESERVE } from './files.ts';
+import { RESERVE, sizeOf } from './files.ts';
 import type { FileStat, FileSystem, Ports } from './ports.ts';
 
 /** Room for the three small segments and heads that draining goes through when nothing else is left. */
@@ -132,14 +132,5 @@ function empty(fs: FileSystem, path: string): void {
     }
   } catch {
     // Not there, or not for this account to open.
-  }
-}
-
-function sizeOf(fs: FileSystem, path: string): number {
-  const fd = fs.open(path, 'read');
-  try {
-    return fs.stat(fd).size;
-  } finally {
-    fs.close(fd);
   }
 }

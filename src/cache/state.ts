@@ -46,6 +46,8 @@ export interface Seal {
   offset: number;
   checksum: string;
   why: SealReason;
+  /** Its writer, where that may be at work on the successor. */
+  by?: string;
 }
 
 export interface Damage {
@@ -335,7 +337,7 @@ export class QueueState extends Messages {
       case 'create':
         return this.#create(h, payload() as unknown as HeadPayload);
       case 'seal':
-        this.seal = { offset, checksum, why: h.why };
+        this.seal = { offset, checksum, why: h.why, by: h.w };
         // Every head tells where it was, whoever makes it: the seal itself may rot.
         this.tables.get(this.segment)?.close(offset);
         return NONE;

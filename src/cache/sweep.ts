@@ -1,10 +1,29 @@
 /** What a rotation leaves over, and when that may be deleted: not before two heads that are on the device do without it. */
-import { parseIndexName, parseSegmentName, parseTemporaryName, removeSpent, segmentName } from './files.ts';
+import {
+  parseIndexName,
+  parseSegmentName,
+  parseTemporaryName,
+  removeSpent,
+  segmentName,
+  storageError,
+} from './files.ts';
 import { loadHead } from './head.ts';
 import type { Log } from './log.ts';
 
-/** Removes segments that neither of the last two heads names, both being on the device; and stale temporaries. */
+/**
+ * Removes segments that neither of the last two heads names, both being on the device; and stale temporaries. What goes wrong is
+ * reported and fails nobody: the next rotation sweeps again.
+ */
 export async function sweep(log: Log): Promise<void> {
+  const { queue, folder, report } = log.options;
+  try {
+    await removeAllSpent(log);
+  } catch (error) {
+    report(storageError(error, 'deleting what is spent', queue, folder));
+  }
+}
+
+async function removeAllSpent(log: Log): Promise<void> {
   const { ports, folder } = log.options;
   const current = log.state.segment;
   const needed = await namedBy(log, [current, current - 1]);
