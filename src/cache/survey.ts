@@ -9,8 +9,11 @@ import type { Header } from './state.ts';
 export interface BadRange extends Legible {
   from: number;
   to: number;
-  /** `foreign`: the checksum is right, but what it covers is no record of Coda's, or a message that is no JSON. */
-  what: 'changed' | 'blank' | 'foreign';
+  /**
+   * `foreign`: the checksum is right, but what it covers is no record of Coda's, or a message that is no JSON. `cut`: what is left
+   * of a line that was whole, as its writer's numbers show.
+   */
+  what: 'changed' | 'blank' | 'foreign' | 'cut';
   /** Whether it is, or was, one line: as long as it says that it is, or changed in just that. */
   single: boolean;
   /** Whether there are zeros in it, as a power cut leaves them; and how many bytes of them. */
@@ -45,11 +48,8 @@ export interface Survey {
   sealed: boolean;
   /** Where the seal stands. */
   sealedAt: number | undefined;
-  /**
-   * Writes that were cut off by the death of their process; or what is left of a line of which bytes are missing, or do not
-   * belong there. `add`: the message that it was to add, where that is legible.
-   */
-  torn: [from: number, to: number, add?: { uuid: string; writer: string }][];
+  /** Writes that were cut off by the death of their process, as far as no number says that they were not. */
+  torn: [from: number, to: number][];
   bad: BadRange[];
   /**
    * What stands behind the last complete line, unless no write begins so: in the segment in use one that is under way, or was
@@ -93,9 +93,13 @@ function readTail(fs: FileSystem, fd: number, from: number): Buffer {
 }
 
 /** Whether a bad range was lost before it was on the device: in a restart of the machine, or because a flush had failed. */
-export function wasUnsynced({ boots, failedSync }: Survey, { from, to, zeros, note }: BadRange): boolean {
+export function wasUnsynced(
+  { boots, failedSync }: Survey,
+  { from, to, what, zeros, note }: BadRange,
+): boolean {
   const boot = boots.find(({ offset }) => offset >= to);
-  return zeros && (note || failedSync || (boot !== undefined && boot.synced <= from));
+  const isUnsynced = failedSync || (boot !== undefined && boot.synced <= from);
+  return zeros ? note || isUnsynced : what === 'cut' && isUnsynced;
 }
 
 /** The gaps that no damaged line explains, nor one that has been taken out since. `unsynced`: a power cut does. */
@@ -131,6 +135,7 @@ class Surveyor implements FileVisitor {
   /** Names of lines with a number that their writer had left behind: those that stand there for the second time are among them. */
   readonly suspects = new Set<string>();
   readonly #writers = new Map<string, { n: number; end: number }>();
+  readonly #torn: BadRange[] = [];
   #isBehindHead = false;
 
   constructor(bytes: number) {
@@ -223,21 +228,36 @@ class Surveyor implements FileVisitor {
     if (!this.#isBehindHead)
       this.survey.ending = kind === 'torn' && !isEndOfRecord(buffer, end) ? 'cut' : 'bad';
     if (kind === 'rot') return this.#note(buffer, start, end, offset, 'changed');
-    const { isAdd, uuid, writer = '' } = legible(buffer.subarray(start, end));
-    const range: [number, number] = [offset, offset + end - start];
-    this.survey.torn.push(isAdd && uuid !== undefined ? [...range, { uuid, writer }] : range);
+    this.#torn.push(this.#range(buffer.subarray(start, end), offset, 'cut'));
   }
 
   /** The file has been read up to `offset`, behind which `tail` stands. */
   end(offset: number, tail: Buffer): void {
     const { survey } = this;
     survey.end = offset;
+    this.#sortTorn();
     if (tail.length === 0) return;
     const range = this.#range(tail, offset, 'changed');
     const to = Math.max(survey.bytes, offset);
     // What is too long to be looked at may be like what was.
     const whole = { ...range, to, blank: range.zeros ? range.blank + to - range.to : 0 };
     if (range.zeros || !this.#noteUnended(tail, offset)) survey.tail = whole;
+  }
+
+  /** Who goes on behind a write of its own that was cut off makes it again; where its number is missing, it was whole once. */
+  #sortTorn(): void {
+    const { survey } = this;
+    const open = openGaps(survey);
+    for (const range of this.#torn) {
+      const { from, to, writer } = range;
+      // Of whose writer nothing is legible, it was perhaps, where nothing else is damaged that was.
+      const wasWhole = (writer === undefined ? open : survey.gaps).some(
+        (gap) => from >= gap.from && to <= gap.offset && (writer ?? gap.writer) === gap.writer,
+      );
+      if (wasWhole) survey.bad.push(range);
+      else survey.torn.push([from, to]);
+    }
+    survey.bad.sort((a, b) => a.from - b.from);
   }
 
   /** Whether something is no record, nor the beginning of one, as will show once the next write has begun with a newline. */
@@ -253,18 +273,18 @@ class Surveyor implements FileVisitor {
     return this.survey.bad.length > before;
   }
 
-  #note(buffer: Buffer, start: number, end: number, offset: number, kind: 'changed' | 'foreign'): void {
+  #note(buffer: Buffer, start: number, end: number, offset: number, kind: BadRange['what']): void {
     this.survey.bad.push(this.#range(buffer.subarray(start, end), offset, kind));
   }
 
-  #range(bytes: Buffer, from: number, kind: 'changed' | 'foreign'): BadRange {
+  #range(bytes: Buffer, from: number, kind: BadRange['what']): BadRange {
     const blank = bytes.reduce((count, byte) => (byte === 0 ? count + 1 : count), 0);
     return {
       from,
       to: from + bytes.length,
       ...legible(bytes),
       what: kind === 'changed' && blank === bytes.length ? 'blank' : kind,
-      single: lineLength(bytes, 0) === bytes.length || isWholeJson(bytes),
+      single: kind === 'cut' || lineLength(bytes, 0) === bytes.length || isWholeJson(bytes),
       zeros: blank > 0,
       blank,
       note: this.survey.sealed,

@@ -107,6 +107,7 @@ const REPEATED = 'this line stands further up as well, where it was written';
 const DETAILS: Record<BadRange['what'], string> = {
   changed: 'these bytes are not what was written',
   blank: 'zeros where records were',
+  cut: 'only a part is left of what was written',
   foreign: 'not written by Coda: the checksum is right, but it is no record, or its message no JSON',
 };
 

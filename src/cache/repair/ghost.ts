@@ -34,6 +34,8 @@ export class Ghost {
   #disabled: boolean | undefined;
   /** Tokens that have held it, and do not any more. */
   readonly #over = new Set<string>();
+  /** Whether it has been cancelled, or retried: who claimed it since then is known. */
+  #isFreed = false;
 
   constructor(at: number) {
     this.at = at;
@@ -71,6 +73,7 @@ export class Ghost {
     // Who had claimed it had found it enabled.
     if (isHeld || phase.state === 'claimed') this.#disabled ??= false;
     this.lease = isHeld ? (lease ?? this.lease) : undefined;
+    this.#isFreed ||= event.type === 'cancel' || event.type === 'retry';
     return true;
   }
 
@@ -79,7 +82,7 @@ export class Ghost {
     const life = this.#life;
     if (!life) return;
     const { token } = event;
-    if (life.phase.state !== 'claimed' && !this.#over.has(token))
+    if (life.phase.state !== 'claimed' && !this.#isFreed && !this.#over.has(token))
       this.#life = { ...life, phase: { state: 'claimed', token, renewal: 0 }, attempts: life.attempts + 1 };
     // Renewals may be lost, but none is made up.
     const seen = this.#life?.phase.state === 'claimed' ? this.#life.phase.renewal : 0;

@@ -13,7 +13,6 @@ import { openGaps } from '../survey.ts';
 import { eachMessage } from '../where.ts';
 import type { Evidence } from './evidence.ts';
 import { Ghost, type Copy } from './ghost.ts';
-import { brokenAdds } from './untold.ts';
 
 /** A sound record: where it stands, and its payload. */
 export interface Heard extends Extent {
@@ -57,9 +56,8 @@ export class Hearsay {
     this.#evidence = evidence;
     this.#basis = basis;
     for (const [segment, survey] of evidence.surveys) {
-      const bad = survey.bad.filter(({ isAdd, note }) => isAdd && !note);
-      for (const { from, uuid } of [...bad, ...brokenAdds(survey)])
-        if (uuid !== undefined) this.suspects.set(uuid, position(segment, from));
+      for (const { from, uuid, isAdd, note } of survey.bad)
+        if (isAdd && !note && uuid !== undefined) this.suspects.set(uuid, position(segment, from));
     }
   }
 

@@ -15,7 +15,7 @@ import { position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
 import { replay } from '../replay.ts';
 import { QueueState, type Header } from '../state.ts';
-import { openGaps, type Survey } from '../survey.ts';
+import { openGaps, wasUnsynced, type Survey } from '../survey.ts';
 import { SegmentTable } from '../table.ts';
 import { Evidence } from './evidence.ts';
 import { Hearsay } from './hearsay.ts';
@@ -197,14 +197,12 @@ class Salvor {
   async #replay(segment: number, fd: number, from: number, to: number): Promise<void> {
     const { ports, segments, surveys, moved } = this.#evidence;
     const state = this.#state;
-    const gaps = openGaps(surveys.get(segment)!).filter(({ unsynced }) => !unsynced);
-    gaps.sort((a, b) => b.from - a.from);
+    const holes = holesIn(surveys.get(segment)!).sort((a, b) => b.since - a.since);
     state.doubted = this.#doubtedIn(state);
     const hear = (header: Header, payload: Json, extent: Extent): Header | undefined => {
-      // What is missing may have stood anywhere in a gap: a hole like any other, although no bytes of it are left.
-      while ((gaps.at(-1)?.from ?? Infinity) <= extent.offset) {
-        const { offset } = gaps.pop()!;
-        state.noteRot(offset, offset, false);
+      while ((holes.at(-1)?.since ?? Infinity) <= extent.offset) {
+        const { from, to } = holes.pop()!;
+        state.noteRot(from, to, false);
       }
       const left = this.#hearsay.hear(
         header,
@@ -391,6 +389,18 @@ class Salvor {
       if (moved.has(at) && !this.#state.touched.has(at)) this.#state.happen(at, { type: 'remove' });
     return forgotten.map(({ header }) => header.p[0]);
   }
+}
+
+/** What no reader takes for a hole: records that are missing without a trace, and lines that were cut short. */
+function holesIn(survey: Survey): { since: number; from: number; to: number }[] {
+  // It may have stood anywhere in the gap.
+  const gaps = openGaps(survey)
+    .filter(({ unsynced }) => !unsynced)
+    .map(({ from, offset }) => ({ since: from, from: offset, to: offset }));
+  const cut = survey.bad
+    .filter((range) => range.what === 'cut' && !wasUnsynced(survey, range))
+    .map(({ from, to }) => ({ since: from, from, to }));
+  return [...gaps, ...cut];
 }
 
 /** Positions of the messages of which a head tells by themselves. */

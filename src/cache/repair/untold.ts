@@ -14,16 +14,6 @@ const SHORTEST_ADD = 120;
 const SHORTEST_END = 130;
 const ENDED = 43;
 
-/** Adds of which nothing but a beginning is left, that their writers' numbers show to have been whole. */
-export function brokenAdds({ torn, gaps, mended }: Survey): { from: number; uuid: string }[] {
-  return torn.flatMap(([from, to, add]) => {
-    const isMissed = gaps.some(
-      (gap) => gap.writer === add?.writer && from >= gap.from && to <= gap.offset && !isMended(gap, mended),
-    );
-    return add && isMissed ? { from, uuid: add.uuid } : [];
-  });
-}
-
 /** Whether an earlier repair has told of it. */
 function isMended({ from, offset }: Gap, mended: Survey['mended']): boolean {
   return mended?.some(([start, end]) => start >= from && end <= offset) ?? false;
@@ -41,13 +31,13 @@ function isSpanned({ from, to, writer, lastWriter }: BadRange, gap: Gap): boolea
 }
 
 /** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
-function numberedIn({ gaps, bad, torn, mended }: Survey): number {
+function numberedIn({ gaps, bad, mended }: Survey): number {
   return gaps.reduce((sum, gap) => {
-    const { from, offset, count, writer } = gap;
     if (isMended(gap, mended)) return sum;
-    const named = bad.filter((range) => isTold(range) && range.writer === writer && isSpanned(range, gap));
-    const cut = torn.filter(([start, end, add]) => start >= from && end <= offset && add?.writer === writer);
-    return sum + Math.max(0, count - named.length - cut.length);
+    const named = bad.filter(
+      (range) => isTold(range) && range.writer === gap.writer && isSpanned(range, gap),
+    );
+    return sum + Math.max(0, gap.count - named.length);
   }, 0);
 }
 
@@ -119,6 +109,6 @@ export function missingAddsIn(
   const { uniqueAlias, maxMessages, maxBytes } = next.payload.options;
   // Some of the adds that are there may have been refused.
   const isExact = !uniqueAlias && maxMessages === undefined && maxBytes === undefined;
-  const counted = missing - named.length - brokenAdds(survey).length;
+  const counted = missing - named.length;
   return Math.max(isExact ? 0 : numbered, counted);
 }
