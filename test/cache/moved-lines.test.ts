@@ -217,7 +217,11 @@ describe('an update that others could not apply who went on', () => {
     ['is what the message holds', 1, []],
     ['is what it holds, though a head has carried the one before', 3, []],
     ['does not outlive one that they have made since', 1, ['since']],
-    ['does not outlive one that they have made since, and that a head has carried', 3, ['since', 'and again']],
+    [
+      'does not outlive one that they have made since, and that a head has carried',
+      3,
+      ['since', 'and again'],
+    ],
   ] as const)
     test(what, async ({ specimen, manager }) => {
       const { uuid } = await manager.addMessage(Q, { data: 'first' });
@@ -234,7 +238,12 @@ describe('an update that others could not apply who went on', () => {
       for (let i = 0; i < rotations; i++) await rotate(other, specimen);
       expect((await other.findMessage(Q, { uuid }))?.data).toBe(changes.at(-1) ?? 'second');
       await other.close();
-      expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [], outdated: [] });
+      expect(await repair(specimen)).toMatchObject({
+        outcome: 'repaired',
+        sound: true,
+        lost: [],
+        outdated: [],
+      });
       const found = (await messagesOf(specimen)).get(uuid);
       expect(found).toMatchObject({ data: changes.at(-1) ?? 'third', disabled: changes.length === 0 });
       await expectWhole(specimen);
@@ -431,7 +440,9 @@ test('nor where a later record tells which message it was', async ({ specimen })
   await expectWhole(specimen);
 });
 
-test('nor where the note behind its seal tells how much of it had been on the device', async ({ specimen }) => {
+test('nor where the note behind its seal tells how much of it had been on the device', async ({
+  specimen,
+}) => {
   const uuids = await keptForOne(specimen);
   rmSync(specimen.path('00000001.index'));
   takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));

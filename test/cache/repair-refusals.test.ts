@@ -77,6 +77,22 @@ test('an add that was refused because of one that is certainly there stays so', 
   expect([...(await messagesOf(specimen)).values()].filter((each) => each.alias === alias)).toHaveLength(1);
 });
 
+test('nor does one come in that was refused because as many as may be are certainly there', async ({
+  specimen,
+}) => {
+  const uuids = await fullOfEnded(specimen, { maxMessages: 5 });
+  const manager = await openManager(specimen.root);
+  for (let n = 0; n < 40; n++)
+    await expect(manager.addMessage(Q, { data: 'too many' })).rejects.toMatchObject({ code: 'QUEUE_FULL' });
+  await manager.close();
+  change(specimen, MOVES['has a newline behind it in']!);
+  const { sound, lost, messages } = await repair(specimen);
+  const found = await messagesOf(specimen);
+  expect({ sound, lost, messages }).toEqual({ sound: true, lost: [], messages: found.size });
+  expect(uuids.filter((uuid) => !found.has(uuid))).toEqual([]);
+  expect(found.size).toBeLessThanOrEqual(6);
+});
+
 test('a message that is there again by its update alone does not take the alias of one that was added without it', async ({
   specimen,
 }) => {

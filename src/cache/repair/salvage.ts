@@ -227,11 +227,13 @@ class Salvor {
   #doubtedIn(state: QueueState): QueueState['doubted'] {
     const { moved } = this.#evidence;
     const { restored } = this.#hearsay;
-    const hasMoved = [...moved.segments.keys()].some((segment) => segment <= state.segment);
+    const isMoved = (at: number): boolean => moved.isNameless(at, state);
+    // Where this segment has moved, more are to come.
+    const known = moved.segments.has(state.segment) ? Infinity : liveIn(state).filter(isMoved).length;
     return {
-      has: (at) => restored.has(at) || moved.isNameless(at, state),
+      has: (at) => restored.has(at) || isMoved(at),
       get size() {
-        return hasMoved ? Infinity : restored.size;
+        return known + restored.size;
       },
     };
   }
