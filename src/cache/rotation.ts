@@ -41,10 +41,10 @@ const LIGHT_WAIT = 1 / 8;
 /** The device is slow when a flush has taken so long, and so much waits for the next one. */
 const SLOW_MS = 15;
 const SLOW_BYTES = 1.25 * 1024 * 1024;
-/** Then a segment grows by so much more at most. */
-const SLOW_WAIT = 1 / 2;
 /** So much longer, in ms, is another left to it who is about to seal: nobody has to wait for that, and how long the head is it has to find out. */
 const LEISURE_MS = 500;
+/** For these two a segment grows by so much more at most. */
+const LONGEST_WAIT = 1 / 2;
 
 export class Rotation {
   readonly #log: Log;
@@ -91,8 +91,8 @@ export class Rotation {
     const ripeness = limit * (1 + patience);
     if (own >= ripeness) {
       const isSlow = syncer.takes >= SLOW_MS && applied - syncer.synced >= SLOW_BYTES;
-      if (isSlow && own < ripeness + limit * SLOW_WAIT) return undefined;
-      return this.#isAnothers(LEISURE_MS) ? undefined : 'size';
+      const mayGrow = own < ripeness + limit * LONGEST_WAIT;
+      return mayGrow && (isSlow || this.#isAnothers(LEISURE_MS)) ? undefined : 'size';
     }
     if (!whole || own < WORTH_BYTES || applied < this.#nextLook || !this.#space.inNeed()) return undefined;
     if (this.#frees(WORTH_BYTES) && !this.#isAnothers()) return 'space';

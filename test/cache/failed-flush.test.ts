@@ -106,6 +106,14 @@ describe('a flush that fails', () => {
     expect(seal?.header).toMatchObject({ why: 'sync', s: sound });
   });
 
+  test('says it before anybody hears of the failure: who tries again at once must not rest on what may be gone', async () => {
+    const queue = await openQueue();
+    failOnce();
+    const heard = queue.add([message('lost')]).catch(() => said());
+    expect(await heard).toEqual(['seal sync']);
+    await queue.close();
+  });
+
   test('says it before its handle is closed, too', async () => {
     const queue = await openQueue();
     failOnce();

@@ -116,19 +116,31 @@ test('not for so long where its maker is known to be dead', async () => {
   expect(time).toBeLessThan(80);
 });
 
+const LEFT = 'tmp-00000002-ffffffffffffffff';
+/** So much of a segment is more than any process lets it grow to of its own accord. */
+const RIPE = 1.1;
+
 test('nobody seals while another is about to; not for ever either', async () => {
   const { fs, clock } = machine;
-  const left = 'tmp-00000002-ffffffffffffffff';
-  fs.close(fs.open(`${FOLDER}/${left}`, 'create', 0o600));
-  const queue = await openQueue(1000);
+  fs.close(fs.open(`${FOLDER}/${LEFT}`, 'create', 0o600));
+  const queue = await openQueue(fs.contents(`${FOLDER}/00000001.journal`).length / RIPE);
   await queue.add([message('early')]);
   await clock.sleep(100);
-  expect(names('tmp-')).toEqual([left]);
+  expect(names('tmp-')).toEqual([LEFT]);
   expect(names('.journal')).toHaveLength(1);
   await clock.sleep(900);
   await queue.add([message('late')]);
   await clock.sleep(100);
   expect(names('tmp-')).toEqual([]);
+  expect(names('.journal')).toHaveLength(2);
+});
+
+test('for that, a segment grows by half at most', async () => {
+  const { fs, clock } = machine;
+  fs.close(fs.open(`${FOLDER}/${LEFT}`, 'create', 0o600));
+  const queue = await openQueue(fs.contents(`${FOLDER}/00000001.journal`).length / RIPE / 1.5);
+  await queue.add([message('large')]);
+  await clock.sleep(100);
   expect(names('.journal')).toHaveLength(2);
 });
 

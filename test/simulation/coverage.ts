@@ -17,6 +17,7 @@ const EXPECTED = [
   'destroyed',
   'duplicates',
   'failed flushes',
+  'filled at the end',
   'full disks',
   'heads made beside other processes',
   'heads made beside own calls',

@@ -82,6 +82,11 @@ export function fillsSegments({ segmentBytes }: Pick<Env, 'segmentBytes'>): bool
   return segmentBytes < 100_000;
 }
 
+/** Of the names in a queue's folder, those of its segments, in order. */
+export function segmentsIn(names: readonly string[]): string[] {
+  return names.filter((name) => name.endsWith('.journal')).sort();
+}
+
 export interface Hands {
   backend: Backend;
   queue: Queue;

@@ -24,6 +24,8 @@ const LOST = 'what says so, or contradicts it, may be what has rotted';
 /** Limits and aliases rest on what came before: behind a hole each add counts, for rather one too many than one lost. */
 const TOO_MANY = 'behind a hole each add counts: rather one message too many than one lost';
 
+const DAMAGED = 'damage is kept, for whoever wants to know what is lost';
+
 const SUSPENDED = {
   'queue is there': { rot: LOST },
   'add not refused': { rot: LOST, hole: TOO_MANY },
@@ -43,8 +45,8 @@ const SUSPENDED = {
     rot: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
   },
   lease: { rot: LOST },
+  'files go': { rot: DAMAGED, head: DAMAGED },
   order: { rot: LOST },
-  'reserve is back': { rot: 'where the rot is a head there may be no next segment' },
   interval: { flush: 'its promise ends with the first flush that fails' },
 } as const satisfies { [check: string]: { [mishap in Mishap]?: string } };
 

@@ -24,7 +24,8 @@ export type Fault =
   | 'dusk'
   | 'index'
   | 'unread'
-  | 'unnoted';
+  | 'unnoted'
+  | 'blind';
 
 export interface FaultPlan {
   /** How often others go on in the middle of an operation. */
@@ -90,6 +91,7 @@ export class Faults {
       this.#met('refused operations');
       this.#unreadable = { process, reads: 2 + this.#faults.below(8), code: 'EIO' };
     }
+    this.#writeAndRead(process, path, write);
     this.#flushOfSeal(operation, path);
     if (isNote(path, write)) this.#beforeNote(process);
     if (process.alive && this.#isEve(operation, path, write)) {
@@ -197,6 +199,7 @@ export class Faults {
       case 'index':
       case 'unread':
       case 'unnoted':
+      case 'blind':
         // Happen at their own times: see below.
         return undefined;
     }
@@ -276,10 +279,7 @@ export class Faults {
     if (write && write.length > 1 && choices.chance(0.5))
       return write.cut(1 + choices.below(write.length - 1));
     const code = choices.pick(['EIO', 'EINTR', ...(write ? ['ENOSPC'] : ['EMFILE'])]);
-    // Then nobody knows what stands there.
-    const blind = write && choices.chance(0.5);
-    if (blind) this.#met('writes and reads refused');
-    if (operation === 'read' || blind) this.#unreadable = { process, reads: 1 + choices.below(8), code };
+    if (operation === 'read') this.#unreadable = { process, reads: choices.below(8), code };
     throw errno(code, path);
   }
 
@@ -287,6 +287,16 @@ export class Faults {
   #isNotToBeRead(path: string, write?: WriteUnderWay): boolean {
     if (this.#has('unread') && holds(write?.bytes, 'claim')) return this.#faults.chance(0.2);
     return this.#has('unnoted') && isNote(path, write) && this.#faults.chance(0.5);
+  }
+
+  /** A write is refused, and so is the reading that is to tell what stands there. */
+  #writeAndRead(process: Process, path: string, write?: WriteUnderWay): void {
+    if (!write || !path.endsWith('.journal') || !this.#has('blind') || !this.#faults.chance(0.02)) return;
+    this.#met('refused operations');
+    this.#met('refused changes');
+    this.#met('writes and reads refused');
+    this.#unreadable = { process, reads: 1 + this.#faults.below(3), code: 'EIO' };
+    throw errno('EIO', path);
   }
 
   #refuseAgain(process: Process, operation: Operation, path: string): void {

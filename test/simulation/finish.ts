@@ -3,11 +3,13 @@ import type { Backend, Queue } from '../../src/backend.ts';
 import { planRepair } from '../../src/cache/repair.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Claim, Message } from '../../src/message.ts';
-import { all, fillsSegments, numberOf, Q, ROOT, type Env } from './env.ts';
+import { all, fillsSegments, numberOf, Q, ROOT, segmentsIn, type Env } from './env.ts';
 import { KEPT_OUTCOMES, open, openQueue } from './opening.ts';
 
-/** More than any segment of a run, and four times any head. */
-const FILLING = 64 * 1024;
+/** More than most segments of a run, and four times most heads. */
+const FILLING = 16 * 1024;
+/** After so many changes to the next segment nothing is kept for what was there before. */
+const CHANGES = 3;
 
 /** When all is over: one process, and no faults. Everything that is in the queue is worked off, in order. */
 export async function finish(env: Env): Promise<void> {
@@ -29,7 +31,10 @@ export async function finish(env: Env): Promise<void> {
     if (disabled || dateTimeDeferredExecution) await queue.update(uuid, { disabled: false, due: null });
   }
   await drain(env, queue, found);
-  if (fillsSegments(env)) await fillSegment(queue);
+  if (fillsSegments(env)) {
+    for (let i = 0; i < CHANGES; i++) await fillSegment(env, queue);
+    env.met('filled at the end');
+  }
   await backend.close();
 }
 
@@ -47,11 +52,14 @@ async function openWhole(env: Env, backend: Backend): Promise<Queue> {
   }
 }
 
-/** A change to the next segment, with which the reserve is made again. */
-async function fillSegment(queue: Queue): Promise<void> {
+/** A change to the next segment, with which the reserve is made again, and what is spent goes. */
+async function fillSegment({ ports }: Env, queue: Queue): Promise<void> {
+  const newest = (): string | undefined => segmentsIn(ports.fs.list(`${ROOT}/${Q}`)).at(-1);
   const json = JSON.stringify('x'.repeat(FILLING));
-  await queue.add([{ json, alias: '', retries: 0, disabled: false, username: '' }]);
-  await queue.change({ type: 'purge' });
+  for (const before = newest(); newest() === before;) {
+    await queue.add([{ json, alias: '', retries: 0, disabled: false, username: '' }]);
+    await queue.change({ type: 'purge' });
+  }
 }
 
 async function drain(env: Env, queue: Queue, found: readonly Message[]): Promise<void> {

@@ -80,6 +80,40 @@ export const MUTANTS: readonly Simulated[] = [
     ],
   ),
   mutant(
+    'a turn begins while another is under way',
+    ['lost', 'undone', 'differ', 'twice', 'damage', 'crash'],
+    [JOURNAL, 'if (this.#scheduled || this.#pumping) return;', 'if (this.#scheduled) return;'],
+    [JOURNAL, 'if (!this.#pumping) this.#pump();', 'this.#pump();'],
+  ),
+  mutant(
+    'numbers are given again without a look at what could not be read back',
+    ['damage'],
+    [JOURNAL, 'if (log.flight.length > 0) return () => log.settle();', ''],
+  ),
+  mutant(
+    'who is refused for want of room tries again as long as there seems to be some',
+    ['hang'],
+    [JOURNAL, '!this.#eased && log.space', 'log.space'],
+  ),
+  mutant(
+    'a state is taken whose tables could not be read',
+    ['lost', 'differ', 'counts', 'undone', 'unripe'],
+    [
+      'src/cache/loading.ts',
+      'const tables = [...state.tables.values()];',
+      'log.state = state;\n  log.whole = true;\n  const tables = [...state.tables.values()];',
+    ],
+  ),
+  mutant(
+    'a head that could not be noted is named in a later segment',
+    ['lost', 'damage', 'refused'],
+    [
+      ROTATION,
+      '    this.#noted = undefined;\n    const { path, state, options }',
+      '    const { path, state, options }',
+    ],
+  ),
+  mutant(
     'a settle without a look at the token',
     ['settle'],
     [
@@ -195,10 +229,20 @@ export const MUTANTS: readonly Simulated[] = [
     [SUCCESSOR, 'fs.sync(fd), fs.syncFolder', 'fs.syncFolder'],
     [SWEEP, 'await fs.sync(fd);', ''],
   ),
+  // Nor does it that a head is tried again in the same file after a failed flush: all of it is written, and so flushed, anew.
   mutant(
     'the folder is not flushed before a note names a file in it',
     ['lost', 'damage', 'refused'],
     [SUCCESSOR, 'fs.sync(fd), fs.syncFolder(folder), log', 'fs.sync(fd), log'],
+  ),
+  mutant(
+    'what is spent stays',
+    ['files'],
+    [
+      SWEEP,
+      'segment !== undefined && segment < current - 1 && !needed',
+      'segment !== undefined && segment < 0 && !needed',
+    ],
   ),
   mutant(
     'deletion rests on one head',

@@ -76,6 +76,7 @@ const FAULTS: readonly (readonly [Fault, number, number])[] = [
   ['index', 1, 0.25],
   ['unread', 1, 0.1],
   ['unnoted', 1, 0.1],
+  ['blind', 1, 0.15],
 ];
 
 /** A run has only some of what is possible: what always happens hides what seldom does. */

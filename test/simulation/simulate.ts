@@ -8,7 +8,7 @@ import { Claims } from './claims.ts';
 import type * as clientModule from './client.ts';
 import { Making, toldBy } from './coverage.ts';
 import { Disk } from './disk.ts';
-import { fillsSegments, Q, ROOT, type Env } from './env.ts';
+import { Q, ROOT, type Env } from './env.ts';
 import { isExcused } from './excuses.ts';
 import { Faults } from './faults.ts';
 import { Machine, type Operation } from './machine.ts';
@@ -46,6 +46,8 @@ export function makeEngine(code = new Code()): Engine {
 }
 
 const EPOCHS = 3;
+/** Of a queue that holds nothing: the newest, and what the two newest heads may name. */
+const SEGMENTS_KEPT = 3;
 /** What a process runs; it imports the engine. */
 const CLIENT = 'test/simulation/client.ts';
 
@@ -131,7 +133,7 @@ class Run {
     this.#trace?.('all is over');
     this.#client('last', 'finish');
     this.#untilOver();
-    this.#checkReserveIsBack();
+    if (this.#violation === undefined && this.#met.has('filled at the end')) this.#checkWhatIsLeft();
   }
 
   #boot(disk: Disk, epoch: number): void {
@@ -181,12 +183,17 @@ class Run {
       throw new Violation('reserve', `a power cut has left ${size} bytes of the reserve`);
   }
 
-  /** Whoever needed it: when there is room, it is made again with the next segment. */
-  #checkReserveIsBack(): void {
-    if (this.#violation !== undefined || !fillsSegments(this.#plan)) return;
-    const size = reserveBytes(this.#machine.disk);
-    if (size !== RESERVE_BYTES && !this.#witness.excuses.suspends('reserve is back'))
+  /** When there is room, the reserve is made again with the next segment; and the files of what was drained go with the next ones. */
+  #checkWhatIsLeft(): void {
+    const { disk } = this.#machine;
+    const size = reserveBytes(disk);
+    if (size !== RESERVE_BYTES)
       throw new Violation('reserve', `at the end ${size} bytes of the reserve are there`);
+    const names = disk.list(`${ROOT}/${Q}`);
+    const kept = names.filter((name) => name !== 'reserve' && !name.endsWith('.index'));
+    const isMore = kept.length > SEGMENTS_KEPT || names.length > 2 * SEGMENTS_KEPT + 1;
+    if (isMore && !this.#witness.excuses.suspends('files go'))
+      throw new Violation('files', `a queue that was drained keeps ${names.join(', ')}`);
   }
 
   /** Until every process has ended. */

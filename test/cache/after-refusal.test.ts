@@ -1,7 +1,8 @@
-/** A write that is refused: it is answered with an error, nothing of it counts, and the handle goes on when it is over. */
+/** The storage refuses something once, or for a while: whoever asked is told, and the handle goes on as if it had not been asked. */
 import { beforeEach, expect, test } from 'vitest';
 import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
 import { openCache } from '../../src/cache/backend.ts';
+import type { Ports } from '../../src/cache/ports.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
@@ -11,7 +12,7 @@ const Q = 'jobs';
 let machine: SimMachine;
 let queue: Queue;
 
-function open(): Promise<Backend> {
+function open(segmentBytes = 1e6, ports: Ports = machine.process()): Promise<Backend> {
   return openCache({
     cacheRoot: '/srv',
     durability: 'always',
@@ -19,8 +20,8 @@ function open(): Promise<Backend> {
     fileMode: 0o600,
     keepOutcomes: 10,
     crashLimit: 3,
-    segmentBytes: 1e6,
-    ports: machine.process(),
+    segmentBytes,
+    ports,
   });
 }
 
@@ -56,7 +57,7 @@ test.each(['ENOSPC', 'EDQUOT'])(
 );
 
 test.each([1, 3])(
-  'one that cannot be read back either (%d times) leaves no trace of records that are missing',
+  'a write that cannot be read back either (%d times) leaves no trace of records that are missing',
   async (reads) => {
     // So that there is something to be read.
     const other = await (await open()).open(Q);
@@ -77,7 +78,7 @@ test.each([1, 3])(
   },
 );
 
-test('one that is in the log, and could not be read back, is there once, and its numbers are not given again', async () => {
+test('a write that is in the log, and could not be read back, is there once, and its numbers are not given again', async () => {
   const other = await (await open()).open(Q);
   await other.add([message('of another')]);
   let left = 1;
@@ -90,4 +91,54 @@ test('one that is in the log, and could not be read back, is there once, and its
   await queue.close();
   const { sound, messages } = await verifyQueue(`/srv/${Q}`, machine.process());
   expect({ sound, messages }).toEqual({ sound: true, messages: 4 });
+});
+
+/** Adds until there is another segment. */
+async function fill(filling: Queue): Promise<void> {
+  const last = (): string | undefined =>
+    machine.fs
+      .list(`/srv/${Q}`)
+      .filter((name) => name.endsWith('.journal'))
+      .sort()
+      .at(-1);
+  const before = last();
+  while (last() === before) await filling.add([message('x'.repeat(400))]);
+}
+
+test('who cannot read an older segment holds no half of the queue: what it reads next is all there is', async () => {
+  const small = await (await open(3000)).open(Q);
+  await small.add([{ ...message('disabled'), disabled: true }]);
+  await fill(small);
+  await small.add([message('last')]);
+  const { counts } = await small.status();
+  const late = await (await open()).open(Q);
+  machine.fs.onOperation = (operation, path) => {
+    // In the older segment, or in what tells of it.
+    if (operation === 'read' && path.includes('00000001.')) throw errno('EIO', path);
+  };
+  await expect(late.claim(1, 60_000)).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  machine.fs.onOperation = undefined;
+  expect((await late.status()).counts).toEqual(counts);
+  expect(await late.claim(100, 60_000)).toHaveLength(counts.ready);
+});
+
+test('who could not note its head, and was overtaken, names it in no other segment', async () => {
+  const ports = machine.process();
+  const write = ports.fs.write.bind(ports.fs);
+  let isRefused = true;
+  ports.fs.write = (fd, bytes, offset, length, at) => {
+    const isNote = Buffer.from(bytes)
+      .toString('latin1', offset, offset + length)
+      .includes('{"op":"next"');
+    if (isRefused && isNote) throw errno('EIO');
+    return write(fd, bytes, offset, length, at);
+  };
+  const small = await (await open(3000, ports)).open(Q);
+  await expect(fill(small)).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  isRefused = false;
+  const other = await (await open(3000)).open(Q);
+  await other.add([message('behind')]);
+  for (let i = 0; i < 3; i++) await fill(small);
+  const { counts } = await other.status();
+  expect((await small.status()).counts).toEqual(counts);
 });
