@@ -183,25 +183,21 @@ function firstFlaw({ bad, torn, gaps, repeated }: Survey): number {
   return [...bad, ...gaps, ...repeated].reduce((first, { from }) => Math.min(first, from), cut);
 }
 
-/**
- * What a record says of others: which added the messages that it is about, and which it was written over. By its operation: what else
- * stands in it nobody has looked at.
- */
+/** The records that added the messages a record is about, and that it was written over. By its operation: nobody has looked at the rest. */
 function eachNamed(header: Header, visit: (place: number, named: Named) => void): void {
-  const isAdd = true;
+  const visitAdd = (at: number, uuid?: string): void => visit(at, { uuid, isAdd: true });
   switch (header.op) {
     case 'update':
-      if (position(...header.at) !== position(...header.p))
-        visit(position(...header.at), { uuid: header.u, isAdd: false });
-      return visit(position(...header.p), { uuid: header.u, isAdd });
+      visit(position(...header.at), { uuid: header.u, isAdd: false });
+      return visitAdd(position(...header.p), header.u);
     case 'remove':
     case 'cancel':
-      return visit(position(...header.p), { uuid: header.u, isAdd });
+      return visitAdd(position(...header.p), header.u);
     case 'set':
-      return visit(position(...header.p), { uuid: undefined, isAdd });
+      return visitAdd(position(...header.p));
     case 'done': {
       let i = 0;
-      return eachMessage(header.c, (at) => visit(at, { uuid: header.u[i++], isAdd }));
+      return eachMessage(header.c, (at) => visitAdd(at, header.u[i++]));
     }
     case 'claim':
     case 'renew':
@@ -209,7 +205,7 @@ function eachNamed(header: Header, visit: (place: number, named: Named) => void)
     case 'release':
     case 'lapse':
     case 'retry':
-      return eachMessage(header.c ?? [], (at) => visit(at, { uuid: undefined, isAdd }));
+      return eachMessage(header.c ?? [], (at) => visitAdd(at));
     default:
   }
 }

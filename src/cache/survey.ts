@@ -73,6 +73,8 @@ export interface Survey {
 
 const LONGEST_LOOK = 64 * 1024;
 const NEWLINE = Buffer.from('\n');
+/** Empty lines that no writes leave behind, however often they are cut off: a repair does, in the place of what it takes out. */
+const MANY = PREFIX;
 const [BRACKET, BRACE] = Buffer.from('[{');
 /** Of a record without a payload. */
 const END = '}]';
@@ -137,6 +139,10 @@ class Surveyor implements FileVisitor {
   readonly #writers = new Map<string, { n: number; end: number }>();
   readonly #torn: BadRange[] = [];
   #isBehindHead = false;
+  /** Behind the last line that is not empty. */
+  #reached = 0;
+  /** Where there are very many empty ones. */
+  readonly #empty: BadRange[] = [];
 
   constructor(bytes: number) {
     this.survey = {
@@ -164,6 +170,7 @@ class Surveyor implements FileVisitor {
 
   record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
     const { survey } = this;
+    this.#reach(offset, end - start);
     const header = decode(buffer, start, end, headerLength)?.header;
     if (!header || (!survey.sealed && !isKnown(header)))
       return this.#note(buffer, start, end, offset, 'foreign');
@@ -225,6 +232,7 @@ class Surveyor implements FileVisitor {
   }
 
   bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+    this.#reach(offset, end - start);
     if (!this.#isBehindHead)
       this.survey.ending = kind === 'torn' && !isEndOfRecord(buffer, end) ? 'cut' : 'bad';
     if (kind === 'rot') return this.#note(buffer, start, end, offset, 'changed');
@@ -234,6 +242,9 @@ class Surveyor implements FileVisitor {
   /** The file has been read up to `offset`, behind which `tail` stands. */
   end(offset: number, tail: Buffer): void {
     const { survey } = this;
+    this.#reach(offset, 0);
+    // Without the word of a repair they stand for what has been there.
+    if (!survey.mended) survey.bad = survey.bad.concat(this.#empty);
     survey.end = offset;
     this.#sortTorn();
     if (tail.length === 0) return;
@@ -271,6 +282,16 @@ class Surveyor implements FileVisitor {
       },
     });
     return this.survey.bad.length > before;
+  }
+
+  /** A line begins at `offset`; those before it are empty. */
+  #reach(offset: number, length: number): void {
+    const count = offset - this.#reached;
+    if (count > MANY) {
+      const some = Buffer.alloc(Math.min(LONGEST_LOOK, count), NEWLINE);
+      this.#empty.push({ ...this.#range(some, this.#reached, 'changed'), to: offset });
+    }
+    this.#reached = offset + length + 1;
   }
 
   #note(buffer: Buffer, start: number, end: number, offset: number, kind: BadRange['what']): void {

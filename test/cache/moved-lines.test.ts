@@ -1,5 +1,5 @@
 /** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import { asciiJson, Batch } from '../../src/cache/record.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
@@ -386,14 +386,59 @@ test('one that an earlier version has mended, which told no place of the seal, i
   manager,
 }) => {
   const uuids = await mendedAndGoneOn(specimen, manager);
-  const { start, end, header } = find(specimen, FIRST, 'mended');
+  const { start, header } = find(specimen, FIRST, 'mended');
   const { seal, ...told } = header;
   expect(seal).toBe(find(specimen, FIRST, 'seal').start);
   const batch = new Batch();
   const at = batch.add(asciiJson(told));
-  splice(specimen, FIRST, start, end + 1, batch.buffer.toString('latin1', at, batch.length));
+  const { size } = statSync(specimen.path(FIRST));
+  splice(specimen, FIRST, start, size, batch.buffer.toString('latin1', at, batch.length));
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound', messages: 6 });
   expect([...(await messagesOf(specimen)).keys()]).toEqual(uuids.filter((_, i) => i !== 4 && i !== 7));
+});
+
+test('what a repair has taken out has not moved, though its own word of that is damaged by now', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 4);
+  const [failing, , lost] = await manager.claimMessages(Q, { limit: 3 });
+  await manager.failMessage(Q, failing!, refusal('no'), { final: true });
+  await manager.releaseMessage(Q, lost!);
+  await manager.close();
+  specimen.flip(FIRST, find(specimen, FIRST, 'add', uuids[2]).end - 3);
+  expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ uuid: uuids[2] }] });
+  const notes = specimen.records(FIRST).filter(({ header }) => header.op === 'mended');
+  for (const { start } of notes) specimen.flip(FIRST, start + 33);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 0, doubtful: 0 });
+  const left = [...(await messagesOf(specimen)).values()].map(({ uuid, state }) => [uuid, state]);
+  expect(left).toEqual([
+    [uuids[0], 'failed'],
+    [uuids[1], 'claimed'],
+    [uuids[3], 'ready'],
+  ]);
+  await expectWhole(specimen);
+});
+
+test('a repair tells twice what it has done, so that one damaged byte does not undo it', async ({
+  specimen,
+  manager,
+}) => {
+  const uuids = await addAlike(manager, 4);
+  await manager.cancelMessage(Q, uuids[3]!);
+  await manager.close();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[1]));
+  expect(await repair(specimen)).toMatchObject({ sound: true, unnamed: 1 });
+  const after = await openManager(specimen.root);
+  const [claimed] = await after.claimMessages(Q, { limit: 1 });
+  await after.close();
+  const { start } = find(specimen, FIRST, 'mended');
+  specimen.flip(FIRST, start + 33);
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 0, doubtful: 0 });
+  expect((await messagesOf(specimen)).get(claimed!.uuid)).toMatchObject({ state: 'claimed' });
+  await expectWhole(specimen);
 });
 
 /** An older segment that is kept for the fifth of its eight messages, the only one left; the one behind it is gone by now. */

@@ -1,6 +1,6 @@
 /**
  * A segment without its damage: a copy in which every byte that is no record has become a newline, so that all that is
- * sound keeps its offset. Behind its seal a record says what has been taken out.
+ * sound keeps its offset. Behind its seal a record says what has been taken out, and another one the same.
  */
 import { segmentName, temporaryName } from '../files.ts';
 import { loadHead } from '../head.ts';
@@ -86,7 +86,9 @@ async function copyWithout(ports: Ports, from: number, to: number, survey: Surve
   }
   const missing = openGaps(survey).map(({ offset }): [number, number] => [offset, offset]);
   const lost = [...gone, ...missing].sort(([a], [b]) => a - b);
-  batch.add(asciiJson({ op: 'mended', lost, seal } satisfies Mended));
+  const note = asciiJson({ op: 'mended', lost, seal } satisfies Mended);
+  // Nothing else tells of it for good.
+  for (let i = 0; i < 2; i++) batch.add(note);
   writeAll(fs, to, batch.buffer.subarray(0, batch.length), survey.end);
 }
 
