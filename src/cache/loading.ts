@@ -17,6 +17,7 @@ import { checkVersion, loadHead } from './head.ts';
 import type { Log } from './log.ts';
 import { decode, isOwn } from './header.ts';
 import { CONTROL, type HeadStart } from './operations.ts';
+import { position } from './position.ts';
 import type { FileSystem } from './ports.ts';
 import { QueueState } from './state.ts';
 
@@ -181,6 +182,9 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
   if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);
   else {
     state.enterSegment(segment);
+    // Where they stand to all who have read the head: an update that names another place has come too late.
+    for (const { at, offset, length, headerLength } of damaged.carried)
+      if (state.lifeOf(at)) state.carry(at, position(segment, offset), length, headerLength);
     log.enter(fd, end);
   }
   if (isKnown) log.state.restored = end;
@@ -194,6 +198,8 @@ export interface DamagedHead {
   end: number;
   /** Whether its last record is legible, with nothing lost behind it that may have been a writer's. */
   isEndLegible: boolean;
+  /** Contents that have moved into it: by the positions of their messages, those that are legible. */
+  carried: { at: number; offset: number; length: number; headerLength: number }[];
 }
 
 export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
@@ -201,6 +207,7 @@ export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
   let end: number | undefined;
   let last = 0;
   let isEndLegible = false;
+  const carried: DamagedHead['carried'] = [];
   new FileScanner(fs).all(fd, 0, fs.stat(fd).size, {
     record(buffer, from, lineEnd, headerLength, offset) {
       if (end !== undefined) return;
@@ -212,12 +219,14 @@ export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
       last = offset + lineEnd - from + 1;
       isEndLegible = decoded?.header.op === 'ready';
       if (decoded?.header.op === 'head') start = decoded.header;
+      if (decoded?.header.op === 'carry')
+        carried.push({ at: position(...decoded.header.p), offset, length: lineEnd - from, headerLength });
     },
     bad() {
       if (end === undefined) isEndLegible = false;
     },
   });
-  return { start, end: end ?? last, isEndLegible };
+  return { start, end: end ?? last, isEndLegible, carried };
 }
 
 /** Whether what the sealed state holds is all that the damaged head of the next segment held: then nothing is lost with that. */

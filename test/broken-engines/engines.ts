@@ -54,6 +54,7 @@ const rot = broken('rot', { run: ['test/cache/random-rot.test.ts'], env: { ROT_T
 const missing = broken('rot', { run: ['test/cache/missing-bytes.test.ts'] });
 const moved = broken('rot', { run: ['test/cache/moved-lines.test.ts'] });
 const holes = broken('rot', { run: ['test/cache/purge-behind-hole.test.ts'] });
+const refusal = broken('faults', { run: ['test/cache/after-refusal.test.ts'] });
 const flush = broken('faults', { run: ['test/cache/failed-flush.test.ts'] });
 const absent = broken('rot', { run: ['test/cache/lost-creation.test.ts'] });
 const space = broken('faults', { run: ['test/processes/faults-space.test.ts'], compiled: true });
@@ -138,6 +139,11 @@ export const BROKEN: readonly BrokenEngine[] = [
     'before anybody hears of the failure',
     [JOURNAL, 'this.#doomed.push(fail);', 'fail();'],
   ),
+  refusal('a head that could not be noted is named in a later segment', 'names it in no other segment', [
+    'src/cache/rotation.ts',
+    '    this.#noted = undefined;\n    const { path, state, options }',
+    '    const { path, state, options }',
+  ]),
   limits(
     'a limit on the size of files is taken for a full disk',
     'is told so, and leaves the reserve alone',

@@ -1,8 +1,9 @@
 /** Of a rotten head that can be made again from its predecessor nothing is missing: the rules behind it stay what they were. */
-import { statSync } from 'node:fs';
+import { appendFileSync, statSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { FileSystem } from '../../src/cache/ports.ts';
+import { Batch, encodeHeader } from '../../src/cache/record.ts';
 import { repairQueue } from '../../src/cache/repair.ts';
 import type { QueueManager } from '../../src/index.ts';
 import { all } from '../support/examine.ts';
@@ -105,6 +106,23 @@ test('of two processes that have updated a message, neither is forgotten when th
   const manager = await openManager(specimen.root);
   expect(await manager.findMessage(Q, { uuid })).toMatchObject({ alias: 'b', data: 'new' });
   await manager.close();
+});
+
+// Seed 7047. Whoever had made the head again took the content to stand where it had been carried from, and the update for one in time.
+test('an update that came too late for all who have read a head does so for who meets it rotten', async () => {
+  const before = await openManager(specimen.root);
+  const { uuid, file, carried } = await carriedMessage(before);
+  const { p, i } = carried.header as unknown as { p: [number, number]; i: number };
+  const late = new Batch();
+  const writer = { w: 'ab'.repeat(8), n: 1, t: i };
+  late.add(encodeHeader({ op: 'update', p, at: p, i, u: uuid, a: 'a', ...writer }), '"late"');
+  appendFileSync(specimen.path(file), late.buffer.subarray(0, late.length));
+  expect(await dataIn(before)).toEqual(['old']);
+  specimen.flip(file, specimen.records(file)[0]!.end - 2);
+  const manager = await openManager(specimen.root);
+  expect(await dataIn(manager)).toEqual(['old']);
+  await manager.close();
+  await before.close();
 });
 
 // Seeds 1611 and 1746. To the one the content stood in the head, to the other still where it had been carried from, and in the next segment

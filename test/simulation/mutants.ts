@@ -105,15 +105,6 @@ export const MUTANTS: readonly Simulated[] = [
     ],
   ),
   mutant(
-    'a head that could not be noted is named in a later segment',
-    ['lost', 'damage', 'refused'],
-    [
-      ROTATION,
-      '    this.#noted = undefined;\n    const { path, state, options }',
-      '    const { path, state, options }',
-    ],
-  ),
-  mutant(
     'a settle without a look at the token',
     ['settle'],
     [
