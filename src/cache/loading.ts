@@ -147,11 +147,14 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
   const file = segmentName(segment);
   const refusal = (text: string): QueueError =>
     new QueueError('JOURNAL_CORRUPT', `${text}; see queue verify`, { queue, path: `${folder}/${file}` });
-  const corrupt = (why: string): QueueError => refusal(`the head of ${file} is damaged and ${why}`);
+  const corrupt = (why: string): QueueError =>
+    refusal(`the head of ${file} is damaged and ${why}: it takes queue repair`);
   const damaged = readDamagedHead(ports.fs, fd);
   const said = damaged.start?.segment ?? segment;
   if (said !== segment)
     throw refusal(`${file} says that it is ${segmentName(said)}; give it its name back, or put it aside`);
+  const repaired = 'a repair has made it, so that no earlier segment leads to it';
+  if (damaged.start && isOfRepair(damaged.start)) throw corrupt(repaired);
   if (!log.whole || log.state.segment !== segment - 1 || !log.state.seal) {
     const path = `${folder}/${segmentName(segment - 1)}`;
     let previous: number;
@@ -177,6 +180,7 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
   }
   const { state } = log;
   if (!state.seal) throw corrupt('so is the seal of its predecessor');
+  if (state.isRepaired) throw corrupt(repaired);
   const { end } = damaged;
   const isKnown = isRestoredBy(state, damaged);
   if (state.seal.why === 'destroy') await adopt(log, fd, new QueueState(segment, keepOutcomes), end);
@@ -227,6 +231,11 @@ export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
     },
   });
   return { start, end: end ?? last, isEndLegible, carried };
+}
+
+/** Whether a repair has made the head: it is the state at no seal. */
+export function isOfRepair({ prev, segment }: HeadStart): boolean {
+  return prev === null && segment > 1;
 }
 
 /** Whether what the sealed state holds is all that the damaged head of the next segment held: then nothing is lost with that. */

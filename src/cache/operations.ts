@@ -81,8 +81,11 @@ export type Operation =
   | { op: 'seal'; ctl: 1; why: SealReason }
   /** Behind a seal: a flush of the sealed segment has failed, as if it had been sealed for that. */
   | { op: 'unsound'; ctl: 1 }
-  /** The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. */
-  | { op: 'next'; ctl: 1; r: string; at: number; crc: string };
+  /**
+   * The successor is `tmp-<number>-<r>`, if the seal at offset `at` has the checksum `crc`. `repair`: one has made it, of more, or
+   * of less, than this segment leads to.
+   */
+  | { op: 'next'; ctl: 1; r: string; at: number; crc: string; repair?: 1 };
 
 /** `damage`: rot was met in the segment; from the next head on all agree again on what is in the queue. */
 export type SealReason = 'size' | 'idle' | 'space' | 'destroy' | 'sync' | 'damage';

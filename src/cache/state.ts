@@ -84,6 +84,8 @@ export class QueueState extends Messages {
   seal: Seal | undefined;
   /** The name of the successor's temporary file, once the log has chosen it. */
   successor: string | undefined;
+  /** Whether a repair has made that: what this state is by then does not lead to it. */
+  isRepaired = false;
   readonly writers = new Map<string, Writer>();
   readonly damage: Damage[] = [];
   /** Offset below which this segment is known to have been on the device, as its records say. */
@@ -126,6 +128,7 @@ export class QueueState extends Messages {
     this.digest = 0;
     this.seal = undefined;
     this.successor = undefined;
+    this.isRepaired = false;
     this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
@@ -237,7 +240,9 @@ export class QueueState extends Messages {
     if (h.op === 'boot') this.#restarted(h.id);
     if (h.op === 'unsound' && this.seal!.why !== 'destroy') this.seal = { ...this.seal!, why: 'sync' };
     if (h.op !== 'next' || this.successor !== undefined) return;
-    if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;
+    if (h.at !== this.seal!.offset || h.crc !== this.seal!.checksum) return;
+    this.successor = h.r;
+    this.isRepaired = h.repair === 1;
   }
 
   #apply(

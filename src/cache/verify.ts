@@ -20,7 +20,7 @@ import {
 } from './files.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { indexedSeal, readIndex } from './index-file.ts';
-import { readDamagedHead } from './loading.ts';
+import { isOfRepair, readDamagedHead } from './loading.ts';
 import { findNames, formerSeal, movedFrom, sealIn, type Names } from './moved.ts';
 import { nodePorts } from './node-ports.ts';
 import { openOlder } from './older-segment.ts';
@@ -103,6 +103,7 @@ const UNSYNCED = 'lost before it was synced: the machine was restarted, or a flu
 const MOVED =
   'records behind this place do not stand where they were written: others name messages where none stand any more';
 const REMADE = 'the head is damaged; it is made again from the predecessor, if that is sound';
+const OF_REPAIR = 'the head is damaged; a repair has made it, so that no earlier segment leads to it';
 const REPEATED = 'this line stands further up as well, where it was written';
 const DETAILS: Record<BadRange['what'], string> = {
   changed: 'these bytes are not what was written',
@@ -275,7 +276,9 @@ class Verification {
       if (start?.prev && !start.prev.failed && start.segment === segment)
         this.#checkSeal(start.prev.segment, start.prev.at);
       if (!head) {
-        const detail = this.#isThere(segment) ? REMADE : 'the file is another segment, as it says itself';
+        const isRepaired = previous?.isRepaired || (start && isOfRepair(start));
+        const made = isRepaired ? OF_REPAIR : REMADE;
+        const detail = this.#isThere(segment) ? made : 'the file is another segment, as it says itself';
         this.#damage({ file, from: 0, to: 0, kind: 'head', detail });
         return undefined;
       }
@@ -285,7 +288,8 @@ class Verification {
       // With something else behind it than a file, nobody knows.
       if (newest && state && segment === this.#segments.at(-1))
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
-      if (basis && state) {
+      // Where all begins with it because the head behind it is damaged: of one that a repair has made it tells nothing.
+      if (basis && state && !state.isRepaired) {
         for (const reference of head.references) {
           if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file')
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);

@@ -180,8 +180,8 @@ export const MUTANTS: readonly Simulated[] = [
     ],
     [
       STATE,
-      'if (h.at === this.seal!.offset && h.crc === this.seal!.checksum) this.successor = h.r;',
-      'this.successor = h.r;',
+      'if (h.at !== this.seal!.offset || h.crc !== this.seal!.checksum) return;',
+      '',
     ],
   ),
   mutant(

@@ -95,7 +95,7 @@ function closingOf({ clock, random }: Ports, { state }: Salvage, size: number, n
     state.tables.get(state.segment)?.close(seal.offset);
   }
   const { offset: at, checksum: crc } = seal;
-  batch.add(encodeHeader({ op: 'next', ctl: 1, r: name, at, crc, ...writer, n: ++n }));
+  batch.add(encodeHeader({ op: 'next', ctl: 1, r: name, at, crc, repair: 1, ...writer, n: ++n }));
   return batch;
 }
 

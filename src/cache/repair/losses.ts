@@ -44,6 +44,8 @@ export class Losses {
   #unnamed = 0;
   /** Touched messages of which a damaged head may have told: what has happened to them is not known, nor that they are. */
   #untouched = 0;
+  /** Segments of which an earlier repair has told all that is missing. */
+  readonly #toldBefore = new Set<number>();
   /** Whether it may have told of messages that wait in a segment of which it does not tell any more. */
   #lacksTables = false;
 
@@ -87,6 +89,17 @@ export class Losses {
   leave(head: PartialHead, news: ReadonlySet<number>): void {
     for (const at of news) this.account(at);
     for (const segment of this.#unfound.keys()) if (hasLeft(head, segment)) this.#unfound.delete(segment);
+  }
+
+  /** What a repair has taken out of a segment it has told; where all else is as it left it, nothing more is missing. */
+  passRepair(): void {
+    const { surveys, moved } = this.#evidence;
+    for (const [segment, survey] of surveys) {
+      const isAsLeft = survey.mended && survey.bad.length === 0 && openGaps(survey).length === 0;
+      if (!isAsLeft || moved.segments.has(segment)) continue;
+      this.#unfound.delete(segment);
+      this.#toldBefore.add(segment);
+    }
   }
 
   /** What is found in `state` of what a damaged head counts. `isWhole`: nothing is missing of what it told. */
@@ -137,6 +150,7 @@ export class Losses {
   /** What a message holds, at `place`, is lost. */
   lose(at: number, place: number): void {
     const segment = segmentOf(place);
+    if (this.#toldBefore.has(segment)) return;
     const offset = offsetOf(place);
     const bad = this.#evidence.badAt(segment, offset);
     this.lost.push({
@@ -232,7 +246,11 @@ export class Losses {
   #tellUnheard(state: QueueState, hearsay: Hearsay): void {
     const { surveys } = this.#evidence;
     const known = new Set(this.lost.flatMap(({ position: place }) => (place ? [position(...place)] : [])));
-    const missing = new Set(hearsay.missing.filter((at) => !state.lifeOf(at) && !known.has(at)));
+    const missing = new Set(
+      hearsay.missing.filter((at) => {
+        return !state.lifeOf(at) && !known.has(at) && !this.#toldBefore.has(segmentOf(at));
+      }),
+    );
     const named = this.untold(state, hearsay);
     for (const at of named.keys()) if (!known.has(at)) missing.add(at);
     for (const at of [...missing].sort((a, b) => a - b)) {

@@ -11,7 +11,7 @@ import type { FileSystem } from '../ports.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
 import type { Survey } from '../survey.ts';
-import { isInRuns, type SegmentTable } from '../table.ts';
+import { isInRuns, SegmentTable } from '../table.ts';
 
 const ORDER: Record<HeadRecord['op'], number> = {
   head: 0,
@@ -199,6 +199,30 @@ export function advance(state: QueueState, head: PartialHead): number[] {
   state.recount();
   const named = new Set(head.touched.map(({ header }) => position(...header.p)));
   return [...state.touched.keys(), ...freshOf(state)].filter((at) => !named.has(at) && !isFresh(head, at));
+}
+
+/**
+ * Takes what a damaged head says of segments that are `there`, to be read: it is newer than what the state says of them. Where runs of it are
+ * missing, it is only better than nothing. Returns the segments of which that is so: what is fresh in them may have ended.
+ */
+export function takeTables(
+  state: QueueState,
+  { tables, touched }: PartialHead,
+  isThere: (segment: number) => boolean,
+): Set<number> {
+  const inPart = new Set<number>();
+  const named = new Set(touched.map(({ header }) => position(...header.p)));
+  for (const [segment, { fresh, runs, whole }] of tables) {
+    if (!isThere(segment) || (!whole && state.tables.has(segment))) continue;
+    if (!whole) inPart.add(segment);
+    // What had happened to these has been undone since.
+    for (const at of state.touched.keys()) {
+      const isOfIt = whole && segmentOf(at) === segment && !named.has(at);
+      if (isOfIt && !isInRuns(runs, offsetOf(at))) state.happen(at, { type: 'remove' });
+    }
+    state.restoreTable(SegmentTable.unread(segment, fresh, 0, runs));
+  }
+  return inPart;
 }
 
 /** Adds the messages that a damaged head tells of, and of which the state does not know, because their records are lost. */

@@ -6,7 +6,7 @@
 import type { Json } from '../../message.ts';
 import { temporaryName } from '../files.ts';
 import { loadHead, type LoadedHead } from '../head.ts';
-import { isRestoredBy, readDamagedHead } from '../loading.ts';
+import { isOfRepair, isRestoredBy, readDamagedHead } from '../loading.ts';
 import type { Extent } from '../messages.ts';
 import { runsBelow } from '../moved.ts';
 import type { HeadPayload } from '../operations.ts';
@@ -22,7 +22,15 @@ import { Hearsay } from './hearsay.ts';
 import { liveIn } from './lost-changes.ts';
 import { Losses, type Lost } from './losses.ts';
 import { checkOwner } from './origins.ts';
-import { advance, complete, endsInHead, readPartialHead, type PartialHead } from './partial-head.ts';
+import {
+  advance,
+  complete,
+  endsInHead,
+  freshOf,
+  readPartialHead,
+  takeTables,
+  type PartialHead,
+} from './partial-head.ts';
 import { expectMoved, settle, type Case } from './settle.ts';
 
 export interface Salvage {
@@ -347,13 +355,16 @@ class Salvor {
     const { ports, scanner } = this.#evidence;
     const state = this.#state;
     const damaged = readDamagedHead(ports.fs, fd);
-    const { end } = damaged;
+    const { start, end } = damaged;
     const { seal } = state;
-    const isKnown = state.segment === segment - 1 && isRestoredBy(state, damaged);
+    const isNext = seal !== undefined && state.segment === segment - 1;
+    const isRepaired = state.isRepaired || (start !== undefined && isOfRepair(start));
+    const follows = isNext && !isRepaired;
+    const isKnown = follows && isRestoredBy(state, damaged);
     const head = readPartialHead(ports.fs, scanner, fd, end, this.#evidence.path(segment));
     const forgotten = this.#forgetMoved(head);
     const news = new Set(namedIn(head).filter((at) => !state.lifeOf(at)));
-    if (seal && state.segment === segment - 1) {
+    if (follows) {
       if (seal.why === 'destroy') this.#state = new QueueState(segment, this.#keepOutcomes);
       else {
         state.enterSegment(segment);
@@ -362,12 +373,17 @@ class Salvor {
     } else {
       state.enterSegment(segment);
       for (const at of advance(state, head)) this.#doubtful.add(at);
+      const { surveys, moved } = this.#evidence;
+      const inPart = takeTables(state, head, (each) => surveys.has(each) && !moved.segments.has(each));
+      await this.#readTables();
+      for (const at of freshOf(state)) if (inPart.has(segmentOf(at))) this.#doubtful.add(at);
     }
     if (!head.lacks.tables && !head.lacks.touched) this.#told = segment;
     this.#cutInHead = endsInHead(this.#evidence.surveys.get(segment)!, head);
     this.#losses.leave(head, news);
     for (const each of forgotten) expectMoved(this.#case, each);
     await this.#readTables();
+    if (isRepaired) this.#losses.passRepair();
     this.#losses.enter(head, this.#state, isKnown);
     // As for all who read it: what follows is a hole, if not all that it said is known.
     this.#state.noteRot(0, end, false);
@@ -402,7 +418,9 @@ function holesIn(survey: Survey): { since: number; from: number; to: number }[] 
   const cut = survey.bad
     .filter((range) => range.what === 'cut' && !wasUnsynced(survey, range))
     .map(({ from, to }) => ({ since: from, from, to }));
-  return [...gaps, ...cut];
+  // What a repair has taken out was missing for all who wrote behind it.
+  const mended = (survey.mended ?? []).map(([from, to]) => ({ since: from, from, to }));
+  return [...gaps, ...cut, ...mended];
 }
 
 /** Positions of the messages of which a head tells by themselves. */
