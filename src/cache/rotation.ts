@@ -29,6 +29,8 @@ import { sweep } from './sweep.ts';
 
 /** An early seal for want of space must be worth a head. */
 const WORTH_BYTES = 64 * 1024;
+/** Of which the reserve has room for three, with such segments. */
+const SMALL_HEAD_BYTES = 256 * 1024;
 
 /** Seals to free space, at most so many in so long: after three, what can be freed is. */
 const RECLAIMS = 3;
@@ -55,7 +57,6 @@ export class Rotation {
   /** The finished head that a note of this handle names. It is the log's from then on: not to be written to, nor removed. */
   #noted: Temporary | undefined;
   #nextTry = 0;
-  #nextLook = 0;
   /** Since when this handle would seal the present segment. */
   #dueSince: number | undefined;
   /** What the present segment's head says of its predecessor's seal. */
@@ -94,10 +95,7 @@ export class Rotation {
       const mayGrow = own < ripeness + limit * LONGEST_WAIT;
       return mayGrow && (isSlow || this.#isAnothers(LEISURE_MS)) ? undefined : 'size';
     }
-    if (!whole || own < WORTH_BYTES || applied < this.#nextLook || !this.#space.inNeed()) return undefined;
-    if (this.#frees(WORTH_BYTES) && !this.#isAnothers()) return 'space';
-    this.#nextLook = applied + WORTH_BYTES;
-    return undefined;
+    return whole && own >= WORTH_BYTES && this.#space.inNeed() && !this.#isAnothers() ? 'space' : undefined;
   }
 
   /** Whether another is about to seal the segment: each who would takes the room for a head. */
@@ -156,8 +154,10 @@ export class Rotation {
       log.suspicious = true;
       return;
     }
+    // Where nothing goes with it, an early seal is for what comes behind it, which is spent soon; a large head takes more than that.
+    const isForLater = why === 'space' && !this.#frees(WORTH_BYTES);
     try {
-      await this.#successor.prepare(why !== 'size');
+      await this.#successor.prepare(why !== 'size', isForLater ? SMALL_HEAD_BYTES : Infinity);
     } catch (error) {
       // For a disk with more room, or for who may make it.
       const canWait = isFull(error) || !this.#successor.mayBeMade;
@@ -280,7 +280,6 @@ export class Rotation {
       throw error;
     }
     this.#nextTry = 0;
-    this.#nextLook = 0;
     this.#dueSince = undefined;
     try {
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);

@@ -42,9 +42,9 @@ export class Successor {
 
   /**
    * Makes the file, with room for the head; does nothing when that is done. Errors: STORAGE_FAILED, when it may not be made; those
-   * of the system.
+   * of the system; ENOSPC, too, when the head would have more than `most` bytes.
    */
-  async prepare(useReserve: boolean): Promise<void> {
+  async prepare(useReserve: boolean, most = Infinity): Promise<void> {
     if (this.#file) return;
     const log = this.#log;
     const { fs, random } = log.options.ports;
@@ -56,7 +56,7 @@ export class Successor {
       const made = fs.stat(fd);
       if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
       fs.setMode(fd, model.mode);
-      await this.#reserveRoom(fd, useReserve);
+      await this.#reserveRoom(fd, useReserve, most);
     } catch (error) {
       fs.close(fd);
       removeSpent(fs, path);
@@ -68,10 +68,11 @@ export class Successor {
   }
 
   /** A full disk must not leave a seal without a successor: the head's room is taken before. */
-  async #reserveRoom(fd: number, useReserve: boolean): Promise<void> {
+  async #reserveRoom(fd: number, useReserve: boolean, most: number): Promise<void> {
     const head = new Tally();
     // What moves into it does so only where there is more than enough room.
     await this.#writeHead(head, undefined);
+    if (head.length > most) throw Object.assign(new Error('the next head is too large'), { code: 'ENOSPC' });
     const zeros = Buffer.alloc(16 * 1024);
     await this.#fill(fd, head.length + SPARE_BYTES, () => zeros, useReserve);
   }
