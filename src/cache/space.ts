@@ -57,7 +57,7 @@ export class Space {
     return FLOOR_BYTES + 2 * this.#headBytes();
   }
 
-  /** True when there is room now. */
+  /** True when there is room now; false also when that cannot be told. */
   freeReserve(): boolean {
     this.#lookedAt = -Infinity;
     const { fs } = this.#options.ports;
@@ -68,7 +68,11 @@ export class Space {
       return true;
     } catch {
       // Another may just have freed it: then there is room now.
+    }
+    try {
       return this.#look(0) > 0;
+    } catch {
+      return false;
     }
   }
 

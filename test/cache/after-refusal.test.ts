@@ -56,6 +56,20 @@ test.each(['ENOSPC', 'EDQUOT'])(
   },
 );
 
+// Seed 1489: what was refused was neither tried again nor answered.
+test('a settle that is refused is answered, though nobody can tell how much room there is', async () => {
+  const [claim] = await queue.claim(1, 60_000);
+  machine.fs.remove(`/srv/${Q}/reserve`);
+  let looks = 0;
+  machine.fs.onOperation = (operation, path) => {
+    if (operation === 'write') throw errno('EDQUOT', path);
+    // To try again at once it is asked once, and once more to try it all again.
+    if (operation === 'space' && ++looks > 1) throw errno('EIO', path);
+  };
+  const settling = queue.settle(claim!, { type: 'complete' });
+  await expect(settling).rejects.toMatchObject({ code: 'STORAGE_FULL' });
+});
+
 test.each([1, 3])(
   'a write that cannot be read back either (%d times) leaves no trace of records that are missing',
   async (reads) => {
