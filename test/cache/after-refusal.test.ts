@@ -1,9 +1,9 @@
 /** The storage refuses something once, or for a while: whoever asked is told, and the handle goes on as if it had not been asked. */
 import { beforeEach, expect, test } from 'vitest';
-import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import type { Backend, Queue } from '../../src/backend.ts';
 import type { Ports } from '../../src/cache/ports.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -13,20 +13,7 @@ let machine: SimMachine;
 let queue: Queue;
 
 function open(segmentBytes = 1e6, ports: Ports = machine.process()): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes,
-    ports,
-  });
-}
-
-function message(data: string): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
+  return openOn(machine, { segmentBytes, ports });
 }
 
 beforeEach(async () => {
@@ -34,7 +21,7 @@ beforeEach(async () => {
   const backend = await open();
   await backend.create(Q, {});
   queue = await backend.open(Q);
-  await queue.add([message('first')]);
+  await queue.add([messageOf('first')]);
 });
 
 test.each(['ENOSPC', 'EDQUOT'])(
@@ -75,7 +62,7 @@ test.each([1, 3])(
   async (reads) => {
     // So that there is something to be read.
     const other = await (await open()).open(Q);
-    await other.add([message('of another')]);
+    await other.add([messageOf('of another')]);
     let left = 1 + reads;
     machine.fs.onOperation = (operation, path) => {
       if (!path.endsWith('.journal') || left === 0) return;
@@ -84,8 +71,8 @@ test.each([1, 3])(
       throw errno('EIO', path);
     };
     for (let i = 0; i < reads; i++)
-      await expect(queue.add([message('refused')])).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
-    expect(await queue.add([message('second')])).toHaveLength(1);
+      await expect(queue.add([messageOf('refused')])).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+    expect(await queue.add([messageOf('second')])).toHaveLength(1);
     await queue.close();
     const { sound, messages } = await verifyQueue(`/srv/${Q}`, machine.process());
     expect({ sound, messages }).toEqual({ sound: true, messages: 3 });
@@ -94,14 +81,14 @@ test.each([1, 3])(
 
 test('a write that is in the log, and could not be read back, is there once, and its numbers are not given again', async () => {
   const other = await (await open()).open(Q);
-  await other.add([message('of another')]);
+  await other.add([messageOf('of another')]);
   let left = 1;
   machine.fs.onOperation = (operation, path) => {
     if (!path.endsWith('.journal') || operation !== 'read' || left-- <= 0) return;
     throw errno('EIO', path);
   };
-  await expect(queue.add([message('perhaps')])).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
-  await queue.add([message('second')]);
+  await expect(queue.add([messageOf('perhaps')])).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  await queue.add([messageOf('second')]);
   await queue.close();
   const { sound, messages } = await verifyQueue(`/srv/${Q}`, machine.process());
   expect({ sound, messages }).toEqual({ sound: true, messages: 4 });
@@ -116,14 +103,14 @@ async function fill(filling: Queue): Promise<void> {
       .sort()
       .at(-1);
   const before = last();
-  while (last() === before) await filling.add([message('x'.repeat(400))]);
+  while (last() === before) await filling.add([messageOf('x'.repeat(400))]);
 }
 
 test('who cannot read an older segment holds no half of the queue: what it reads next is all there is', async () => {
   const small = await (await open(3000)).open(Q);
-  await small.add([{ ...message('disabled'), disabled: true }]);
+  await small.add([{ ...messageOf('disabled'), disabled: true }]);
   await fill(small);
-  await small.add([message('last')]);
+  await small.add([messageOf('last')]);
   const { counts } = await small.status();
   const late = await (await open()).open(Q);
   machine.fs.onOperation = (operation, path) => {
@@ -151,7 +138,7 @@ test('who could not note its head, and was overtaken, names it in no other segme
   await expect(fill(small)).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
   isRefused = false;
   const other = await (await open(3000)).open(Q);
-  await other.add([message('behind')]);
+  await other.add([messageOf('behind')]);
   for (let i = 0; i < 3; i++) await fill(small);
   const { counts } = await other.status();
   expect((await small.status()).counts).toEqual(counts);

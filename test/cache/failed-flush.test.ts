@@ -1,8 +1,9 @@
 /** When the device refuses a flush: nothing is promised on its account, and the queue goes on in another segment. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache, type CacheOptions } from '../../src/cache/backend.ts';
+import type { Backend, Queue } from '../../src/backend.ts';
+import type { CacheOptions } from '../../src/cache/backend.ts';
 import type { Message } from '../../src/message.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno, type Loss } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -22,25 +23,11 @@ beforeEach(async () => {
 });
 
 function open(options: Partial<CacheOptions> = {}): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes: 1e6,
-    ports: machine.process(),
-    ...options,
-  });
+  return openOn(machine, { ...options });
 }
 
 async function openQueue(options?: Partial<CacheOptions>): Promise<Queue> {
   return (await open(options)).open(Q);
-}
-
-function message(data: unknown): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
 }
 
 /** The next flush of a segment fails, and no other. */
@@ -83,10 +70,10 @@ describe('a flush that fails', () => {
   test('refuses all who waited for it, and whatever comes later from their handle', async () => {
     const queue = await openQueue();
     failOnce();
-    const waiting = ['a', 'b', 'c'].map((data) => queue.add([message(data)]));
+    const waiting = ['a', 'b', 'c'].map((data) => queue.add([messageOf(data)]));
     for (const one of await Promise.allSettled(waiting))
       expect(one).toMatchObject({ status: 'rejected', reason: refused });
-    await expect(queue.add([message('later')])).rejects.toMatchObject(refused);
+    await expect(queue.add([messageOf('later')])).rejects.toMatchObject(refused);
     await expect(queue.status()).rejects.toMatchObject(refused);
     await expect(queue.claim(1, 1000)).rejects.toMatchObject(refused);
     await queue.close();
@@ -94,11 +81,11 @@ describe('a flush that fails', () => {
 
   test('says in the log up to where the device is sound', async () => {
     const queue = await openQueue();
-    await queue.add([message('sound')]);
+    await queue.add([messageOf('sound')]);
     const [file] = segments();
     const sound = machine.fs.contents(`${FOLDER}/${file}`).length;
     failOnce();
-    await expect(queue.add([message('lost')])).rejects.toMatchObject(refused);
+    await expect(queue.add([messageOf('lost')])).rejects.toMatchObject(refused);
     await queue.close();
     const seal = recordsIn(machine.fs.contents(`${FOLDER}/${file}`)).find(
       ({ header }) => header.op === 'seal',
@@ -109,7 +96,7 @@ describe('a flush that fails', () => {
   test('says it before anybody hears of the failure: who tries again at once must not rest on what may be gone', async () => {
     const queue = await openQueue();
     failOnce();
-    const heard = queue.add([message('lost')]).catch(() => said());
+    const heard = queue.add([messageOf('lost')]).catch(() => said());
     expect(await heard).toEqual(['seal sync']);
     await queue.close();
   });
@@ -117,7 +104,7 @@ describe('a flush that fails', () => {
   test('says it before its handle is closed, too', async () => {
     const queue = await openQueue();
     failOnce();
-    const adding = expect(queue.add([message('lost')])).rejects.toMatchObject(refused);
+    const adding = expect(queue.add([messageOf('lost')])).rejects.toMatchObject(refused);
     await queue.close();
     expect(said()).toEqual(['seal sync']);
     await adding;
@@ -125,7 +112,7 @@ describe('a flush that fails', () => {
 
   test('says it where nobody waits for it but who closes the handle', async () => {
     const queue = await openQueue({ durability: 'interval', syncInterval: 10_000 });
-    await queue.add([message('perhaps')]);
+    await queue.add([messageOf('perhaps')]);
     failOnce();
     await queue.close();
     expect(said()).toEqual(['seal sync']);
@@ -133,11 +120,11 @@ describe('a flush that fails', () => {
 
   test('has others go on, behind a seal', async () => {
     const queue = await openQueue();
-    await queue.add([message(1)]);
+    await queue.add([messageOf(1)]);
     failOnce();
-    await expect(queue.add([message(2)])).rejects.toMatchObject(refused);
+    await expect(queue.add([messageOf(2)])).rejects.toMatchObject(refused);
     const other = await openQueue();
-    await other.add([message(3)]);
+    await other.add([messageOf(3)]);
     expect(segments()).toHaveLength(2);
     const found = await dataOf(other);
     // What was refused may be there or not; what was acknowledged is.
@@ -155,23 +142,23 @@ describe('a flush that fails', () => {
 
     test('cost no message that was acknowledged before or after', async () => {
       const queue = await openQueue();
-      await queue.add([message(1)]);
+      await queue.add([messageOf(1)]);
       failOnce();
-      await expect(queue.add([message(2)])).rejects.toMatchObject(refused);
+      await expect(queue.add([messageOf(2)])).rejects.toMatchObject(refused);
       const other = await openQueue();
-      await other.add([message(3)]);
+      await other.add([messageOf(3)]);
       const found = await dataOf(await restarted());
       expect(found.filter((data) => data !== 2)).toEqual([1, 3]);
     });
 
     test('cost no message its content by an update that was refused', async () => {
       const queue = await openQueue();
-      const [added] = await queue.add([message('before')]);
+      const [added] = await queue.add([messageOf('before')]);
       failOnce();
       await expect(queue.update(added!.uuid, { json: '"after"' })).rejects.toMatchObject(refused);
       // Who goes on has read the update, and its head is on the device.
       const other = await openQueue();
-      await other.add([message('next')]);
+      await other.add([messageOf('next')]);
       const [data, next] = await dataOf(await restarted());
       expect(['before', 'after']).toContain(data);
       expect(next).toBe('next');
@@ -183,7 +170,7 @@ describe('a flush that has failed when another has just sealed the segment', () 
   test('is told behind the seal, and by then no head counts that rests on what is not on the device', async () => {
     const ports = machine.process();
     const queue = await openQueue({ ports });
-    await queue.add([message('sound')]);
+    await queue.add([messageOf('sound')]);
     let goOn: () => void = () => {};
     const isSealed = new Promise<void>((resolve) => (goOn = resolve));
     const { fs } = ports;
@@ -197,7 +184,7 @@ describe('a flush that has failed when another has just sealed the segment', () 
         throw error;
       });
     failOnce();
-    const adding = expect(queue.add([message('read')])).rejects.toMatchObject(refused);
+    const adding = expect(queue.add([messageOf('read')])).rejects.toMatchObject(refused);
     await failure;
     // Who opens a file after an error is not told of it.
     const other = await openQueue({ segmentBytes: 100 });
@@ -206,7 +193,7 @@ describe('a flush that has failed when another has just sealed the segment', () 
       if (operation === 'sync' && !path.endsWith('.journal')) goOn();
     };
     const [read] = (await found(other)).filter(({ data }) => data === 'read');
-    await other.add([message('x'.repeat(5000))]);
+    await other.add([messageOf('x'.repeat(5000))]);
     await adding;
     expect(said().slice(0, 3)).toEqual(['seal size', 'seal sync', 'unsound']);
     await other.update(read!.uuid, { disabled: true });
@@ -218,22 +205,13 @@ describe('a flush that has failed when another has just sealed the segment', () 
 
 test('a failed flush of a sealed segment, on the way to the next one, is no success for who waits', async () => {
   const queue = await openQueue();
-  const small = await openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes: 100,
-    ports: machine.process(),
-  });
+  const small = await openOn(machine, { segmentBytes: 100 });
   const sealing = await small.open(Q);
-  await sealing.add([message('x'.repeat(5000))]);
+  await sealing.add([messageOf('x'.repeat(5000))]);
   const told: string[] = [];
   failOnce();
   const adds = [queue, sealing].map((one, i) =>
-    one.add([message(`${i}`)]).then(
+    one.add([messageOf(`${i}`)]).then(
       () => told.push(`${i}`),
       () => undefined,
     ),

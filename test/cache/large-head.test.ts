@@ -1,7 +1,7 @@
 /** A head tells of everything that has failed, with its errors: it may be far larger than what is left of a full disk. */
 import { beforeEach, expect, test } from 'vitest';
 import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -15,16 +15,7 @@ let machine: SimMachine;
 let queue: Queue;
 
 function open(): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability: 'os',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes: 300_000,
-    ports: machine.process(),
-  });
+  return openOn(machine, { durability: 'os', segmentBytes: 300_000 });
 }
 
 function messages(count: number): NewMessage[] {

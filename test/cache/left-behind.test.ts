@@ -1,8 +1,8 @@
 /** A handle that lags: its segment was sealed by a record that has rotted since, and while it looks for the newest one, that is left, too. */
 import { expect, test } from 'vitest';
-import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import type { Backend, Queue } from '../../src/backend.ts';
 import type { Ports } from '../../src/cache/ports.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
@@ -13,20 +13,7 @@ const FIRST = `${FOLDER}/00000001.journal`;
 const machine = new SimMachine(new Seeded(1));
 
 function open(ports: Ports = machine.process()): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes: 3000,
-    ports,
-  });
-}
-
-function message(data: string): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
+  return openOn(machine, { segmentBytes: 3000, ports });
 }
 
 function segments(): string[] {
@@ -39,7 +26,7 @@ function segments(): string[] {
 /** Adds until there is another segment. */
 async function fill(queue: Queue): Promise<void> {
   const last = segments().at(-1);
-  while (segments().at(-1) === last) await queue.add([message('x'.repeat(400))]);
+  while (segments().at(-1) === last) await queue.add([messageOf('x'.repeat(400))]);
 }
 
 async function drain(queue: Queue): Promise<void> {
@@ -73,16 +60,16 @@ test('is answered all the same', async () => {
   machine.fs.corrupt(FIRST, seal + 3, Buffer.from('X'));
   meanwhile = async () => {
     await drain(others);
-    await others.add([message('in the third')]);
+    await others.add([messageOf('in the third')]);
     await fill(others);
     await drain(others);
-    await others.add([message('in the fourth')]);
+    await others.add([messageOf('in the fourth')]);
     while (segments().includes('00000002.journal')) {
       await fill(others);
       await drain(others);
     }
   };
-  await late.add([message('late')]);
+  await late.add([messageOf('late')]);
   const found: unknown[] = [];
   for await (const { data } of others.find({})) found.push(data);
   expect(found).toContain('late');

@@ -1,7 +1,7 @@
 /** However much of a segment has rotted, who meets it passes over that and goes on. */
 import { expect, test } from 'vitest';
 import type { Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
@@ -11,16 +11,7 @@ const FIRST = `/srv/${Q}/00000001.journal`;
 const RANGES = 150_000;
 
 async function open(machine: SimMachine, segmentBytes: number): Promise<Queue> {
-  const backend = await openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes,
-    ports: machine.process(),
-  });
+  const backend = await openOn(machine, { segmentBytes });
   await backend.create(Q, {});
   return backend.open(Q);
 }

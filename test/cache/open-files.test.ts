@@ -1,9 +1,9 @@
 /** A closed handle holds no file open, whatever was refused to it before, and whatever is still being flushed. */
 import { expect, test } from 'vitest';
 import type { Backend, NewMessage } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
 import type { FileSystem } from '../../src/cache/ports.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
+import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { openFilesOf } from '../support/open-files.ts';
@@ -29,16 +29,7 @@ function backendOn(
   segmentBytes: number,
   durability: 'always' | 'interval',
 ): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability,
-    syncInterval: 5,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes,
-    ports: machine.process(),
-  });
+  return openOn(machine, { durability, syncInterval: 5, segmentBytes });
 }
 
 /** Everything that opens a file, by two processes; what is refused is left, and the next thing done. */

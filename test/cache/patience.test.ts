@@ -1,8 +1,8 @@
 /** A large head takes long to make. One process makes it; the others leave it that time, and no longer. */
 import { beforeEach, expect, test } from 'vitest';
-import type { Backend, NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import type { Backend, Queue } from '../../src/backend.ts';
 import type { Ports } from '../../src/cache/ports.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
@@ -17,20 +17,7 @@ let machine: SimMachine;
 let made: string[];
 
 function open(segmentBytes: number, ports: Ports = machine.process()): Promise<Backend> {
-  return openCache({
-    cacheRoot: '/srv',
-    durability: 'os',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes,
-    ports,
-  });
-}
-
-function message(data: string): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
+  return openOn(machine, { durability: 'os', segmentBytes, ports });
 }
 
 /** A handle that holds the whole state. */
@@ -53,10 +40,10 @@ beforeEach(async () => {
   const backend = await open(1e9);
   await backend.create(Q, {});
   const queue = await backend.open(Q);
-  await queue.add(Array.from({ length: FAILED }, () => message('fails')));
+  await queue.add(Array.from({ length: FAILED }, () => messageOf('fails')));
   for (const claim of await queue.claim(FAILED, 60_000))
     await queue.settle(claim, { type: 'fail', error: ERROR });
-  await queue.add([message('waits')]);
+  await queue.add([messageOf('waits')]);
   await backend.close();
   made = [];
   const openFile = fs.open.bind(fs);
@@ -124,12 +111,12 @@ test('nobody seals while another is about to; not for ever either', async () => 
   const { fs, clock } = machine;
   fs.close(fs.open(`${FOLDER}/${LEFT}`, 'create', 0o600));
   const queue = await openQueue(fs.contents(`${FOLDER}/00000001.journal`).length / RIPE);
-  await queue.add([message('early')]);
+  await queue.add([messageOf('early')]);
   await clock.sleep(100);
   expect(names('tmp-')).toEqual([LEFT]);
   expect(names('.journal')).toHaveLength(1);
   await clock.sleep(900);
-  await queue.add([message('late')]);
+  await queue.add([messageOf('late')]);
   await clock.sleep(100);
   expect(names('tmp-')).toEqual([]);
   expect(names('.journal')).toHaveLength(2);
@@ -139,7 +126,7 @@ test('for that, a segment grows by half at most', async () => {
   const { fs, clock } = machine;
   fs.close(fs.open(`${FOLDER}/${LEFT}`, 'create', 0o600));
   const queue = await openQueue(fs.contents(`${FOLDER}/00000001.journal`).length / RIPE / 1.5);
-  await queue.add([message('large')]);
+  await queue.add([messageOf('large')]);
   await clock.sleep(100);
   expect(names('.journal')).toHaveLength(2);
 });

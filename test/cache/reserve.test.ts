@@ -2,9 +2,9 @@
 import { existsSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openCache } from '../../src/cache/backend.ts';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import { Space } from '../../src/cache/space.ts';
+import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 import { openManager, Q, rotate, Specimen } from '../support/specimen.ts';
@@ -13,15 +13,7 @@ const MIB = 1024 * 1024;
 
 test('a power cut does not cost a new queue its reserve', async () => {
   const machine = new SimMachine(new Seeded(1));
-  const backend = await openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    ports: machine.process(),
-  });
+  const backend = await openOn(machine);
   await backend.create(Q, {});
   const { fs } = machine.powerCut('drop');
   const fd = fs.open(`/srv/${Q}/reserve`, 'read');

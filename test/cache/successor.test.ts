@@ -3,9 +3,9 @@
  * Found by the model (model/rotation.pml): its variants `discard-early` and `rewrite-after-error`.
  */
 import { describe, expect, test } from 'vitest';
-import type { NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import type { Queue } from '../../src/backend.ts';
 import { Batch } from '../../src/cache/record.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -17,21 +17,8 @@ const PAGE = 4096;
 /** A segment that holds it is due to be sealed, where segments are small. */
 const LARGE = 'x'.repeat(3000);
 
-function message(data: unknown): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
-}
-
 async function open(machine: SimMachine, segmentBytes: number): Promise<Queue> {
-  const backend = await openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    segmentBytes,
-    ports: machine.process(),
-  });
+  const backend = await openOn(machine, { segmentBytes });
   await backend.create(Q, {});
   return backend.open(Q);
 }
@@ -72,7 +59,7 @@ describe('two processes note a successor each, and the power goes when one has r
       written ||= length > 20_000;
       // So much, behind the seal, that the end of the file is far from the notes.
       if (notes.length === 2 && notes[1] === at)
-        third.add([message('x'.repeat(30_000))]).catch(() => undefined);
+        third.add([messageOf('x'.repeat(30_000))]).catch(() => undefined);
       return count;
     };
     // The second process takes the making upon itself, and is about to write its note when the first one writes its own,
@@ -92,7 +79,7 @@ describe('two processes note a successor each, and the power goes when one has r
         else if (heads.length < 2) takes = flushes.shift() ?? 1;
       };
     });
-    await sealing.add([message(acknowledged[0])]);
+    await sealing.add([messageOf(acknowledged[0])]);
     // Finds the seal.
     second.status().catch(() => undefined);
     return { acknowledged, notes, after: await cut };
@@ -105,7 +92,7 @@ describe('two processes note a successor each, and the power goes when one has r
     for (let seed = 1; seed <= 40; seed++) {
       const { acknowledged, after } = await race(seed, padding);
       const queue = await open(after, 100);
-      await queue.add([message('on')]);
+      await queue.add([messageOf('on')]);
       expect(await dataOf(queue), `seed ${seed}`).toEqual([...acknowledged, 'on']);
     }
   });
@@ -150,10 +137,10 @@ describe('the maker of a successor is told of an error, although its note is in 
       const machine = new SimMachine(new Seeded(1));
       const [maker, other] = [await open(machine, 100), await open(machine, 1e6)];
       fault(machine);
-      await maker.add([message(LARGE)]);
+      await maker.add([messageOf(LARGE)]);
       await machine.clock.sleep(20);
-      await other.add([message('of another')]);
-      await maker.add([message('again')]);
+      await other.add([messageOf('of another')]);
+      await maker.add([messageOf('again')]);
       expect(await dataOf(other)).toEqual([LARGE, 'of another', 'again']);
       expect(machine.fs.list(`/srv/${Q}`).filter((name) => name.startsWith('tmp-'))).toEqual([]);
     });
@@ -162,9 +149,9 @@ describe('the maker of a successor is told of an error, although its note is in 
       const machine = new SimMachine(new Seeded(1));
       const [maker, other] = [await open(machine, 100), await open(machine, 1e6)];
       fault(machine);
-      await maker.add([message(LARGE)]);
+      await maker.add([messageOf(LARGE)]);
       await maker.close();
-      await other.add([message('of another')]);
+      await other.add([messageOf('of another')]);
       expect(await dataOf(other)).toEqual([LARGE, 'of another']);
     });
   });
@@ -177,8 +164,8 @@ test('a note that has rotted since lets no other file take the place of the segm
   const late = await open(machine, 100);
   await late.status();
   const sealing = await open(machine, 100);
-  await sealing.add([message(LARGE)]);
-  await sealing.add([message('acknowledged')]);
+  await sealing.add([messageOf(LARGE)]);
+  await sealing.add([messageOf('acknowledged')]);
   await sealing.close();
   const first = fs.contents(FIRST).toString();
   const [, prefix = ''] = /\n(\["[^\n]*)"op":"next"/.exec(first) ?? [];
@@ -193,7 +180,7 @@ test('a note that has rotted since lets no other file take the place of the segm
   put(fs, `/srv/${Q}/tmp-00000002-${other}`, second.subarray(0, headEnd(second)));
   put(fs, FIRST, batch.buffer.subarray(0, batch.length));
   fs.corrupt(FIRST, at + note.indexOf('"next"'), Buffer.from('"nixt"'));
-  await late.add([message('behind')]);
+  await late.add([messageOf('behind')]);
   expect(await dataOf(late)).toEqual(expect.arrayContaining(['acknowledged', 'behind']));
 });
 

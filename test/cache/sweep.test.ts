@@ -1,9 +1,9 @@
 /** A destroyed queue's files go, although its folder and its numbers stay. */
 import { beforeEach, expect, test } from 'vitest';
 import type { Backend } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { openFilesOf } from '../support/open-files.ts';
+import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -18,15 +18,7 @@ let backend: Backend;
 beforeEach(async () => {
   machine = new SimMachine(new Seeded(1));
   files = openFilesOf(machine);
-  backend = await openCache({
-    cacheRoot: '/srv',
-    durability: 'always',
-    syncInterval: 50,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    ports: machine.process(),
-  });
+  backend = await openOn(machine);
 });
 
 async function liveAndDie(): Promise<void> {

@@ -1,8 +1,8 @@
 /** How a handle sleeps: when it watches its folder, when it looks, and what it holds open meanwhile. */
 import { beforeEach, expect, test } from 'vitest';
-import type { NewMessage, Queue } from '../../src/backend.ts';
-import { openCache } from '../../src/cache/backend.ts';
+import type { Queue } from '../../src/backend.ts';
 import type { FileSystem } from '../../src/cache/ports.ts';
+import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
 import { openFilesOf } from '../support/open-files.ts';
 import { SimMachine } from '../support/sim-machine.ts';
@@ -37,7 +37,7 @@ test('a message that comes just before the watch is armed is not waited for', as
   const { fs } = machine;
   const maker = await opened();
   const before = sizeOf(JOURNAL);
-  await maker.add([message('early')]);
+  await maker.add([messageOf('early')]);
   await maker.close();
   const fd = fs.open(JOURNAL, 'append');
   const bytes = Buffer.alloc(sizeOf(JOURNAL) - before);
@@ -59,7 +59,7 @@ test('a message that comes just before the watch is armed is not waited for', as
 
 test('what can be claimed at once is found without a watch', async () => {
   const queue = await opened();
-  await queue.add([message(1), message(2)]);
+  await queue.add([messageOf(1), messageOf(2)]);
   await queue.claim(1, LONG);
   expect(await queue.wait(LONG, undefined)).toBe(true);
   expect(watches).toBe(0);
@@ -75,13 +75,13 @@ test('who waits looks once before it sleeps, and watches once', async () => {
   const waiting = queue.wait(LONG, undefined);
   await machine.clock.sleep(500);
   expect([looks, watches]).toEqual([1, 1]);
-  await queue.add([message('late')]);
+  await queue.add([messageOf('late')]);
   expect(await waiting).toBe(true);
 });
 
 test('the file of the last message is kept open for the next one, for a second', async () => {
   const queue = await opened();
-  await queue.add([message(1)]);
+  await queue.add([messageOf(1)]);
   const [claim] = await queue.claim(1, LONG);
   await queue.settle(claim!, { type: 'complete' });
   const waiting = queue.wait(LONG, undefined);
@@ -90,7 +90,7 @@ test('the file of the last message is kept open for the next one, for a second',
   // One to write to, one to read from.
   await machine.clock.sleep(1000);
   expect(openFiles()).toEqual([JOURNAL]);
-  await queue.add([message(2)]);
+  await queue.add([messageOf(2)]);
   expect(await waiting).toBe(true);
   expect(await queue.claim(1, LONG)).toMatchObject([{ data: 2 }]);
 });
@@ -118,13 +118,13 @@ test('who waits while others write what is not for it looks now and then, and wh
   const waiting = idle.wait(LONG, undefined);
   const written = 200;
   for (let i = 0; i < written; i++) {
-    await busy.add([{ ...message(i), disabled: true }]);
+    await busy.add([{ ...messageOf(i), disabled: true }]);
     await machine.clock.sleep(1);
   }
   expect(looks).toBeGreaterThan(10);
   expect(looks).toBeLessThan(written / 2);
   const began = machine.clock.monotonic();
-  await busy.add([message('left')]);
+  await busy.add([messageOf('left')]);
   expect(await waiting).toBe(true);
   expect(machine.clock.monotonic() - began).toBeLessThan(10);
   expect(await idle.claim(1, LONG)).toMatchObject([{ data: 'left' }]);
@@ -138,7 +138,7 @@ test('who got the last message gets up for the next one at once, whatever else i
     const waiting = worker.wait(LONG, undefined);
     await machine.clock.sleep(2);
     const began = machine.clock.monotonic();
-    await producer.add([message(i)]);
+    await producer.add([messageOf(i)]);
     expect(await waiting).toBe(true);
     expect(machine.clock.monotonic() - began).toBeLessThan(1);
     const [claim] = await worker.claim(1, LONG);
@@ -157,21 +157,9 @@ function counting(fs: FileSystem, name: keyof FileSystem, count: () => void): Fi
 }
 
 async function opened(ports = machine.process()): Promise<Queue> {
-  const backend = await openCache({
-    cacheRoot: '/srv',
-    durability: 'os',
-    syncInterval: 5,
-    fileMode: 0o600,
-    keepOutcomes: 10,
-    crashLimit: 3,
-    ports,
-  });
+  const backend = await openOn(machine, { durability: 'os', syncInterval: 5, ports });
   await backend.create(Q, {});
   return backend.open(Q);
-}
-
-function message(data: unknown): NewMessage {
-  return { json: JSON.stringify(data), alias: '', retries: 0, disabled: false, username: '' };
 }
 
 function openFiles(): string[] {

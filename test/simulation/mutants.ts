@@ -178,11 +178,7 @@ export const MUTANTS: readonly Simulated[] = [
       "case 'next':\n      case 'unsound':\n        return NONE;",
       "case 'next':\n        this.successor ??= h.r;\n        return NONE;\n      case 'unsound':\n        return NONE;",
     ],
-    [
-      STATE,
-      'if (h.at !== this.seal!.offset || h.crc !== this.seal!.checksum) return;',
-      '',
-    ],
+    [STATE, 'if (h.at !== this.seal!.offset || h.crc !== this.seal!.checksum) return;', ''],
   ),
   mutant(
     'unfinished heads are removed too early',
