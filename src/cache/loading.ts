@@ -226,8 +226,9 @@ export function readDamagedHead(fs: FileSystem, fd: number): DamagedHead {
       if (decoded?.header.op === 'carry')
         carried.push({ at: position(...decoded.header.p), offset, length: lineEnd - from, headerLength });
     },
-    bad() {
-      if (end === undefined) isEndLegible = false;
+    bad(_buffer, _from, _to, kind) {
+      // What a death has cut short was nobody's.
+      if (end === undefined && kind !== 'torn') isEndLegible = false;
     },
   });
   return { start, end: end ?? last, isEndLegible, carried };

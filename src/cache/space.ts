@@ -115,7 +115,11 @@ export async function writeReserve(fs: FileSystem, folder: string, like: FileSta
       if (made.uid !== like.uid || made.gid !== like.gid) fs.setOwner(fd, like.uid, like.gid);
       fs.setMode(fd, like.mode);
       const zeros = Buffer.alloc(64 * 1024);
-      for (let i = 0; i < RESERVE_BYTES; i += zeros.length) fs.write(fd, zeros, 0, zeros.length);
+      for (let left = RESERVE_BYTES; left > 0; left -= zeros.length) {
+        // Whoever has stood still must not take what a consumer of another queue has freed meanwhile.
+        if (fs.space(folder).free < FLOOR_BYTES + left) break;
+        fs.write(fd, zeros, 0, zeros.length);
+      }
       await fs.sync(fd);
     } finally {
       fs.close(fd);

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { nodePorts } from '../../src/cache/node-ports.ts';
+import type { FileSystem } from '../../src/cache/ports.ts';
 import { Space } from '../../src/cache/space.ts';
 import { openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
@@ -46,6 +47,28 @@ test('a queue that is made where space is short leaves it to the consumers of ot
     await manager.createQueue(Q);
     await manager.close();
     expect(readdirSync(specimen.folder)).toEqual(['00000001.journal']);
+  } finally {
+    specimen.dispose();
+  }
+});
+
+// Seed 6007556: whoever wrote it had stood still before.
+test('what a consumer of another queue frees while it is being written is left to that', async () => {
+  const specimen = new Specimen();
+  try {
+    let isShort = false;
+    const fs: FileSystem = {
+      ...nodePorts.fs,
+      open(path, how, mode) {
+        isShort ||= how === 'create' && path.endsWith('/reserve');
+        return nodePorts.fs.open(path, how, mode);
+      },
+      space: (path) => ({ ...nodePorts.fs.space(path), ...(isShort ? { free: 2 * MIB } : {}) }),
+    };
+    const manager = await openManager(specimen.root, { ports: { ...nodePorts, fs } });
+    await manager.createQueue(Q);
+    await manager.close();
+    expect(statSync(specimen.path('reserve')).size).toBe(0);
   } finally {
     specimen.dispose();
   }

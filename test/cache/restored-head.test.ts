@@ -1,6 +1,7 @@
 /** Of a rotten head that can be made again from its predecessor nothing is missing: the rules behind it stay what they were. */
-import { appendFileSync, statSync } from 'node:fs';
+import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readDamagedHead } from '../../src/cache/loading.ts';
 import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { FileSystem } from '../../src/cache/ports.ts';
 import { Batch, encodeHeader } from '../../src/cache/record.ts';
@@ -106,6 +107,26 @@ test('of two processes that have updated a message, neither is forgotten when th
   const manager = await openManager(specimen.root);
   expect(await manager.findMessage(Q, { uuid })).toMatchObject({ alias: 'b', data: 'new' });
   await manager.close();
+});
+
+// Seed 6009478: then nobody knew any more what had been refused.
+test.each([
+  ['a line that a death has cut short', '["abc\n', true],
+  ['a line of which nobody knows what it was', `${'x'.repeat(200)}]\n`, false],
+])('whether all that it said is known, with %s behind it', async (_what, line, isKnown) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  await manager.close();
+  const [file] = specimen.segments();
+  const whole = readFileSync(specimen.path(file!));
+  const end = specimen.records(file!).find(({ header }) => header.op === 'ready')!.end + 1;
+  writeFileSync(
+    specimen.path(file!),
+    Buffer.concat([whole.subarray(0, end), Buffer.from(line), whole.subarray(end)]),
+  );
+  const fd = nodePorts.fs.open(specimen.path(file!), 'read');
+  expect(readDamagedHead(nodePorts.fs, fd)).toMatchObject({ isEndLegible: isKnown });
+  nodePorts.fs.close(fd);
 });
 
 // Seed 7047. Whoever had made the head again took the content to stand where it had been carried from, and the update for one in time.

@@ -45,7 +45,11 @@ const SUSPENDED = {
     rot: 'a message whose content cannot be read is found by nobody, and set aside when it is claimed',
   },
   lease: { rot: LOST },
-  'files go': { rot: DAMAGED, head: DAMAGED },
+  'files go': {
+    rot: DAMAGED,
+    head: DAMAGED,
+    flush: 'where the power goes then, what is missing may stand before what is there, and is damage',
+  },
   order: { rot: LOST },
   interval: { flush: 'its promise ends with the first flush that fails' },
 } as const satisfies { [check: string]: { [mishap in Mishap]?: string } };
