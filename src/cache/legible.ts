@@ -38,7 +38,7 @@ const SHIFTED = /^(?=[^{]*:)[["0-9a-f:,]{8,42}(?=\{"op":")/;
 /** The last of a prefix: the length of the header. */
 const LENGTH = /([0-9a-f]{6})",$/;
 /** What tells where a header ends: braces, and the strings in which they mean nothing. */
-const TOKENS = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|$)|[{}]/g;
+const TOKENS = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|[{}]/g;
 /** No header has ended before. */
 const SHORTEST = '{"op":"add","u":"00000000-0000-0000-0000-000000000000"'.length;
 const OPERATION = /^\{?"op":"([^"]*)"/;
@@ -136,7 +136,7 @@ function changeIn(header: string, op: string | undefined): Change | undefined {
   if (op === 'purge') return { what: 'purge', uuids: [], places: [] };
   if (op !== 'done') return undefined;
   const uuids = (header.match(UUIDS) ?? []).map((quoted) => quoted.slice(1, -1));
-  const groups = (PLACES.exec(header)?.[1] ?? '').match(/[\d,]*\d/g) ?? [];
+  const groups = (PLACES.exec(header)?.[1] ?? '').match(/\d+(?:,\d+)*/g) ?? [];
   const places = groups.flatMap((group): Place[] => {
     const [segment, ...offsets] = group.split(',').map(Number);
     return offsets.map((offset) => [segment!, offset]);

@@ -15,6 +15,8 @@ const GRACE_MS = 50;
  */
 const MIB_MS = 100;
 const MIB = 1024 * 1024;
+/** Files in the making may be those of the dead, and many. */
+const LONGEST_MS = 10_000;
 
 /** Who waits looks again after so long, and after this part of what it has waited: each look takes time from the maker, too. */
 const LEAST_NAP_MS = 2;
@@ -32,7 +34,7 @@ export function patienceOf({ options, state, headEnd }: Log): { makers: number; 
   let makers = 0;
   // The next head will be about as long as this one; its maker, who takes the room for it first, knows better.
   let size = headEnd;
-  for (const name of ports.fs.list(folder)) {
+  for (const name of listed(ports.fs, folder)) {
     if (parseTemporaryName(name)?.segment !== state.segment + 1) continue;
     makers++;
     size = Math.max(size, sizeAsFarAsKnown(ports.fs, `${folder}/${name}`));
@@ -40,7 +42,16 @@ export function patienceOf({ options, state, headEnd }: Log): { makers: number; 
   const sealer = state.writers.get(state.seal?.by ?? '');
   if (makers > 0 && sealer && ports.processes.isKnownDead(sealer.who)) makers--;
   // They share the machine. And who begins is seen by the rest.
-  return { makers, ms: GRACE_MS + makers * (size / MIB) * MIB_MS };
+  return { makers, ms: Math.min(GRACE_MS + makers * (size / MIB) * MIB_MS, LONGEST_MS) };
+}
+
+/** Where that cannot be told, nobody is waited for. */
+function listed(fs: FileSystem, folder: string): string[] {
+  try {
+    return fs.list(folder);
+  } catch {
+    return [];
+  }
 }
 
 function sizeAsFarAsKnown(fs: FileSystem, path: string): number {

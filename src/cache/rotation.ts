@@ -178,7 +178,8 @@ export class Rotation {
     // Read anew, the seal may turn out to have rotted.
     for (let waited = 0; log.state.seal && log.state.successor === undefined;) {
       if (this.#isOvertaken()) return this.reload();
-      const nap = this.#successor.isPrepared ? undefined : napAfter(waited, log);
+      const isMaking = this.#successor.isPrepared || this.#noted !== undefined;
+      const nap = isMaking ? undefined : napAfter(waited, log);
       if (nap !== undefined) {
         await new Promise<void>((resolve) => void clock.timer(nap, resolve));
         waited += nap;

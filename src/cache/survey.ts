@@ -21,6 +21,8 @@ export interface BadRange extends Legible {
   blank: number;
   /** Behind the seal: nothing but notes stands there. */
   note: boolean;
+  /** Newlines alone. */
+  isEmpty?: true;
 }
 
 /** Where the numbering of a writer's records leaps. */
@@ -289,7 +291,7 @@ class Surveyor implements FileVisitor {
     const count = offset - this.#reached;
     if (count > MANY) {
       const some = Buffer.alloc(Math.min(LONGEST_LOOK, count), NEWLINE);
-      this.#empty.push({ ...this.#range(some, this.#reached, 'changed'), to: offset });
+      this.#empty.push({ ...this.#range(some, this.#reached, 'changed'), to: offset, isEmpty: true });
     }
     this.#reached = offset + length + 1;
   }

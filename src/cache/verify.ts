@@ -270,7 +270,10 @@ class Verification {
           'the end of its head, and perhaps all that stood behind it: the file has been cut',
         );
       // Of a mended segment nothing but its messages is needed any more, and its records lead to nothing.
-      if (survey.mended) return undefined;
+      if (survey.mended) {
+        if (newest) this.#missing(segment + 1, 'a repair has made it when it mended the one before');
+        return undefined;
+      }
       // Its first record is enough to tell where the one before ended.
       const start = head?.start ?? readDamagedHead(fs, fd).start;
       if (start?.prev && !start.prev.failed && start.segment === segment)
@@ -289,7 +292,7 @@ class Verification {
       if (newest && state && segment === this.#segments.at(-1))
         this.#report.messages = Object.values(state.counts).reduce((sum, count) => sum + count, 0);
       // Where all begins with it because the head behind it is damaged: of one that a repair has made it tells nothing.
-      if (basis && state && !state.isRepaired) {
+      if (basis && state && (newest || !state.isRepaired)) {
         for (const reference of head.references) {
           if (fs.kind(`${this.#folder}/${segmentName(reference)}`) !== 'file')
             this.#missing(reference, `messages in it are still waiting, says the head of ${file}`);

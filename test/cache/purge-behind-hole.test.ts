@@ -181,3 +181,19 @@ test('what has happened to a message that was spared says nothing of its end', a
   expect(inspected?.history.map(({ event }) => event)).toEqual(['added']);
   await other.close();
 });
+
+test('a repair spares messages of whose claim nothing but newlines is left', async ({
+  specimen,
+  manager,
+}) => {
+  await add(manager, 0, 1);
+  await manager.claimMessages(Q, { limit: 2, lease: LEASE });
+  await manager.purgeQueue(Q);
+  await add(manager, 'new');
+  await manager.close();
+  const { start, end } = first(specimen, SEGMENT, 'claim');
+  writeFileSync(specimen.path(SEGMENT), readFileSync(specimen.path(SEGMENT)).fill(10, start, end));
+  const report = await repair(specimen);
+  expect(report).toMatchObject({ messages: 3, lost: [] });
+  expect(report.doubtful).toBeGreaterThanOrEqual(2);
+});

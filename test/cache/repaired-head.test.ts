@@ -1,5 +1,5 @@
 /** The head that a repair has made follows from no segment: nobody takes what its predecessor leads to for what the repair has kept. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import type { Message, QueueManager } from '../../src/index.ts';
@@ -111,6 +111,40 @@ for (const [what, damage] of Object.entries(DAMAGE)) {
       }
     });
 }
+
+specimenTest.for([
+  ['mended', false],
+  ['kept', true],
+] as const)(
+  'the file that a repair has made is missed when it is gone, where the one before was %s',
+  async ([fate, rotates], { specimen }) => {
+    const manager = await openManager(specimen.root);
+    await manager.createQueue(Q);
+    for (let n = 0; n < 3; n++) await manager.addMessage(Q, { data: { n } });
+    const [claim] = await manager.claimMessages(Q, { limit: 1 });
+    await manager.completeMessage(Q, claim!);
+    const [file] = specimen.segments();
+    if (rotates) {
+      await rotate(manager, specimen);
+      await manager.addMessage(Q, { data: 'behind' });
+    }
+    await manager.close();
+    specimen.flip(file!, first(specimen, file!, 'claim').end - 3);
+    const { segments } = await repair(specimen);
+    const before = specimen.segments().at(-2)!;
+    expect(segments).toContainEqual({ file: before, fate });
+    const later = await openManager(specimen.root);
+    await later.addMessage(Q, { data: 'since' });
+    await later.close();
+    const newest = specimen.segments().at(-1)!;
+    rmSync(specimen.path(newest));
+    expect((await verifyQueue(specimen.folder)).damage).toContainEqual(
+      expect.objectContaining({ file: newest, kind: 'missing' }),
+    );
+    expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', gone: [newest] });
+    expect((await messagesOf(specimen)).size).toBeGreaterThan(0);
+  },
+);
 
 specimenTest(
   'whoever had the queue open before the repair is refused as well, though nothing of its head is legible',

@@ -94,6 +94,7 @@ export class Faults {
     this.#writeAndRead(process, path, write);
     this.#flushOfSeal(operation, path);
     if (isNote(path, write)) this.#beforeNote(process);
+    if (operation === 'rename' && path.includes('/tmp-')) this.#beforeName(process);
     if (process.alive && this.#isEve(operation, path, write)) {
       // What hangs on a note is done with the next few operations; who finds a queue that has just been born has many to do.
       const within = operation === 'remove' ? 6 : isNote(path, write) ? 16 : this.#faults.pick([100, 400]);
@@ -225,6 +226,14 @@ export class Faults {
       this.#held = false;
     }
     this.#notes++;
+  }
+
+  /** Who is about to give a head its name is held up, too, until others have lost patience with it. */
+  #beforeName(process: Process): void {
+    if (!this.#has('note') || this.#held || !this.#faults.chance(0.3)) return;
+    this.#held = true;
+    this.#others(1000, this.machine.now + HELD_MS, process);
+    this.#held = false;
   }
 
   /** Others go on while a flush takes long, and see what is not on the disk yet; then the power goes. */

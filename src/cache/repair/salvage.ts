@@ -409,14 +409,14 @@ class Salvor {
   }
 }
 
-/** What no reader takes for a hole: records that are missing without a trace, and lines that were cut short. */
+/** What no reader takes for a hole: records that are missing without a trace, lines that were cut short, and newlines. */
 function holesIn(survey: Survey): { since: number; from: number; to: number }[] {
   // It may have stood anywhere in the gap.
   const gaps = openGaps(survey)
     .filter(({ unsynced }) => !unsynced)
     .map(({ from, offset }) => ({ since: from, from: offset, to: offset }));
   const cut = survey.bad
-    .filter((range) => range.what === 'cut' && !wasUnsynced(survey, range))
+    .filter((range) => (range.what === 'cut' || range.isEmpty) && !wasUnsynced(survey, range))
     .map(({ from, to }) => ({ since: from, from, to }));
   // What a repair has taken out was missing for all who wrote behind it.
   const mended = (survey.mended ?? []).map(([from, to]) => ({ since: from, from, to }));
