@@ -11,7 +11,19 @@ const text = fc
   .map((some) => some.replaceAll(/\0|\.\./g, '').replace(/^[/~]+/, ''));
 
 const VALUES = ['jobs', 'job', '1', '0', '-1', '5s', '100ms', '{"n":2}', 'a=1', ''];
-const STRANGE = ['\u001b[31m', '\u202e', '__proto__', 'x'.repeat(5000), '-', '--', '-h', '-V', '--=', '--x='];
+const STRANGE = [
+  '\u001b[31m',
+  '--\u001b[31m',
+  '\u202e',
+  '__proto__',
+  'x'.repeat(5000),
+  '-',
+  '--',
+  '-h',
+  '-V',
+  '--=',
+  '--x=',
+];
 
 /** One word: an option, what may be a value of one, or anything. */
 export function word(options: readonly string[], values: readonly string[] = []): fc.Arbitrary<string> {

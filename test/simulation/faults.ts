@@ -376,7 +376,9 @@ export class Faults {
     this.#met('rotten bytes');
     const at = this.#faults.chance(0.5) ? this.#inMessage(disk.contents(path)) : this.#faults.below(length);
     this.machine.options.trace?.(`  byte ${at} of ${path} rots`);
-    disk.corrupt(path, at, 1 + this.#faults.below(255));
+    const flip = 1 + this.#faults.below(255);
+    // A zero is what a power cut leaves: of a record that may not have been on the device by then nobody can tell.
+    disk.corrupt(path, at, flip === disk.contents(path)[at] ? (flip % 255) + 1 : flip);
   }
 
   /** Where some message's record stands among the bytes; anywhere, when there is none. */
