@@ -1,7 +1,7 @@
 /** The files of a queue's folder: their names, and reading one line by line. */
 import { dirname } from 'node:path';
 import { QueueError } from '../errors.ts';
-import type { FileSystem, Ports } from './ports.ts';
+import type { FileStat, FileSystem, Ports } from './ports.ts';
 import { scanLines, type LineVisitor } from './record.ts';
 
 const SEGMENT = /^(\d{8})\.journal$/;
@@ -114,6 +114,13 @@ export function sizeOf(fs: FileSystem, path: string): number {
     if (isGone(error)) return 0;
     throw error;
   }
+}
+
+/** Gives the open file the owner, group and mode of another one. Errors: EPERM. */
+export function takeOwner(fs: FileSystem, fd: number, { uid, gid, mode }: FileStat): void {
+  const made = fs.stat(fd);
+  if (made.uid !== uid || made.gid !== gid) fs.setOwner(fd, uid, gid);
+  fs.setMode(fd, mode);
 }
 
 /** Removes a file that nobody needs any more; where that cannot be, it does no harm. */

@@ -8,7 +8,7 @@
  * [[index, alias], …] of the messages that were live when it was written.
  */
 import { crc32 } from 'node:zlib';
-import { indexName, segmentName } from './files.ts';
+import { indexName, segmentName, takeOwner } from './files.ts';
 import type { FileStat, FileSystem } from './ports.ts';
 import { position } from './position.ts';
 import { asciiJson, Batch, checkLine, headerText, lineChecksum, PREFIX } from './record.ts';
@@ -93,9 +93,7 @@ export function writeIndex(
     if (fs.kind(path) !== undefined) fs.remove(path);
     const fd = fs.open(path, 'create', 0o600);
     try {
-      const made = fs.stat(fd);
-      if (made.uid !== like.uid || made.gid !== like.gid) fs.setOwner(fd, like.uid, like.gid);
-      fs.setMode(fd, like.mode);
+      takeOwner(fs, fd, like);
       if (fs.write(fd, bytes, 0, bytes.length) < bytes.length) fs.remove(path);
     } finally {
       fs.close(fd);

@@ -251,7 +251,7 @@ export class Journal {
     this.#failDoomed();
     if (this.#pending.length === 0) return undefined;
     // Written, and not read back: a number given twice, or to nothing, would look like damage.
-    if (log.flight.length > 0) return () => log.settle();
+    if (log.flight.length > 0) return () => log.landForsaken();
     if (this.#behind) {
       this.#behind = false;
       return () => rotation.reload();

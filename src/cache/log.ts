@@ -298,14 +298,14 @@ export class Log<Tag = unknown> implements FileVisitor {
     return { landed, missing };
   }
 
-  /** Whoever waits for those in flight has been told of an error: what has come of them nobody knows, until `settle`. */
+  /** Whoever waits for those in flight has been told of an error: what has come of them nobody knows, until `landForsaken`. */
   forsake(): void {
     const isHere = this.#numbersOf === this.fd;
     this.flight = isHere ? this.flight.map((record) => ({ ...record, tag: undefined })) : [];
   }
 
   /** Reads on past those that were forsaken: the numbers of what is not there are given again, and no others. */
-  async settle(): Promise<void> {
+  async landForsaken(): Promise<void> {
     await this.catchUp();
     this.land();
   }

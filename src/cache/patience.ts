@@ -34,7 +34,7 @@ export function patienceOf({ options, state, headEnd }: Log): { makers: number; 
   let makers = 0;
   // The next head will be about as long as this one; its maker, who takes the room for it first, knows better.
   let size = headEnd;
-  for (const name of listed(ports.fs, folder)) {
+  for (const name of ports.fs.list(folder)) {
     if (parseTemporaryName(name)?.segment !== state.segment + 1) continue;
     makers++;
     size = Math.max(size, sizeAsFarAsKnown(ports.fs, `${folder}/${name}`));
@@ -43,15 +43,6 @@ export function patienceOf({ options, state, headEnd }: Log): { makers: number; 
   if (makers > 0 && sealer && ports.processes.isKnownDead(sealer.who)) makers--;
   // They share the machine. And who begins is seen by the rest.
   return { makers, ms: Math.min(GRACE_MS + makers * (size / MIB) * MIB_MS, LONGEST_MS) };
-}
-
-/** Where that cannot be told, nobody is waited for. */
-function listed(fs: FileSystem, folder: string): string[] {
-  try {
-    return fs.list(folder);
-  } catch {
-    return [];
-  }
 }
 
 function sizeAsFarAsKnown(fs: FileSystem, path: string): number {

@@ -3,7 +3,7 @@
  * reserve of written zeros that is freed only for records that end messages, for heads and for notes.
  */
 import { QueueError } from '../errors.ts';
-import { RESERVE, sizeOf } from './files.ts';
+import { RESERVE, sizeOf, takeOwner } from './files.ts';
 import type { FileStat, FileSystem, Ports } from './ports.ts';
 
 /** Room for the three small segments and heads that draining goes through when nothing else is left. */
@@ -111,9 +111,7 @@ export async function writeReserve(fs: FileSystem, folder: string, like: FileSta
     if (isThere) fs.remove(path);
     const fd = fs.open(path, 'create', 0o600);
     try {
-      const made = fs.stat(fd);
-      if (made.uid !== like.uid || made.gid !== like.gid) fs.setOwner(fd, like.uid, like.gid);
-      fs.setMode(fd, like.mode);
+      takeOwner(fs, fd, like);
       const zeros = Buffer.alloc(64 * 1024);
       for (let left = RESERVE_BYTES; left > 0; left -= zeros.length) {
         // Whoever has stood still must not take what a consumer of another queue has freed meanwhile.

@@ -5,7 +5,7 @@
 import { QueueError } from '../errors.ts';
 import { breathe } from './breath.ts';
 import { chooseCarried, rescue, type Load } from './carried.ts';
-import { errorCode, isFull, removeSpent, storageError, temporaryName } from './files.ts';
+import { errorCode, isFull, removeSpent, storageError, takeOwner, temporaryName } from './files.ts';
 import { writeHead } from './head.ts';
 import type { Log } from './log.ts';
 import { Batch, Tally } from './record.ts';
@@ -53,9 +53,7 @@ export class Successor {
     const model = fs.stat(log.fd);
     const fd = fs.open(path, 'create', 0o600);
     try {
-      const made = fs.stat(fd);
-      if (made.uid !== model.uid || made.gid !== model.gid) fs.setOwner(fd, model.uid, model.gid);
-      fs.setMode(fd, model.mode);
+      takeOwner(fs, fd, model);
       await this.#reserveRoom(fd, useReserve, most);
     } catch (error) {
       fs.close(fd);

@@ -119,6 +119,11 @@ export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
   });
 }
 
+/** Those of them that no power cut explains either. */
+export function lostGaps(survey: Survey): Gap[] {
+  return openGaps(survey).filter(({ unsynced }) => !unsynced);
+}
+
 /** Tells a line from all others, by its checksum, its lengths, its writer and its number. */
 function nameOf(buffer: Buffer, start: number, { w, n }: Header): string {
   return `${buffer.toString('latin1', start, start + PREFIX)}${w} ${n}`;

@@ -4,6 +4,7 @@ import type { Backend, Queue } from '../../src/backend.ts';
 import type { Ports } from '../../src/cache/ports.ts';
 import { messageOf, openOn } from '../support/on-machine.ts';
 import { Seeded } from '../support/seeded.ts';
+import { errno } from '../support/sim-fs.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 
 const Q = 'jobs';
@@ -101,6 +102,41 @@ test('not for so long where its maker is known to be dead', async () => {
   const time = await change({ takes: 1e6, dies: true });
   expect(made).toHaveLength(2);
   expect(time).toBeLessThan(80);
+});
+
+test('nor for files that the dead have left, however many and large they are', async () => {
+  const { fs, clock } = machine;
+  for (let i = 0; i < 5; i++)
+    fs.close(fs.open(`${FOLDER}/tmp-00000002-000000000000000${i}`, 'create', 0o600));
+  made = [];
+  const stat = fs.stat.bind(fs);
+  // A GiB each.
+  fs.stat = (fd) => {
+    const found = stat(fd);
+    return found.size === 0 ? { ...found, size: 2 ** 30 } : found;
+  };
+  const began = clock.monotonic();
+  await change({ takes: 1e6 });
+  expect(clock.monotonic() - began).toBeLessThan(11_000);
+});
+
+test('who could not note its head does not wait for itself', async () => {
+  const { fs, clock } = machine;
+  let isFlushed = false;
+  fs.onOperation = (operation, path) => {
+    isFlushed ||= operation === 'sync' && path === made[0];
+    if (!isFlushed || operation !== 'write' || !path.endsWith('1.journal')) return;
+    fs.onOperation = undefined;
+    throw errno('EIO', path);
+  };
+  const queue = await openQueue(1000);
+  await queue.add([messageOf('leads to a seal')]);
+  const began = clock.monotonic();
+  await queue.status().catch(() => undefined);
+  await queue.status();
+  expect(fs.onOperation).toBeUndefined();
+  expect(names('.journal')).toHaveLength(2);
+  expect(clock.monotonic() - began).toBeLessThan(100);
 });
 
 const LEFT = 'tmp-00000002-ffffffffffffffff';

@@ -88,7 +88,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'numbers are given again without a look at what could not be read back',
     ['damage'],
-    [JOURNAL, 'if (log.flight.length > 0) return () => log.settle();', ''],
+    [JOURNAL, 'if (log.flight.length > 0) return () => log.landForsaken();', ''],
   ),
   mutant(
     'who is refused for want of room tries again as long as there seems to be some',

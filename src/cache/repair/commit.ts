@@ -1,11 +1,11 @@
 /** The one step by which a queue is repaired: the log names the repaired head as the successor of its newest segment. */
 import { basename } from 'node:path';
 import { QueueError } from '../../errors.ts';
-import { errorCode, segmentName, temporaryName } from '../files.ts';
+import { errorCode, segmentName, takeOwner, temporaryName } from '../files.ts';
 import { writeHead } from '../head.ts';
 import type { FileSystem, Ports } from '../ports.ts';
 import { Batch, encodeHeader, lineChecksum } from '../record.ts';
-import { takeOwner, writeAll } from './mend.ts';
+import { writeAll } from './mend.ts';
 import type { Salvage } from './salvage.ts';
 
 /** Gives the successor that the log has chosen its name, as any reader would. False: there is nothing to finish. */
@@ -128,7 +128,7 @@ async function makeHead(
 function takeAfter(fs: FileSystem, fd: number, other: string, path: string): void {
   const model = fs.open(other, 'read');
   try {
-    takeOwner(fs, fd, model);
+    takeOwner(fs, fd, fs.stat(model));
   } catch (error) {
     if (errorCode(error) !== 'EPERM') throw error;
     const { uid, gid } = fs.stat(model);

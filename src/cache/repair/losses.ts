@@ -2,7 +2,7 @@
 import { parseSegmentName, segmentName } from '../files.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { Damage, QueueState } from '../state.ts';
-import { openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
+import { lostGaps, openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
 import type { Hearsay } from './hearsay.ts';
@@ -175,7 +175,7 @@ export class Losses {
   }
 
   /** Of a segment before that head: the holes that were known when it was made. */
-  holesIn(segment: number): readonly Damage[] {
+  knownHolesIn(segment: number): readonly Damage[] {
     return this.#begins.has(segment) ? [] : this.#damage.filter((each) => each.segment === segment);
   }
 
@@ -199,9 +199,7 @@ export class Losses {
     for (const [segment, survey] of surveys) {
       const isTold = this.#begins.has(segment) || this.#waiting.has(segment) || moved.segments.has(segment);
       if (isTold || this.#evidence.isPlaced(segment)) continue;
-      const gaps = openGaps(survey).filter(({ offset, unsynced }) => {
-        return !unsynced && !this.#wasDamaged(segment, offset);
-      });
+      const gaps = lostGaps(survey).filter(({ offset }) => !this.#wasDamaged(segment, offset));
       const from = gaps.reduce((first, gap) => Math.min(first, gap.from), Infinity);
       const there = [...state.touched].filter(
         ([, { place }]) => segmentOf(place) === segment && offsetOf(place) >= from,

@@ -2,12 +2,12 @@
  * A segment without its damage: a copy in which every byte that is no record has become a newline, so that all that is
  * sound keeps its offset. Behind its seal a record says what has been taken out, and another one the same.
  */
-import { segmentName, temporaryName } from '../files.ts';
+import { segmentName, takeOwner, temporaryName } from '../files.ts';
 import { loadHead } from '../head.ts';
 import type { Mended } from '../operations.ts';
 import type { FileSystem, Ports } from '../ports.ts';
 import { asciiJson, Batch, encodeHeader } from '../record.ts';
-import { openGaps, surveySegment, wasUnsynced, type Survey } from '../survey.ts';
+import { lostGaps, openGaps, surveySegment, wasUnsynced, type Survey } from '../survey.ts';
 
 const CHUNK = 1024 * 1024;
 const NEWLINE = 10;
@@ -34,7 +34,7 @@ export async function mendSegment(
     const copy = `${folder}/${temporaryName(segment, random.hex(8))}`;
     const to = fs.open(copy, 'create', 0o600);
     try {
-      takeOwner(fs, to, from);
+      takeOwner(fs, to, fs.stat(from));
       await copyWithout(ports, from, to, survey);
       await fs.sync(to);
       fs.rename(copy, path);
@@ -53,12 +53,7 @@ export async function mendSegment(
 /** Whether something in it is not as it was written, beyond what a power cut may cost. */
 export function needsMending(survey: Survey): boolean {
   const flawed = survey.bad.some((bad) => !wasUnsynced(survey, bad));
-  return (
-    flawed ||
-    survey.repeated.length > 0 ||
-    !survey.sealed ||
-    openGaps(survey).some(({ unsynced }) => !unsynced)
-  );
+  return flawed || survey.repeated.length > 0 || !survey.sealed || lostGaps(survey).length > 0;
 }
 
 async function copyWithout(ports: Ports, from: number, to: number, survey: Survey): Promise<void> {
@@ -90,14 +85,6 @@ async function copyWithout(ports: Ports, from: number, to: number, survey: Surve
   // Nothing else tells of it for good.
   for (let i = 0; i < 2; i++) batch.add(note);
   writeAll(fs, to, batch.buffer.subarray(0, batch.length), survey.end);
-}
-
-/** Owner, group and mode of another file. Errors: EPERM. */
-export function takeOwner(fs: FileSystem, fd: number, model: number): void {
-  const { uid, gid, mode } = fs.stat(model);
-  const made = fs.stat(fd);
-  if (made.uid !== uid || made.gid !== gid) fs.setOwner(fd, uid, gid);
-  fs.setMode(fd, mode);
 }
 
 /** Errors: ENOSPC, also where the device takes only a part. */

@@ -15,7 +15,7 @@ import { position, segmentOf } from '../position.ts';
 import { readTable } from '../read-table.ts';
 import { replay } from '../replay.ts';
 import { QueueState, type Header } from '../state.ts';
-import { openGaps, wasUnsynced, type Survey } from '../survey.ts';
+import { lostGaps, wasUnsynced, type Survey } from '../survey.ts';
 import { SegmentTable } from '../table.ts';
 import { Evidence } from './evidence.ts';
 import { Hearsay } from './hearsay.ts';
@@ -412,9 +412,7 @@ class Salvor {
 /** What no reader takes for a hole: records that are missing without a trace, lines that were cut short, and newlines. */
 function holesIn(survey: Survey): { since: number; from: number; to: number }[] {
   // It may have stood anywhere in the gap.
-  const gaps = openGaps(survey)
-    .filter(({ unsynced }) => !unsynced)
-    .map(({ from, offset }) => ({ since: from, from: offset, to: offset }));
+  const gaps = lostGaps(survey).map(({ from, offset }) => ({ since: from, from: offset, to: offset }));
   const cut = survey.bad
     .filter((range) => (range.what === 'cut' || range.isEmpty) && !wasUnsynced(survey, range))
     .map(({ from, to }) => ({ since: from, from, to }));

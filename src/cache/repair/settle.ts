@@ -8,7 +8,7 @@ import { freeBeside, type Moved } from '../moved.ts';
 import type { Place } from '../operations.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
 import type { QueueState } from '../state.ts';
-import { openGaps } from '../survey.ts';
+import { lostGaps } from '../survey.ts';
 import { SegmentTable } from '../table.ts';
 import type { Evidence } from './evidence.ts';
 import type { Ghost } from './ghost.ts';
@@ -211,9 +211,8 @@ async function settleChanges(
     for (const { from, change } of open)
       if (change) changes.push({ ...change, places: placesIn(change), at: position(segment, from) });
     unnamed += open.reduce((sum, range) => sum + mostEnded(range), 0);
-    const holes = losses.holesIn(segment);
-    const isGapped = openGaps(survey).some(({ unsynced }) => !unsynced);
-    if (open.length === 0 && holes.length === 0 && !isGapped) continue;
+    const holes = losses.knownHolesIn(segment);
+    if (open.length === 0 && holes.length === 0 && lostGaps(survey).length === 0) continue;
     const purged = (await evidence.reading(segment, (fd) => findEnds(ports, fd, ended))) ?? -1;
     // Behind a hole it has spared what may have been claimed there.
     for (const { from, to } of holes)
