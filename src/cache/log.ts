@@ -281,6 +281,7 @@ export class Log<Tag = unknown> implements FileVisitor {
     for (const record of this.flight) {
       const { header, start, length, headerLength } = record;
       json = record.json;
+      this.#tellDamage(header.op === 'boot');
       const offset = this.applied + start;
       const checksum = header.op === 'seal' ? lineChecksum(buffer, start) : '';
       this.#happened(record, offset, this.#apply(header, offset, length, headerLength, checksum, payload));
@@ -382,7 +383,9 @@ export class Log<Tag = unknown> implements FileVisitor {
     const add = this.#adds;
     if (this.whole && add.read(buffer, start, end, headerLength) && !this.#awaits(add)) {
       this.#tellDamage(false);
+      const known = this.state.damage.length;
       this.state.applyAdd(add, { offset, length: end - start, headerLength });
+      this.#hearOfDamage(known);
       return;
     }
     const decoded = decodeOwn(buffer, start, end, headerLength);
@@ -443,9 +446,17 @@ export class Log<Tag = unknown> implements FileVisitor {
     checksum: string,
     payload: () => Json,
   ): Effect {
-    return this.whole
-      ? this.state.apply(h, offset, length, headerLength, checksum, payload)
-      : this.state.applyControl(h, offset, checksum, payload);
+    const { state } = this;
+    if (!this.whole) return state.applyControl(h, offset, checksum, payload);
+    const known = state.damage.length;
+    const effect = state.apply(h, offset, length, headerLength, checksum, payload);
+    this.#hearOfDamage(known);
+    return effect;
+  }
+
+  /** What has been applied may have shown that records are missing; so many damages were known before. */
+  #hearOfDamage(known: number): void {
+    if (this.state.damage.length > known) this.#untold = this.state.damage.at(-1);
   }
 
   #needles(): Buffer[] {
@@ -460,8 +471,13 @@ export class Log<Tag = unknown> implements FileVisitor {
 
   #report({ segment, from, to }: Damage): void {
     const { queue, folder, report } = this.options;
-    const text = `bytes ${from} to ${to} of ${segmentName(segment)} are damaged and were passed over; see queue verify`;
-    report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${segmentName(segment)}` }));
+    const file = segmentName(segment);
+    const what =
+      from < to
+        ? `bytes ${from} to ${to} of ${file} are damaged and were passed over`
+        : `records of ${file} are missing, or do not stand where they were written`;
+    const text = `${what}; see queue verify`;
+    report(new QueueError('JOURNAL_CORRUPT', text, { queue, path: `${folder}/${file}` }));
   }
 
   /**

@@ -115,6 +115,11 @@ export class Messages {
     return this.touched.get(at)?.life ?? this.tables.get(segmentOf(at))?.freshLife(offsetOf(at));
   }
 
+  /** Whether the record of an add stands there in the current segment, that of a refused one too. */
+  hasAddAt(offset: number): boolean {
+    return this.#table.find(offset) >= 0;
+  }
+
   /** Notes the alias of a waiting message of a queue with unique aliases, found while loading. */
   noteAlias(at: number, alias: string): void {
     const holders = this.#holders.get(alias);

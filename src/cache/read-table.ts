@@ -1,7 +1,8 @@
 /** Completes an unread table: from the segment's index, or by reading the segment. */
 import type { FileScanner, FileVisitor } from './files.ts';
+import { displacement } from './displaced.ts';
 import { readIndex, writeIndex, type SealName } from './index-file.ts';
-import { decodeOwn } from './header.ts';
+import { decode, decodeOwn } from './header.ts';
 import { openOlder } from './older-segment.ts';
 import type { Ports } from './ports.ts';
 import { position } from './position.ts';
@@ -9,7 +10,8 @@ import { headerText, lineChecksum } from './record.ts';
 import { bucketOf } from './messages.ts';
 import type { QueueState } from './state.ts';
 import { surveySegment, wasUnsynced } from './survey.ts';
-import type { SegmentTable } from './table.ts';
+import { isInRuns, type SegmentTable } from './table.ts';
+import { sealIn } from './moved.ts';
 
 export interface TableSource {
   ports: Ports;
@@ -75,14 +77,22 @@ async function readSegment({
   const { fs, clock } = ports;
   const { uniqueAlias } = state.options;
   const damage: [number, number][] = [];
+  /** Where a record may have stood that is not legible, as runs. */
+  const illegible: number[] = [];
   const found: { seal?: SealName } = {};
+  /** Where the seal should stand. A repair may have given it one of its own. */
+  let sealAt = sealIn(table.runs());
   const aliases = new Map<number, string>();
   let zeros = false;
   const visitor: FileVisitor = {
     record(buffer, start, end, headerLength, offset) {
-      // What stands behind the seal has never been a message.
-      if (found.seal) return;
       const text = headerText(buffer, start, headerLength);
+      // What stands behind the seal has never been a message.
+      if (found.seal) {
+        const note = text.startsWith('{"op":"mended"') && decode(buffer, start, end, headerLength)?.header;
+        if (note && note.op === 'mended') sealAt = note.seal ?? sealAt;
+        return;
+      }
       const isSeal = text.startsWith('{"op":"seal"');
       if (!isSeal && !text.startsWith('{"op":"add"')) return;
       const header = decodeOwn(buffer, start, end, headerLength)?.header;
@@ -96,6 +106,7 @@ async function readSegment({
       recall(state, table, offset, end - start, headerLength, due, x === 1, alias);
     },
     bad(buffer, start, end, kind, offset) {
+      illegible.push(offset, offset + end - start);
       if (kind !== 'rot') return;
       damage.push([offset, offset + end - start]);
       zeros ||= buffer.subarray(start, end).includes(0);
@@ -110,6 +121,8 @@ async function readSegment({
       at = next;
       await clock.yield();
     }
+    const displaced = displacedIn(table, { sealAt, sealedAt: found.seal?.offset, illegible, size });
+    if (displaced !== undefined) damage.push(displacement(displaced));
     if (writes && found.seal && damage.length === 0) {
       // Of all adds, not only of those that are live now: a head that has to be made again may know more of them.
       writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => aliases.get(at));
@@ -124,4 +137,23 @@ async function readSegment({
   } finally {
     fs.close(fd);
   }
+}
+
+interface Layout {
+  /** Where the seal should stand, where that is known, and where it does. */
+  sealAt: number | undefined;
+  sealedAt: number | undefined;
+  illegible: readonly number[];
+  size: number;
+}
+
+/** A place at which no add stands, or not the seal, though it should by what the head says; undefined: all stand there, as far as that tells. */
+function displacedIn(table: SegmentTable, { sealAt, sealedAt, illegible, size }: Layout): number | undefined {
+  const runs = table.runs();
+  // Each begins and ends with an add; the last one begins with the seal.
+  const ends = sealIn(runs) === undefined ? runs : runs.slice(0, -2);
+  const isGone = (at: number): boolean => table.find(at) < 0 && !isInRuns(illegible, at);
+  const add = ends.find((at) => isGone(at) && (at < size || sealedAt !== undefined));
+  if (add !== undefined || sealAt === undefined || sealedAt === undefined) return add;
+  return sealedAt === sealAt || isInRuns(illegible, sealAt) ? undefined : sealAt;
 }

@@ -20,6 +20,7 @@ import type {
   Written,
 } from './operations.ts';
 import { UUID_LENGTH, type AddReader } from './add-reader.ts';
+import { displacement, Doubted, misnamedBy } from './displaced.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { PREFIX } from './record.ts';
@@ -88,6 +89,7 @@ export class QueueState extends Messages {
   isRepaired = false;
   readonly writers = new Map<string, Writer>();
   readonly damage: Damage[] = [];
+  override doubted: Messages['doubted'] = new Doubted(this);
   /** Offset below which this segment is known to have been on the device, as its records say. */
   #synced = 0;
   /**
@@ -97,6 +99,8 @@ export class QueueState extends Messages {
   restored = -1;
   /** The last message that a claim in this segment has named to no effect. */
   #denied = 0;
+  /** Whether records of this segment are known not to stand where they were written. */
+  #isDisplaced = false;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
@@ -132,6 +136,7 @@ export class QueueState extends Messages {
     this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
+    this.#isDisplaced = false;
     this.#denied = 0;
   }
 
@@ -157,10 +162,20 @@ export class QueueState extends Messages {
     return this.damage.some(({ segment, to }) => segment !== this.segment || to > this.restored);
   }
 
+  /** Once is enough. */
+  #noteDisplaced(offset: number): void {
+    if (this.#isDisplaced) return;
+    this.#isDisplaced = true;
+    const [from, to] = displacement(offset);
+    // It may be what was lost with the power, like zeros.
+    this.noteRot(from, to, true);
+  }
+
   #restarted(id: string): void {
     this.boot = id;
     const lost = this.#zeros.filter(({ from }) => from >= this.#synced);
     this.#zeros = [];
+    this.#isDisplaced = false;
     for (const damage of lost) this.damage.splice(this.damage.indexOf(damage), 1);
   }
 
@@ -210,6 +225,8 @@ export class QueueState extends Messages {
     }
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
     this.#note(effect, offset, h.t, h.s);
+    const misnamed = misnamedBy(h, effect.kind === 'changed' ? effect.at.length : 0, this);
+    if (misnamed !== undefined) this.#noteDisplaced(misnamed);
     return effect;
   }
 
@@ -230,6 +247,8 @@ export class QueueState extends Messages {
   /** What every record changes that has an effect. */
   #note(effect: Effect, offset: number, time: number, synced = 0): void {
     if (synced > this.#synced) this.#synced = synced;
+    // More than stands before it has been flushed: some of that is gone.
+    if (synced > offset) this.#noteDisplaced(offset);
     if (effect === NONE) return;
     if (effect.kind !== 'duplicate' && effect.kind !== 'full') this.modified = Math.max(this.modified, time);
     this.digest = (Math.imul(this.digest ^ offset, 0x9e3779b1) + weight(effect)) | 0;
