@@ -22,7 +22,7 @@ export function displacement(offset: number): [from: number, to: number] {
   return [offset, offset];
 }
 
-function isDisplacement({ from, to }: Damage): boolean {
+export function isDisplacement({ from, to }: Pick<Damage, 'from' | 'to'>): boolean {
   return from === to && from > 0;
 }
 

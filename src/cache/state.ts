@@ -20,7 +20,7 @@ import type {
   Written,
 } from './operations.ts';
 import { UUID_LENGTH, type AddReader } from './add-reader.ts';
-import { displacement, Doubted, misnamedBy } from './displaced.ts';
+import { displacement, Doubted, isDisplacement, misnamedBy } from './displaced.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { PREFIX } from './record.ts';
@@ -99,8 +99,6 @@ export class QueueState extends Messages {
   restored = -1;
   /** The last message that a claim in this segment has named to no effect. */
   #denied = 0;
-  /** Whether records of this segment are known not to stand where they were written. */
-  #isDisplaced = false;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
@@ -136,7 +134,6 @@ export class QueueState extends Messages {
     this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
-    this.#isDisplaced = false;
     this.#denied = 0;
   }
 
@@ -153,8 +150,14 @@ export class QueueState extends Messages {
     return damage;
   }
 
-  knowsOf({ segment, from, to }: Damage): boolean {
-    return this.damage.some((known) => known.segment === segment && known.from <= from && known.to >= to);
+  /** That records of a segment do not stand where they were written is known from one of them. */
+  knowsOf(damage: Damage): boolean {
+    const { segment, from, to } = damage;
+    const isSame = (known: Damage): boolean =>
+      known.segment === segment &&
+      ((known.from <= from && known.to >= to) || (isDisplacement(known) && isDisplacement(damage)));
+    // What was met last is asked for most.
+    return this.damage.findLast((known) => isSame(known)) !== undefined;
   }
 
   /** Whether records are known to be lost, of this segment or another; with a head that was made again whole none are. */
@@ -162,20 +165,16 @@ export class QueueState extends Messages {
     return this.damage.some(({ segment, to }) => segment !== this.segment || to > this.restored);
   }
 
-  /** Once is enough. */
   #noteDisplaced(offset: number): void {
-    if (this.#isDisplaced) return;
-    this.#isDisplaced = true;
     const [from, to] = displacement(offset);
     // It may be what was lost with the power, like zeros.
-    this.noteRot(from, to, true);
+    if (!this.knowsOf({ segment: this.segment, from, to })) this.noteRot(from, to, true);
   }
 
   #restarted(id: string): void {
     this.boot = id;
     const lost = this.#zeros.filter(({ from }) => from >= this.#synced);
     this.#zeros = [];
-    this.#isDisplaced = false;
     for (const damage of lost) this.damage.splice(this.damage.indexOf(damage), 1);
   }
 
