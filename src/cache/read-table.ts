@@ -1,8 +1,9 @@
 /** Completes an unread table: from the segment's index, or by reading the segment. */
 import type { FileScanner, FileVisitor } from './files.ts';
 import { displacement } from './displaced.ts';
-import { readIndex, writeIndex, type SealName } from './index-file.ts';
 import { decode, decodeOwn } from './header.ts';
+import { readIndex, writeIndex, type SealName } from './index-file.ts';
+import { sealIn } from './moved.ts';
 import { openOlder } from './older-segment.ts';
 import type { Ports } from './ports.ts';
 import { position } from './position.ts';
@@ -11,7 +12,6 @@ import { bucketOf } from './messages.ts';
 import type { QueueState } from './state.ts';
 import { surveySegment, wasUnsynced } from './survey.ts';
 import { isInRuns, type SegmentTable } from './table.ts';
-import { sealIn } from './moved.ts';
 
 export interface TableSource {
   ports: Ports;
@@ -66,70 +66,30 @@ function recall(
   if (alias !== undefined && state.options.uniqueAlias) state.noteAlias(at, alias);
 }
 
-async function readSegment({
-  ports,
-  scanner,
-  folder,
-  state,
-  table,
-  writes,
-}: TableSource): Promise<[number, number][]> {
+async function readSegment(source: TableSource): Promise<[number, number][]> {
+  const { ports, scanner, folder, table, writes } = source;
   const { fs, clock } = ports;
-  const { uniqueAlias } = state.options;
-  const damage: [number, number][] = [];
-  /** Where a record may have stood that is not legible, as runs. */
-  const illegible: number[] = [];
-  const found: { seal?: SealName } = {};
-  /** Where the seal should stand. A repair may have given it one of its own. */
-  let sealAt = sealIn(table.runs());
-  const aliases = new Map<number, string>();
-  let zeros = false;
-  const visitor: FileVisitor = {
-    record(buffer, start, end, headerLength, offset) {
-      const text = headerText(buffer, start, headerLength);
-      // What stands behind the seal has never been a message.
-      if (found.seal) {
-        const note = text.startsWith('{"op":"mended"') && decode(buffer, start, end, headerLength)?.header;
-        if (note && note.op === 'mended') sealAt = note.seal ?? sealAt;
-        return;
-      }
-      const isSeal = text.startsWith('{"op":"seal"');
-      if (!isSeal && !text.startsWith('{"op":"add"')) return;
-      const header = decodeOwn(buffer, start, end, headerLength)?.header;
-      if (!header) return this.bad(buffer, start, end, 'rot', offset);
-      if (header.op !== 'add') {
-        found.seal = { offset, checksum: lineChecksum(buffer, start) };
-        return;
-      }
-      const { a: alias, d: due, x } = header;
-      if (alias !== undefined && uniqueAlias) aliases.set(position(table.segment, offset), alias);
-      recall(state, table, offset, end - start, headerLength, due, x === 1, alias);
-    },
-    bad(buffer, start, end, kind, offset) {
-      illegible.push(offset, offset + end - start);
-      if (kind !== 'rot') return;
-      damage.push([offset, offset + end - start]);
-      zeros ||= buffer.subarray(start, end).includes(0);
-    },
-  };
+  const reading = new Reading(source);
+  const { damage } = reading;
   const fd = openOlder(fs, folder, table.segment);
   try {
     const { size } = fs.stat(fd);
     for (let at = 0; at < size;) {
-      const next = scanner.chunk(fd, at, size, visitor);
+      const next = scanner.chunk(fd, at, size, reading);
       if (next === at) break;
       at = next;
       await clock.yield();
     }
-    const displaced = displacedIn(table, { sealAt, sealedAt: found.seal?.offset, illegible, size });
+    const { seal, aliases } = reading;
+    const displaced = reading.displacedIn(size);
     if (displaced !== undefined) damage.push(displacement(displaced));
-    if (writes && found.seal && damage.length === 0) {
+    if (writes && seal && damage.length === 0) {
       // Of all adds, not only of those that are live now: a head that has to be made again may know more of them.
-      writeIndex(fs, folder, table, found.seal, fs.stat(fd), (at) => aliases.get(at));
+      writeIndex(fs, folder, table, seal, fs.stat(fd), (at) => aliases.get(at));
     }
     // It has been cut: no bytes stand for what is missing.
-    if (!found.seal) damage.push([0, 0]);
-    if (!zeros) return damage;
+    if (!seal) damage.push([0, 0]);
+    if (!reading.zeros) return damage;
     // Some of it may never have been on the device.
     const survey = await surveySegment(ports, fd);
     const unsynced = new Set(survey.bad.filter((bad) => wasUnsynced(survey, bad)).map(({ from }) => from));
@@ -139,21 +99,73 @@ async function readSegment({
   }
 }
 
-interface Layout {
-  /** Where the seal should stand, where that is known, and where it does. */
-  sealAt: number | undefined;
-  sealedAt: number | undefined;
-  illegible: readonly number[];
-  size: number;
-}
+/** What is read of a segment, from its beginning to its end. */
+class Reading implements FileVisitor {
+  readonly damage: [number, number][] = [];
+  seal: SealName | undefined;
+  readonly aliases = new Map<number, string>();
+  /** Whether there are zeros in what is damaged. */
+  zeros = false;
+  readonly #state: QueueState;
+  readonly #table: SegmentTable;
+  /** Where the seal should stand, where that is known: as the head says, or a repair, which may have given it one of its own. */
+  #sealAt: number | undefined;
+  /** Where a record may have stood that is not legible, or that a repair has taken out: lists of runs. */
+  readonly #illegible: number[][] = [[]];
 
-/** A place at which no add stands, or not the seal, though it should by what the head says; undefined: all stand there, as far as that tells. */
-function displacedIn(table: SegmentTable, { sealAt, sealedAt, illegible, size }: Layout): number | undefined {
-  const runs = table.runs();
-  // Each begins and ends with an add; the last one begins with the seal.
-  const ends = sealIn(runs) === undefined ? runs : runs.slice(0, -2);
-  const isGone = (at: number): boolean => table.find(at) < 0 && !isInRuns(illegible, at);
-  const add = ends.find((at) => isGone(at) && (at < size || sealedAt !== undefined));
-  if (add !== undefined || sealAt === undefined || sealedAt === undefined) return add;
-  return sealedAt === sealAt || isInRuns(illegible, sealAt) ? undefined : sealAt;
+  constructor({ state, table }: TableSource) {
+    this.#state = state;
+    this.#table = table;
+    this.#sealAt = sealIn(table.runs());
+  }
+
+  record(buffer: Buffer, start: number, end: number, headerLength: number, offset: number): void {
+    const text = headerText(buffer, start, headerLength);
+    if (this.seal) {
+      // What stands behind the seal has never been a message.
+      if (text.startsWith('{"op":"mended"')) this.#heed(decode(buffer, start, end, headerLength));
+      return;
+    }
+    const isSeal = text.startsWith('{"op":"seal"');
+    if (!isSeal && !text.startsWith('{"op":"add"')) return;
+    const header = decodeOwn(buffer, start, end, headerLength)?.header;
+    if (!header) return this.bad(buffer, start, end, 'rot', offset);
+    if (header.op !== 'add') {
+      this.seal = { offset, checksum: lineChecksum(buffer, start) };
+      return;
+    }
+    const { a: alias, d: due, x } = header;
+    const at = position(this.#table.segment, offset);
+    if (alias !== undefined && this.#state.options.uniqueAlias) this.aliases.set(at, alias);
+    recall(this.#state, this.#table, offset, end - start, headerLength, due, x === 1, alias);
+  }
+
+  bad(buffer: Buffer, start: number, end: number, kind: 'torn' | 'rot', offset: number): void {
+    const to = offset + end - start;
+    this.#illegible[0]!.push(offset, to);
+    if (kind !== 'rot') return;
+    this.damage.push([offset, to]);
+    this.zeros ||= buffer.subarray(start, end).includes(0);
+  }
+
+  #heed(note: ReturnType<typeof decode>): void {
+    if (note?.header.op !== 'mended') return;
+    this.#sealAt = note.header.seal ?? this.#sealAt;
+    this.#illegible.push(note.header.lost.flat());
+  }
+
+  /**
+   * A place at which no add stands, or not the seal, though it should by what the head says; undefined: all stand there, as far as that
+   * tells. `size`: of the file.
+   */
+  displacedIn(size: number): number | undefined {
+    const runs = this.#table.runs();
+    // Each begins and ends with an add; the last one begins with the seal.
+    const ends = sealIn(runs) === undefined ? runs : runs.slice(0, -2);
+    const isLegible = (at: number): boolean => !this.#illegible.some((list) => isInRuns(list, at));
+    const isGone = (at: number): boolean => this.#table.find(at) < 0 && isLegible(at);
+    const add = ends.find((at) => (at < size || this.seal !== undefined) && isGone(at));
+    if (add !== undefined || !this.seal || this.#sealAt === undefined) return add;
+    return this.seal.offset === this.#sealAt || !isLegible(this.#sealAt) ? undefined : this.#sealAt;
+  }
 }
