@@ -268,6 +268,7 @@ export class Journal {
     const obstacle = this.#draftAll();
     if (log.flight.length === 0) {
       if (this.#reclaim) return () => rotation.seal('space');
+      if (!obstacle) this.#eased = false;
       return obstacle instanceof SegmentTable ? () => log.readTable(obstacle) : obstacle;
     }
     log.write(log.flight.some(mayUseReserve));
@@ -434,6 +435,8 @@ export class Journal {
       path: this.log.path,
     });
     this.#gaveUp = true;
+    // Else the seal's number would tell of what was never there. Where that cannot be read now, better so than no seal.
+    if (this.log.flight.length > 0) await this.log.landForsaken().catch(() => undefined);
     try {
       const isSealed = this.state.seal || !(await this.log.appendNow({ op: 'seal', ctl: 1, why: 'sync' }));
       // Another may just have sealed it.

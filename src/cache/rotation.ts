@@ -5,16 +5,7 @@
  * gone stays gone.
  */
 import { QueueError } from '../errors.ts';
-import {
-  errorCode,
-  isFull,
-  listSegments,
-  newestSegment,
-  removeSpent,
-  segmentName,
-  sizeOf,
-  temporaryName,
-} from './files.ts';
+import { errorCode, isFull, newestSegment, removeSpent, segmentName, temporaryName } from './files.ts';
 import { writeIndex } from './index-file.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { adopt, enterLightly, isMadeOf, makeWhole, rebuildHead } from './loading.ts';
@@ -22,19 +13,10 @@ import { jitterOf, type Log } from './log.ts';
 import type { HeadStart, SealReason } from './operations.ts';
 import type { Space } from './space.ts';
 import { napAfter, patienceOf } from './patience.ts';
-import { segmentOf } from './position.ts';
+import { Spent, WORTH_BYTES } from './spent.ts';
 import type { QueueState } from './state.ts';
 import { Successor, type Temporary } from './successor.ts';
 import { sweep } from './sweep.ts';
-
-/** An early seal for want of space must be worth a head. */
-const WORTH_BYTES = 64 * 1024;
-/** Of which the reserve has room for three, with such segments. */
-const SMALL_HEAD_BYTES = 256 * 1024;
-
-/** Seals to free space, at most so many in so long: after three, what can be freed is. */
-const RECLAIMS = 3;
-const RECLAIM_MS = 1000;
 
 /** Of the size at which a segment is sealed: up to so much more, differently for each writer. */
 const JITTER = 1 / 32;
@@ -51,6 +33,7 @@ const LONGEST_WAIT = 1 / 2;
 export class Rotation {
   readonly #log: Log;
   readonly #space: Space;
+  readonly #spent: Spent;
   /** Writers that seal at the very same size would all make a head. */
   readonly #jitter: number;
   readonly #successor: Successor;
@@ -61,12 +44,11 @@ export class Rotation {
   #dueSince: number | undefined;
   /** What the present segment's head says of its predecessor's seal. */
   #prev: HeadStart['prev'] = null;
-  #reclaimed = 0;
-  #reclaimedAt = -Infinity;
 
   constructor(log: Log) {
     this.#log = log;
     this.#space = log.space;
+    this.#spent = new Spent(log);
     this.#successor = new Successor(log);
     this.#jitter = jitterOf(log.writer) * JITTER;
   }
@@ -107,34 +89,11 @@ export class Rotation {
     return makers > 0 && now - this.#dueSince < ms + leisure;
   }
 
-  /** Whether sealing would let files go that are worth it; asked often, at most for so many seals. */
+  /** As of `Spent`. */
   reclaims(worth = WORTH_BYTES): boolean {
-    const { state, options, applied } = this.#log;
+    const { state, applied } = this.#log;
     if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return false;
-    const { clock } = options.ports;
-    if (clock.monotonic() - this.#reclaimedAt > RECLAIM_MS) this.#reclaimed = 0;
-    if (this.#reclaimed === RECLAIMS) return false;
-    this.#reclaimedAt = clock.monotonic();
-    this.#reclaimed++;
-    return this.#frees(worth);
-  }
-
-  /**
-   * Whether something that no live message stands in is larger than a head, and `worth`. Two or three seals let it go, because a
-   * segment is kept until two heads do without it.
-   */
-  #frees(worth: number): boolean {
-    const { state, options, headEnd, applied } = this.#log;
-    const { fs } = options.ports;
-    const live = new Set([...state.touched.values()].map(({ place }) => segmentOf(place)));
-    for (const table of state.tables.values()) if (table.fresh > 0) live.add(table.segment);
-    for (const { segment } of state.damage) live.add(segment);
-    if (applied - headEnd >= Math.max(worth, headEnd) && !live.has(state.segment)) return true;
-    for (const segment of listSegments(fs, options.folder)) {
-      if (segment >= state.segment || live.has(segment)) continue;
-      if (sizeOf(fs, `${options.folder}/${segmentName(segment)}`) >= headEnd + worth) return true;
-    }
-    return false;
+    return this.#spent.reclaims(worth);
   }
 
   // --- From the seal to the next segment ------------------------------------------------------------------------------
@@ -154,10 +113,11 @@ export class Rotation {
       log.suspicious = true;
       return;
     }
-    // Where nothing goes with it, an early seal is for what comes behind it, which is spent soon; a large head takes more than that.
-    const isForLater = why === 'space' && !this.#frees(WORTH_BYTES);
+    // Where space is short, all that a seal takes until something goes with it is to be there: else it is lost to the consumers.
+    const isEarly = why === 'space' || why === 'idle' || (why === 'size' && this.#space.inNeed());
+    const most = isEarly ? await this.#spent.longestHead(this.#space.room) : Infinity;
     try {
-      await this.#successor.prepare(why !== 'size', isForLater ? SMALL_HEAD_BYTES : Infinity);
+      await this.#successor.prepare(why !== 'size', most);
     } catch (error) {
       // For a disk with more room, or for who may make it.
       const canWait = isFull(error) || !this.#successor.mayBeMade;

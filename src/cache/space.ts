@@ -53,6 +53,12 @@ export class Space {
     return this.#look(0) < this.#floor;
   }
 
+  /** Bytes that consumers have for settles and heads: what is free, and the reserve. */
+  get room(): number {
+    const { ports, folder } = this.#options;
+    return ports.fs.space(folder).free + sizeOf(ports.fs, `${folder}/${RESERVE}`);
+  }
+
   get #floor(): number {
     return FLOOR_BYTES + 2 * this.#headBytes();
   }
