@@ -1,11 +1,12 @@
 /** Runs the compiled commands, as a user does, in a folder of their own. */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const BIN = fileURLToPath(new URL('../../dist/bin/', import.meta.url));
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BIN = join(ROOT, 'dist/bin/');
 
 export type CommandName = 'queue' | 'queue-worker' | 'queue-daemon';
 
@@ -32,6 +33,12 @@ export class Bench {
     const path = join(this.folder, name);
     writeFileSync(path, text);
     return path;
+  }
+
+  /** Puts the package where it is installed beside a user's files: what imports it there loads without a compiler. */
+  install(): void {
+    mkdirSync(join(this.folder, 'node_modules'));
+    symlinkSync(ROOT, join(this.folder, 'node_modules/coda-queue'));
   }
 
   start(command: CommandName, args: string[], env: Record<string, string> = {}): Started {

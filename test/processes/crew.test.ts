@@ -14,6 +14,7 @@ const seenPids = new Set<number>();
 
 beforeEach(() => {
   bench = new Bench();
+  bench.install();
   mkdirSync(join(bench.folder, 'workers'));
   bench.file('config.ini', '[worker]\nbackoff = 50ms\n');
   bench.file(join('workers', 'obey.mjs'), OBEYING);
@@ -25,7 +26,10 @@ afterEach(async () => {
   seenPids.clear();
 });
 
-/** A worker that does what its message says, after it has noted in ./seen.ndjson that it was called. */
+/**
+ * A worker that does what its message says, after it has noted in ./seen.ndjson that it was called. One that blocks its process does
+ * so without keeping a core busy: nothing else runs in it either way.
+ */
 const OBEYING = `
   import { appendFileSync, existsSync } from 'node:fs';
   import { setTimeout as sleep } from 'node:timers/promises';
@@ -42,7 +46,7 @@ const OBEYING = `
       if (data.send) for (const lie of [null, { type: 'report', report: { ended: 'drained' } }]) process.send?.(lie);
       if (data.exit !== undefined && attempt + crashes <= (data.times ?? 99)) process.exit(data.exit);
       if (data.throw) setImmediate(() => { throw new Error(data.throw); });
-      if (data.block && attempt <= (data.times ?? 99)) for (;;);
+      if (data.block && attempt <= (data.times ?? 99)) for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
       if (data.deaf) await new Promise(() => setInterval(() => {}, 1000));
       if (data.untilTold) await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
       while (data.untilGo && !existsSync('go')) await sleep(10);

@@ -1,12 +1,9 @@
 /** A folder with daemons in it, the command that looks after them, and an end without leftovers. */
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { test as base } from 'vitest';
 import { Bench, type Ended, type Started } from '../cli/commands.ts';
 import { stateOf, until } from './stage.ts';
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What `queue-daemon status --json` prints, as far as it is looked at here. */
 export interface Status {
@@ -35,9 +32,7 @@ export class Yard {
 
   constructor() {
     mkdirSync(join(this.folder, 'daemons'));
-    mkdirSync(join(this.folder, 'node_modules'));
-    // As it is installed beside a user's daemons: so they load without a compiler.
-    symlinkSync(ROOT, join(this.folder, 'node_modules/coda-queue'));
+    this.bench.install();
   }
 
   /** Writes a daemon: the body of a class that extends Daemon. `head` stands before the class. */

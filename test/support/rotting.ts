@@ -18,7 +18,7 @@ import type { Lost } from '../../src/cache/repair/losses.ts';
 import { verifyQueue, type VerifyReport } from '../../src/cache/verify.ts';
 import { QueueError } from '../../src/index.ts';
 import type { Message, QueueManager } from '../../src/index.ts';
-import { all, expectTypedError, type Truth } from './examine.ts';
+import { all, expectTypedError, expectWritten, type Truth } from './examine.ts';
 import { filesIn, filesOf, messagesOf, OPTIONS } from './repairing.ts';
 import { scan } from './scan.ts';
 import type { Seeded } from './seeded.ts';
@@ -289,11 +289,6 @@ async function expectDrained(manager: QueueManager, anatomy: Anatomy): Promise<v
       await manager.completeMessage(Q, claim);
     }
   }
-}
-
-/** It holds what was once written for that very message. */
-function expectWritten({ uuid, data }: Message, { contents }: Truth): void {
-  expect([...(contents.get(uuid) ?? [])]).toContain(JSON.stringify(data));
 }
 
 /** What was lost is told although others have met the damage before, and made a head that knows nothing of it. */
