@@ -187,10 +187,15 @@ describe.skipIf(shim.missing !== undefined)('a device that fails', () => {
       for (let n = 80; n < 110; n += 10) added.push(...(await add(n, 10)));
       faults.end();
       expect(faults.met()).toHaveLength(1);
-      for (let n = 110; n < 130; n += 10) expect(await add(n, 10)).toHaveLength(10);
-      expect(readdirSync(scene.queueFolder)).toContain('00000002.journal');
+      // While the device is slow it may grow by half, and a little more.
+      const hasNext = (): boolean => readdirSync(scene.queueFolder).includes('00000002.journal');
+      for (let n = 110; n < 130 || !hasNext(); n += 10) {
+        expect(n, 'messages without a second segment').toBeLessThan(200);
+        const more = await add(n, 10);
+        expect(more).toHaveLength(10);
+        added.push(...more);
+      }
       const got = await drain(process);
-      added.push(...Array.from({ length: 20 }, (_, i) => 110 + i));
       // Of those that were refused, some may be there.
       expect(got.filter((n) => added.includes(n as number))).toEqual(added);
       expect(got).toHaveLength(new Set(got).size);
