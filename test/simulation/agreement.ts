@@ -1,7 +1,5 @@
 /** All who have applied the same bytes hold the same state. */
 import type { Log } from '../../src/cache/log.ts';
-import type * as logModule from '../../src/cache/log.ts';
-import type { Realm } from './realm.ts';
 import { Violation } from './violation.ts';
 
 export class Agreement {
@@ -18,27 +16,4 @@ export class Agreement {
     else if (known !== told)
       throw new Violation('differ', `two processes differ at ${key}: ${known} and ${told}`);
   }
-}
-
-const watched = new WeakSet<Realm>();
-
-/** Has the engine's handles tell what they have applied. */
-export function watchLogs(realm: Realm, engine: { applied: (log: Log) => void }): void {
-  if (watched.has(realm)) return;
-  watched.add(realm);
-  const { Log: Class } = realm.load('src/cache/log.ts') as typeof logModule;
-  const { prototype } = Class;
-  // Each is called with the handle that it was called on.
-  // oxlint-disable-next-line typescript/unbound-method
-  const { step, applyBatch } = prototype;
-  prototype.step = function (this: Log): boolean {
-    const done = step.call(this);
-    engine.applied(this);
-    return done;
-  };
-  prototype.applyBatch = function (this: Log): boolean {
-    const done = applyBatch.call(this);
-    if (done) engine.applied(this);
-    return done;
-  };
 }

@@ -6,6 +6,7 @@ import type { Audit } from './audit.ts';
 import type { Stream } from './choices.ts';
 import type { Claims } from './claims.ts';
 import type { Process } from './process.ts';
+import type { Rot } from './rot.ts';
 import type { Witness } from './witness.ts';
 
 export const ROOT = '/srv/queues';
@@ -43,6 +44,7 @@ export interface Env {
   witness: Witness;
   claims: Claims;
   audit: Audit;
+  rot: Rot;
   choices: Stream;
   durability: Durability;
   segmentBytes: number;

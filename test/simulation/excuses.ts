@@ -5,9 +5,11 @@
  * Of the faults: `SUSPENDED` names the checks that say nothing after a fault, and why; `isExcused` the refusals that a client has
  * to take. Excuses are asked for last, when a check has failed, and a campaign tells how often each was needed: one that never is goes.
  *
- * Of the engine, in four places:
+ * Of the engine, in five places:
  * - `agreement.ts` compares the states of all handles: that all agree who have read the same bytes is a promise that no client can
  *   see kept. It leaves out handles that know of damage, but for a head that was made again whole, and those that have read no more than control records.
+ * - `rot.ts` looks at what handles read, and at the damage that they know of: who had read bytes before they rotted cannot tell of that.
+ *   What it does not ask for, and why, stands there.
  * - `simulate.ts` looks at the size of the file `reserve`, which no client sees before the disk is full.
  * - `claiming.ts` tells by the words of an error that a claim was given back because nothing of it could be read: the client is told
  *   no more than that storage has failed, and what it may expect of the queue then is more than after other failures.

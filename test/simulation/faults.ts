@@ -1,8 +1,9 @@
 /** What goes wrong in a run, and who goes on meanwhile: decided before each file operation. */
 import type { Stream } from './choices.ts';
+import type { Decay } from './decay.ts';
 import { errno } from './disk.ts';
 import type { Loss } from './loss.ts';
-import { ROOT } from './env.ts';
+import { ROOT, segmentsIn } from './env.ts';
 import { RESERVE_BYTES } from './realm.ts';
 import type { Machine, Operation, WriteUnderWay } from './machine.ts';
 import type { Process } from './process.ts';
@@ -52,6 +53,7 @@ export class Faults {
   readonly plan: FaultPlan;
   readonly #schedule: Stream;
   readonly #faults: Stream;
+  readonly #decay: Decay;
   readonly #met: (what: string) => void;
   machine!: Machine;
   /** Nothing goes wrong any more. */
@@ -61,7 +63,6 @@ export class Faults {
   #fullUntil = Infinity;
   /** When other programs of the account give back what they have used up of its quota: the disk has room all the while. */
   #overQuotaUntil = -Infinity;
-  #headRotten = false;
   /** Operations until the power goes. */
   #cutIn = Infinity;
   /** Notes that have been written, or are about to be. */
@@ -70,10 +71,11 @@ export class Faults {
   /** Whose reading is refused for a while, such as that of what it has claimed: what is refused once is tried again. */
   #unreadable: { process: Process; reads: number; code: string } | undefined;
 
-  constructor(plan: FaultPlan, schedule: Stream, faults: Stream, met: (what: string) => void) {
+  constructor(plan: FaultPlan, schedule: Stream, faults: Stream, decay: Decay, met: (what: string) => void) {
     this.plan = plan;
     this.#schedule = schedule;
     this.#faults = faults;
+    this.#decay = decay;
     this.#met = met;
   }
 
@@ -190,9 +192,9 @@ export class Faults {
       case 'error':
         return this.#refuse(process, operation, path, write);
       case 'rot':
-        return this.#rot(path);
+        return this.#decay.ofSegment(machine, path);
       case 'head':
-        return this.#rotOfHead(path);
+        return this.#decay.ofHead(machine, path);
       case 'seal':
       case 'note':
       case 'birth':
@@ -324,70 +326,13 @@ export class Faults {
 
   /** An index, as it is read; the newest head, as what may be needed to make it again is deleted. */
   #rotAtItsTime(operation: Operation, path: string): void {
-    const { disk } = this.machine;
-    if (operation === 'read' && path.endsWith('.index') && this.#has('index') && this.#faults.chance(0.5)) {
-      const { length } = disk.kind(path) === 'file' ? disk.contents(path) : '';
-      if (length === 0) return;
-      this.#met('rotten indexes');
-      this.machine.options.trace?.(`  a byte of ${path} rots`);
-      disk.corrupt(path, this.#faults.below(length), 1 + this.#faults.below(255));
-    }
+    const { machine } = this;
+    if (operation === 'read' && path.endsWith('.index') && this.#has('index') && this.#faults.chance(0.5))
+      this.#decay.ofIndex(machine, path);
     if (operation !== 'remove' || !path.endsWith('.journal') || !this.#has('head')) return;
     const folder = path.slice(0, path.lastIndexOf('/'));
-    const newest = disk
-      .list(folder)
-      .filter((name) => name.endsWith('.journal'))
-      .sort()
-      .at(-1)!;
-    if (this.#faults.chance(0.6)) this.#rotOfHead(`${folder}/${newest}`);
-  }
-
-  /** One byte of the newest head; once, for with two heads gone nothing is promised. */
-  #rotOfHead(path: string): void {
-    const { disk } = this.machine;
-    const folder = path.slice(0, path.lastIndexOf('/'));
-    if (this.#headRotten || !path.endsWith('.journal') || disk.kind(path) !== 'file') return;
-    const segments = disk
-      .list(folder)
-      .filter((name) => name.endsWith('.journal'))
-      .sort();
-    if (segments.length < 2 || path !== `${folder}/${segments.at(-1)}`) return;
-    const bytes = Buffer.from(disk.contents(path));
-    const head = bytes.indexOf('{"op":"ready"');
-    if (head < 0) return;
-    const at = this.#faults.below(head);
-    const line = bytes.subarray(bytes.lastIndexOf(10, at) + 1, bytes.indexOf(10, at));
-    // What was carried is a message's: it may be lost with that byte.
-    if (line.includes('{"op":"carry"')) return;
-    this.#headRotten = true;
-    this.#met('rotten heads');
-    if (line.includes('{"op":"ready"')) this.#met('rotten ends of heads');
-    this.machine.options.trace?.(`  byte ${at} of the head ${path} rots`);
-    disk.corrupt(path, at, 1 + this.#faults.below(255));
-  }
-
-  /** One byte of the file that somebody is about to use. */
-  #rot(path: string): void {
-    if (!path.endsWith('.journal')) return;
-    const { disk } = this.machine;
-    if (disk.kind(path) !== 'file') return;
-    const { length } = disk.contents(path);
-    if (length === 0) return;
-    this.#met('rotten bytes');
-    const at = this.#faults.chance(0.5) ? this.#inMessage(disk.contents(path)) : this.#faults.below(length);
-    this.machine.options.trace?.(`  byte ${at} of ${path} rots`);
-    const flip = 1 + this.#faults.below(255);
-    // A zero is what a power cut leaves: of a record that may not have been on the device by then nobody can tell.
-    disk.corrupt(path, at, flip === disk.contents(path)[at] ? (flip % 255) + 1 : flip);
-  }
-
-  /** Where some message's record stands among the bytes; anywhere, when there is none. */
-  #inMessage(bytes: Uint8Array): number {
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    const from = text.indexOf('{"op":"add"', this.#faults.below(bytes.length));
-    if (from < 0) return this.#faults.below(bytes.length);
-    const end = text.indexOf(10, from);
-    return from + this.#faults.below((end < 0 ? bytes.length : end) - from);
+    const newest = segmentsIn(machine.disk.list(folder)).at(-1)!;
+    if (this.#faults.chance(0.6)) this.#decay.ofHead(machine, `${folder}/${newest}`);
   }
 }
 

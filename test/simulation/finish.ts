@@ -6,6 +6,7 @@ import type { Claim, Message } from '../../src/message.ts';
 import { all, fillsSegments, numberOf, Q, ROOT, segmentsIn, type Env } from './env.ts';
 import { KEPT_OUTCOMES, open, openQueue } from './opening.ts';
 
+const FOLDER = `${ROOT}/${Q}`;
 /** More than most segments of a run, and four times most heads. */
 const FILLING = 16 * 1024;
 /** After so many changes to the next segment nothing is kept for what was there before. */
@@ -21,9 +22,8 @@ export async function finish(env: Env): Promise<void> {
   env.say(`found ${found.map(numberOf).join(' ')}`);
   witness.found(found, since);
   audit.ended(found, await queue.status());
-  const folder = `${ROOT}/${Q}`;
-  audit.verified(await verifyQueue(folder, env.readOnly), found.length);
-  audit.planned(await planRepair(folder, { keepOutcomes: KEPT_OUTCOMES, ports: env.readOnly }));
+  audit.verified(await verifyQueue(FOLDER, env.readOnly), found.length);
+  audit.planned(await planRepair(FOLDER, { keepOutcomes: KEPT_OUTCOMES, ports: env.readOnly }));
   claims.freeing(found);
   await queue.change({ type: 'resume' });
   await queue.change({ type: 'retry', uuids: 'all' });
@@ -31,11 +31,28 @@ export async function finish(env: Env): Promise<void> {
     if (disabled || dateTimeDeferredExecution) await queue.update(uuid, { disabled: false, due: null });
   }
   await drain(env, queue, found);
+  const damaged = await damageTold(env, backend, queue);
   if (fillsSegments(env)) {
     for (let i = 0; i < CHANGES; i++) await fillSegment(env, queue);
     env.met('filled at the end');
+    if (damaged > 0) await checkRemembered(env, backend, damaged);
   }
   await backend.close();
+}
+
+/** How many places are damaged, as its client is told. */
+async function damageTold({ rot, ports }: Env, backend: Backend, queue: Queue): Promise<number> {
+  const { damaged } = await queue.status();
+  const newest = segmentsIn(ports.fs.list(FOLDER)).at(-1)!;
+  rot.told(`${FOLDER}/${newest}`, damaged, backend.lastError());
+  return damaged;
+}
+
+/** Whether one who comes later is told of no less. */
+async function checkRemembered(env: Env, backend: Backend, damaged: number): Promise<void> {
+  const later = await openQueue(env, backend);
+  env.rot.toldLater(damaged, (await later.status()).damaged);
+  env.met('damage remembered');
 }
 
 /** A record that lacks nothing but its newline counts from the next write on; it may be the end of the queue. */
@@ -54,7 +71,7 @@ async function openWhole(env: Env, backend: Backend): Promise<Queue> {
 
 /** A change to the next segment, with which the reserve is made again, and what is spent goes. */
 async function fillSegment({ ports }: Env, queue: Queue): Promise<void> {
-  const newest = (): string | undefined => segmentsIn(ports.fs.list(`${ROOT}/${Q}`)).at(-1);
+  const newest = (): string | undefined => segmentsIn(ports.fs.list(FOLDER)).at(-1);
   const json = JSON.stringify('x'.repeat(FILLING));
   for (const before = newest(); newest() === before;) {
     await queue.add([{ json, alias: '', retries: 0, disabled: false, username: '' }]);

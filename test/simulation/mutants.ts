@@ -310,12 +310,40 @@ export const MUTANTS: readonly Simulated[] = [
   ),
   mutant(
     'rot is taken for a torn tail',
-    ['damage'],
+    ['silent'],
     [
       RECORD,
       'const kind = damageKind(buffer, start, end);',
       "const kind = damageKind(buffer, start, end) === 'rot' ? ('torn' as const) : 'torn';",
     ],
+  ),
+  mutant(
+    'damage is counted, and told to nobody',
+    ['silent'],
+    [
+      LOG,
+      'const { queue, folder, report } = this.options;',
+      'const { queue, folder } = this.options;\n    const report = (_: QueueError): void => undefined;',
+    ],
+  ),
+  mutant(
+    'damage in an older segment is not counted',
+    ['silent'],
+    [
+      LOG,
+      'for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);',
+      'if (damage.length < 0) this.noteDamage(table.segment, 0, 0, state);',
+    ],
+  ),
+  mutant(
+    'that a head had to be made again is not counted',
+    ['silent'],
+    ['src/cache/loading.ts', '  log.noteDamage(segment, 0, end);\n', ''],
+  ),
+  mutant(
+    'a head does not tell of damage',
+    ['silent'],
+    ['src/cache/head.ts', "for (const damage of state.damage) put({ op: 'damage', ...damage });", ''],
   ),
   mutant(
     'a claim is answered without reading back',

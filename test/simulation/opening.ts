@@ -13,7 +13,9 @@ const PATIENCE = 45;
 export async function open(env: Env): Promise<Backend> {
   for (;;) {
     try {
-      return await openRoot(env);
+      const backend = await openRoot(env);
+      env.rot.opened(env.process, env.ports, backend);
+      return backend;
     } catch (error) {
       env.judge(error, 'open');
       await sleep(env, 1);

@@ -1,12 +1,12 @@
 /** One run: what a seed, or a record of choices, leads to. */
-import type { Log } from '../../src/cache/log.ts';
 import { Seeded } from '../support/seeded.ts';
-import { Agreement, watchLogs } from './agreement.ts';
+import { Agreement } from './agreement.ts';
 import { Audit } from './audit.ts';
 import { Choices, hash, type Record } from './choices.ts';
 import { Claims } from './claims.ts';
 import type * as clientModule from './client.ts';
 import { Making, toldBy } from './coverage.ts';
+import { Decay } from './decay.ts';
 import { Disk } from './disk.ts';
 import { Q, ROOT, type Env } from './env.ts';
 import { isExcused } from './excuses.ts';
@@ -15,8 +15,10 @@ import { Machine, type Operation } from './machine.ts';
 import { planned, type Plan } from './plan.ts';
 import type { Process } from './process.ts';
 import { Code, Realm, RESERVE_BYTES } from './realm.ts';
+import { Rot } from './rot.ts';
 import { portsOf, readOnly } from './surroundings.ts';
 import { inWords, Violation, type Broken } from './violation.ts';
+import type * as watchModule from './watch.ts';
 import { Witness } from './witness.ts';
 
 export interface Outcome {
@@ -34,15 +36,22 @@ export interface Outcome {
 export interface Engine {
   code: Code;
   spare: Realm[];
-  /** Called whenever a handle has applied records. */
-  applied: (log: Log) => void;
+  /** Told of what handles read. */
+  watcher: watchModule.Watcher;
 }
+
+const NOBODY: watchModule.Watcher = {
+  applied: () => undefined,
+  reading: () => () => undefined,
+  readingOlder: () => undefined,
+  entering: () => undefined,
+};
 
 /** Errors: a module that does not load. Found here, it is not taken for a promise that every run breaks. */
 export function makeEngine(code = new Code()): Engine {
   const realm = new Realm(code);
   realm.load(CLIENT);
-  return { code, spare: [realm], applied: () => undefined };
+  return { code, spare: [realm], watcher: NOBODY };
 }
 
 const EPOCHS = 3;
@@ -50,6 +59,7 @@ const EPOCHS = 3;
 const SEGMENTS_KEPT = 3;
 /** What a process runs; it imports the engine. */
 const CLIENT = 'test/simulation/client.ts';
+const WATCH = 'test/simulation/watch.ts';
 
 export function simulate(from: number | Record, engine: Engine, trace?: (line: string) => void): Outcome {
   return new Run(from, engine, trace).outcome();
@@ -62,6 +72,7 @@ class Run {
   readonly #witness: Witness;
   readonly #claims: Claims;
   readonly #audit: Audit;
+  readonly #rot: Rot;
   readonly #faults: Faults;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #met = new Map<string, number>();
@@ -89,17 +100,20 @@ class Run {
     this.#witness.excuses.needed = (what) => this.#meet(what);
     this.#claims = new Claims(this.#witness);
     this.#audit = new Audit(this.#witness);
-    const plan = { switching, rate, kinds, loss, lease };
+    const met = (what: string): void => this.#meet(what);
+    this.#rot = new Rot((path) => contentsOf(this.#machine.disk, path), met);
+    const faults = this.#choices.stream('faults');
     this.#faults = new Faults(
-      plan,
+      { switching, rate, kinds, loss, lease },
       this.#choices.stream('schedule'),
-      this.#choices.stream('faults'),
-      (what) => this.#meet(what),
+      faults,
+      new Decay(faults, this.#rot, met),
+      met,
     );
   }
 
   outcome(): Outcome {
-    this.#engine.applied = (log) => this.#agree(log);
+    this.#engine.watcher = this.#watcher();
     this.#trace?.(JSON.stringify(this.#plan));
     try {
       this.#work();
@@ -149,7 +163,10 @@ class Run {
         flushMs: this.#plan.flushMs,
         entropy: new Seeded(hash(`${this.#entropy} ${epoch}`)),
         interfere: (process, operation, path, write) => {
-          if (operation === 'read' && path.endsWith('.index')) this.#meet('indexes read');
+          if (operation === 'read' && path.endsWith('.index')) {
+            this.#meet('indexes read');
+            this.#rot.indexRead(process);
+          }
           this.#faults.interfere(process, operation, path, write);
           for (const what of this.#making.operated(process, operation, path)) this.#meet(what);
         },
@@ -215,7 +232,7 @@ class Run {
     const container = choices.pick(plan.containers);
     const process = machine.spawn(name, container, plan.hidden && choices.chance(0.5));
     const { run, ...programs } = process.realm.load(CLIENT) as typeof clientModule;
-    watchLogs(process.realm, this.#engine);
+    (process.realm.load(WATCH) as typeof watchModule).watchLogs(this.#engine);
     const { durability, segmentBytes, options, lease, lanes, steps, weights, longErrors, flushMs } = plan;
     const ports = portsOf(machine, process);
     const touched = (what: string): void =>
@@ -227,6 +244,7 @@ class Run {
       witness: this.#witness,
       claims: this.#claims,
       audit: this.#audit,
+      rot: this.#rot,
       choices,
       durability,
       segmentBytes,
@@ -297,10 +315,27 @@ class Run {
     this.#say(`VIOLATED: ${inWords(broken)}`);
   }
 
-  #agree(log: Log): void {
+  #watcher(): watchModule.Watcher {
+    const rot = this.#rot;
+    return {
+      applied: (log) => this.#look(() => this.#agreement.check(log)),
+      reading: (log) => {
+        const read = rot.reading(log);
+        return () => this.#look(read);
+      },
+      readingOlder: (log, segment, state) => {
+        const read = rot.readingOlder(log, segment, state);
+        return read && (() => this.#look(read));
+      },
+      entering: (log) => rot.entering(log),
+    };
+  }
+
+  /** At the engine, from within: what is found there must not be thrown into it. */
+  #look(check: () => void): void {
     if (this.#violation !== undefined) return;
     try {
-      this.#agreement.check(log);
+      check();
     } catch (error) {
       this.#violate(error);
     }
@@ -329,8 +364,11 @@ class Run {
 }
 
 function reserveBytes(disk: Disk): number {
-  const path = `${ROOT}/${Q}/reserve`;
-  return disk.kind(path) === 'file' ? disk.contents(path).length : 0;
+  return contentsOf(disk, `${ROOT}/${Q}/reserve`)?.length ?? 0;
+}
+
+function contentsOf(disk: Disk, path: string): Uint8Array | undefined {
+  return disk.kind(path) === 'file' ? disk.contents(path) : undefined;
 }
 
 /** Processes whose programs have come to their end. */

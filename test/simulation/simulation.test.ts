@@ -81,6 +81,10 @@ describe('an engine that answers before the flush', () => {
 test.each([
   ['interval never flushes', 'lost'],
   ['who verifies changes the folder', 'files'],
+  ['rot is taken for a torn tail', 'silent'],
+  ['damage is counted, and told to nobody', 'silent'],
+  ['that a head had to be made again is not counted', 'silent'],
+  ['a head does not tell of damage', 'silent'],
 ])('an engine in which %s breaks the promise of that kind', (name, kind) => {
   const engine = makeEngine(new Code(MUTANTS.find((mutant) => mutant.name === name)!.edits));
   const seeds = Array.from({ length: 40 }, (_, i) => i + 1);

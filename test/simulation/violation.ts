@@ -11,6 +11,7 @@ const KINDS = {
   data: 'a message holds what nobody has written',
   counts: 'what is counted is not what is there',
   damage: 'verify or repair raise an alarm where nothing is damaged, or say nothing of what was lost',
+  silent: 'who has met rot does not say so, or it is forgotten',
   differ: 'two processes have read the same bytes and hold different states',
   reserve: 'the reserve for a full disk is not there',
   files: 'a process has left files open, or has changed them where it must not',
