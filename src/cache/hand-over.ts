@@ -4,6 +4,7 @@
  */
 import type { QueueError } from '../errors.ts';
 import type { Claim } from '../message.ts';
+import { readCaughtUp } from './caught-up.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { errorCode, storageError } from './files.ts';
 import type { Journal } from './journal.ts';
@@ -61,9 +62,13 @@ export class HandOver {
 
   /** What was not there may have been carried to another segment meanwhile; what was refused may be read now. */
   async #lookAgain(claim: string, positions: readonly number[]): Promise<Claim[]> {
-    await this.#options.journal.refresh();
-    const { found, missing, refused } = this.#read(claim, positions);
-    for (const at of missing) void this.#setAside(claim, at);
+    const { found: reading, isLost } = await readCaughtUp(
+      this.#options.journal,
+      () => this.#read(claim, positions),
+      ({ missing }) => missing.length > 0,
+    );
+    const { found, missing, refused } = reading;
+    if (isLost) for (const at of missing) void this.#setAside(claim, at);
     await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));
     const [first] = refused.values();
     if (first && found.length === 0) throw first;

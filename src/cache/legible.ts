@@ -3,6 +3,7 @@
  * never the payload, which may hold whatever looks like one.
  */
 import { born, type Life } from '../message.ts';
+import { withoutFlaw } from './flaw.ts';
 import { isKnown, isTime } from './header.ts';
 import type { Place } from './operations.ts';
 import { isJson, lineLength, PREFIX, startsLikeRecord } from './record.ts';
@@ -16,6 +17,8 @@ export interface Legible {
   isAdd: boolean;
   /** The life that an add gave its message, where all is legible that may have put it off, or disabled it. */
   birth: Life | undefined;
+  /** Whether its date may be another: nothing tells that none of its digits has changed. */
+  isDateOpen: boolean;
   /** What else it was, where that has changed or ended messages. */
   change: Change | undefined;
   writer: string | undefined;
@@ -62,11 +65,16 @@ const SHAPES = {
 export function legible(line: Buffer): Legible {
   const header = headerIn(line);
   const op = operationOf(header);
+  const birth = op === 'add' ? birthIn(header) : undefined;
+  // One digit becomes another by one bit. Where it is one bit that has changed, the checksum tells which.
+  const isOpen = op === 'add' && birth?.phase.state !== 'ready';
+  const sound = isOpen ? withoutFlaw(line) : undefined;
   return {
     uuid: UUID.exec(header)?.[1],
     op,
     isAdd: op === 'add',
-    birth: op === 'add' ? birthIn(header) : undefined,
+    birth: sound ? birthIn(headerIn(sound)) : birth,
+    isDateOpen: isOpen && !sound,
     change: changeIn(header, op),
     writer: writerIn(line, header),
     lastWriter: lastWriterIn(line),

@@ -176,6 +176,8 @@ export async function rebuildHead(log: Log, fd: number, segment: number): Promis
         throw corrupt(`cannot be made again: ${error.message}`);
       });
     });
+    // Should it come no further, it stands in the predecessor: nothing may be written there.
+    log.suspicious = true;
     await log.catchUp();
   }
   const { state } = log;

@@ -10,6 +10,7 @@ import { decode } from './header.ts';
 import type { Where } from './operations.ts';
 import type { Ports } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
+import { Ranges, type Range } from './ranges.ts';
 import type { Header, QueueState } from './state.ts';
 import type { Survey } from './survey.ts';
 import { eachMessage, toPlace } from './where.ts';
@@ -116,9 +117,7 @@ export async function movedFrom(
   let missing: number | undefined;
   /** Likewise, at least. */
   let beyond = 0;
-  const isIn = (ranges: readonly (readonly [number, number, ...unknown[]])[], offset: number): boolean =>
-    ranges.some(([from, to]) => from <= offset && offset < to);
-  const damaged = [...bad.map(({ from, to }): [number, number] => [from, to]), ...torn, ...mended];
+  const damaged = new Ranges([...bad.map(({ from, to }): Range => [from, to]), ...torn, ...mended]);
   const note = (named: number, present: number | undefined): void => {
     bound = Math.min(bound, named, present ?? Infinity);
     if (present !== undefined) missing = Math.max(missing ?? 0, named - present);
@@ -127,7 +126,7 @@ export async function movedFrom(
     // A content may be what was added, too.
     const stands = adds.get(named) ?? (isAdd ? undefined : contents.get(named));
     const present = uuid === undefined || !isAdd ? undefined : places.get(uuid);
-    if (stands === undefined ? present === undefined && isIn(damaged, named) : uuid === undefined) return;
+    if (stands === undefined ? present === undefined && damaged.has(named) : uuid === undefined) return;
     if (stands !== undefined && stands === uuid) right.push(named);
     else note(named, present);
   };

@@ -16,6 +16,7 @@ import type {
 import { QueueError } from '../errors.ts';
 import type { Claim, Message } from '../message.ts';
 import { AddGroup, groupAdds, type AddContext } from './adds.ts';
+import { readCaughtUp } from './caught-up.ts';
 import { Claiming } from './claiming.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { Endings } from './endings.ts';
@@ -255,7 +256,6 @@ export class CacheQueue implements Queue {
       }
       case 'retry': {
         if (change.uuids === 'all') return this.#write('other', { op: { op: 'retry' } }, true, count);
-        await this.#journal.refresh();
         const failed = await this.#search.failed(new Set(change.uuids));
         if (failed.length === 0) return 0;
         return this.#write('other', { op: { op: 'retry', c: toWhere(failed) } }, true, count);
@@ -331,9 +331,9 @@ export class CacheQueue implements Queue {
     let stored = read();
     if (!stored) {
       // Ended, or carried to another segment meanwhile: looks again.
-      await this.#journal.refresh();
-      if (!this.#journal.state.lifeOf(at)) return undefined;
-      stored = read();
+      const isThere = (): boolean => this.#journal.state.lifeOf(at) !== undefined;
+      ({ found: stored } = await readCaughtUp(this.#journal, read, (found) => !found && isThere()));
+      if (!isThere()) return undefined;
     }
     if (!stored) throw this.#unreadable(at);
     return toMessage(stored, this.#journal.state, log.options.ports.clock.now());

@@ -332,11 +332,13 @@ function wasCutAt(buffer: Buffer, start: number, newline: number, end: number): 
 }
 
 const SHAPE = Buffer.from('["________:________:______",', 'latin1');
+const FIXED = [...SHAPE.entries()].filter(([, byte]) => byte !== 0x5f);
 
 /** Whether most of what is the same in every prefix stands there, or zeros. */
 export function startsLikeRecord(line: Buffer): boolean {
-  const fixed = [...SHAPE.entries()].filter(([, byte]) => byte !== 0x5f);
-  return fixed.filter(([i, byte]) => line[i] === byte || line[i] === 0).length >= 4;
+  let fits = 0;
+  for (const [i, byte] of FIXED) if (line[i] === byte || line[i] === 0) fits++;
+  return fits >= 4;
 }
 
 /**

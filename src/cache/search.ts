@@ -4,6 +4,7 @@
  */
 import type { MessageFilter } from '../backend.ts';
 import type { Message } from '../message.ts';
+import { readCaughtUp } from './caught-up.ts';
 import { toMessage, type StoredMessage } from './contents.ts';
 import { isGone, segmentName } from './files.ts';
 import type { Journal } from './journal.ts';
@@ -42,15 +43,16 @@ export class Search {
     const { options } = this.#journal;
     const { contents } = this.#journal.log;
     for await (const positions of this.#positions(filter)) {
-      let { state } = this.#journal;
-      let stored = contents.readAll(state, positions);
+      const read = (): (StoredMessage | undefined)[] => contents.readAll(this.#journal.state, positions);
+      let stored = read();
       if (stored.includes(undefined)) {
         // Ended, or carried to another segment meanwhile.
-        await this.#journal.refresh();
-        ({ state } = this.#journal);
-        stored = contents.readAll(state, positions);
-        for (const [i, at] of positions.entries()) if (!stored[i]) this.#reportUnreadable(at);
+        const again = await readCaughtUp(this.#journal, read, (found) => found.includes(undefined));
+        stored = again.found;
+        if (again.isLost)
+          for (const [i, at] of positions.entries()) if (!stored[i]) this.#reportUnreadable(at);
       }
+      const { state } = this.#journal;
       for (const found of stored) {
         const message = found && toMessage(found, state, options.ports.clock.now());
         if (found && !message) this.#reportUnreadable(found.at);
@@ -121,8 +123,10 @@ export class Search {
 
   /** Positions of the failed messages among `uuids`. */
   async failed(uuids: ReadonlySet<string>): Promise<number[]> {
-    const { state, contents } = this.#journal.log;
-    const stored = contents.readAll(state, inPhase(state, 'failed'));
+    const { log } = this.#journal;
+    const read = (): (StoredMessage | undefined)[] =>
+      log.contents.readAll(log.state, inPhase(log.state, 'failed'));
+    const { found: stored } = await readCaughtUp(this.#journal, read, (found) => found.includes(undefined));
     return stored.flatMap((found) => (found && uuids.has(found.content.u) ? found.at : []));
   }
 

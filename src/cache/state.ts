@@ -171,11 +171,15 @@ export class QueueState extends Messages {
     if (!this.knowsOf({ segment: this.segment, from, to })) this.noteRot(from, to, true);
   }
 
-  #restarted(id: string): void {
-    this.boot = id;
-    const lost = this.#zeros.filter(({ from }) => from >= this.#synced);
+  /** Zeros stand for what has not come to be on the device, as a restart of the machine shows, or a flush that has failed. */
+  #forgiveZeros(): void {
+    const lost = new Set(this.#zeros.filter(({ from }) => from >= this.#synced));
     this.#zeros = [];
-    for (const damage of lost) this.damage.splice(this.damage.indexOf(damage), 1);
+    const [first] = lost;
+    if (!first) return;
+    // What was met since the last time stands at the end.
+    const later = this.damage.splice(this.damage.lastIndexOf(first));
+    for (const damage of later) if (!lost.has(damage)) this.damage.push(damage);
   }
 
   /**
@@ -255,7 +259,8 @@ export class QueueState extends Messages {
 
   #afterSeal(h: Header): void {
     // What a power cut has taken before the seal is no damage either.
-    if (h.op === 'boot') this.#restarted(h.id);
+    if (h.op === 'boot') this.boot = h.id;
+    if (h.op === 'boot' || h.op === 'unsound') this.#forgiveZeros();
     if (h.op === 'unsound' && this.seal!.why !== 'destroy') this.seal = { ...this.seal!, why: 'sync' };
     if (h.op !== 'next' || this.successor !== undefined) return;
     if (h.at !== this.seal!.offset || h.crc !== this.seal!.checksum) return;
@@ -355,7 +360,8 @@ export class QueueState extends Messages {
         this.writers.set(h.w, { who: h.who, durability: h.dur });
         return NONE;
       case 'boot':
-        this.#restarted(h.id);
+        this.boot = h.id;
+        this.#forgiveZeros();
         return NONE;
       case 'create':
         return this.#create(h, payload() as unknown as HeadPayload);
@@ -363,6 +369,8 @@ export class QueueState extends Messages {
         this.seal = { offset, checksum, why: h.why, by: h.w };
         // Every head tells where it was, whoever makes it: the seal itself may rot.
         this.tables.get(this.segment)?.close(offset);
+        this.#synced = Math.max(this.#synced, h.s ?? 0);
+        if (h.why === 'sync') this.#forgiveZeros();
         return NONE;
       case 'next':
       case 'unsound':

@@ -1,8 +1,10 @@
 /** One pass over every byte of a segment: what in it is no record, and what is missing. Applies nothing. */
 import { scanFile, type FileVisitor } from './files.ts';
+import { groupBy } from './group-by.ts';
 import { decode, isKnown, isOwn } from './header.ts';
 import { legible, type Legible } from './legible.ts';
 import type { FileSystem, Ports } from './ports.ts';
+import { countBefore, Ranges, type Range } from './ranges.ts';
 import { isJson, lineLength, payloadText, PREFIX, scanLines } from './record.ts';
 import type { Header } from './state.ts';
 
@@ -101,7 +103,7 @@ export function wasUnsynced(
   { boots, failedSync }: Survey,
   { from, to, what, zeros, note }: BadRange,
 ): boolean {
-  const boot = boots.find(({ offset }) => offset >= to);
+  const boot = boots[countBefore(boots, ({ offset }) => offset >= to)];
   const isUnsynced = failedSync || (boot !== undefined && boot.synced <= from);
   return zeros ? note || isUnsynced : what === 'cut' && isUnsynced;
 }
@@ -109,14 +111,21 @@ export function wasUnsynced(
 /** The gaps that no damaged line explains, nor one that has been taken out since. `unsynced`: a power cut does. */
 export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
   const { bad, mended = [], boots, failedSync } = survey;
-  const lost = [...bad.map(({ from, to }): [number, number] => [from, to]), ...mended];
-  const open = survey.gaps.filter(
-    ({ offset, from }) => !lost.some((range) => range[0] >= from && range[1] <= offset),
-  );
+  if (survey.gaps.length === 0) return [];
+  const lost = new Ranges([...bad.map(({ from, to }): Range => [from, to]), ...mended]);
+  const restarts = new Ranges(boots.map(({ offset }) => [offset, offset]));
+  const open = survey.gaps.filter(({ offset, from }) => !lost.lieWithin(from, offset));
   return open.map((gap) => {
-    const boot = boots.some(({ offset }) => offset >= gap.from && offset <= gap.offset);
-    return { ...gap, unsynced: boot || failedSync };
+    return { ...gap, unsynced: failedSync || restarts.lieWithin(gap.from, gap.offset) };
   });
+}
+
+/** Which bytes gaps span, by writer; of `undefined`, all gaps. */
+export function spansOf(gaps: readonly Gap[]): ReadonlyMap<string | undefined, Ranges> {
+  const byWriter = [...groupBy(gaps, ({ writer }) => writer), [undefined, gaps] as const];
+  return new Map(
+    byWriter.map(([writer, some]) => [writer, new Ranges(some.map(({ from, offset }) => [from, offset]))]),
+  );
 }
 
 /** Those of them that no power cut explains either. */
@@ -265,14 +274,13 @@ class Surveyor implements FileVisitor {
   /** Who goes on behind a write of its own that was cut off makes it again; where its number is missing, it was whole once. */
   #sortTorn(): void {
     const { survey } = this;
-    const open = openGaps(survey);
+    // Of whose writer nothing is legible, it was perhaps, where nothing else is damaged that was.
+    const open = spansOf(openGaps(survey)).get(undefined)!;
+    const spans = spansOf(survey.gaps);
     for (const range of this.#torn) {
       const { from, to, writer } = range;
-      // Of whose writer nothing is legible, it was perhaps, where nothing else is damaged that was.
-      const wasWhole = (writer === undefined ? open : survey.gaps).some(
-        (gap) => from >= gap.from && to <= gap.offset && (writer ?? gap.writer) === gap.writer,
-      );
-      if (wasWhole) survey.bad.push(range);
+      const span = writer === undefined ? open : spans.get(writer);
+      if (span?.cover(from, to)) survey.bad.push(range);
       else survey.torn.push([from, to]);
     }
     survey.bad.sort((a, b) => a.from - b.from);

@@ -18,6 +18,7 @@ import {
   storageError,
   temporaryName,
 } from './files.ts';
+import { groupBy } from './group-by.ts';
 import { loadHead, type LoadedHead } from './head.ts';
 import { indexedSeal, readIndex } from './index-file.ts';
 import { isOfRepair, readDamagedHead } from './loading.ts';
@@ -27,6 +28,7 @@ import { openOlder } from './older-segment.ts';
 import { takePicture, type Picture } from './picture.ts';
 import type { FileSystem, Ports } from './ports.ts';
 import { offsetOf, segmentOf } from './position.ts';
+import { Ranges } from './ranges.ts';
 import { readTable } from './read-table.ts';
 import { replay } from './replay.ts';
 import type { QueueState } from './state.ts';
@@ -340,10 +342,13 @@ class Verification {
 
   /** What was damaged when the head was made still is, or was put back by hand: until a repair all go by what the head says. */
   #checkKnown({ damage, segment }: QueueState): void {
-    for (const known of new Set(damage.map((each) => each.segment))) {
-      const file = segmentName(known);
-      if (known === segment || this.#report.damage.some((each) => each.file === file && !isHarmless(each)))
-        continue;
+    const found = groupBy(this.#report.damage, ({ file }) => file);
+    for (const [known, ranges] of groupBy(damage, (each) => each.segment)) {
+      const there = found.get(segmentName(known)) ?? [];
+      if (known === segment || there.some((each) => !isHarmless(each))) continue;
+      // What a failed flush has cost was met before the log said that one had failed.
+      const harmless = new Ranges(there.map(({ from, to }) => [from, to]));
+      if (ranges.every(({ from, to }) => to > 0 && harmless.cover(from, to))) continue;
       this.#missing(known, `what was damaged in it when the head of ${segmentName(segment)} was made`);
     }
   }

@@ -97,8 +97,8 @@ export const BROKEN: readonly BrokenEngine[] = [
   ]),
   moved('only a place where no message stands tells of a move', 'a message is not ended for the one', [
     'src/cache/moved.ts',
-    'if (stands === undefined ? present === undefined && isIn(damaged, named) : uuid === undefined) return;',
-    'if (stands !== undefined || isIn(damaged, named)) return;',
+    'if (stands === undefined ? present === undefined && damaged.has(named) : uuid === undefined) return;',
+    'if (stands !== undefined || damaged.has(named)) return;',
   ]),
   moved('a message is taken for the one in whose place it stands', 'is there beside it', [
     'src/cache/moved.ts',

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import { withoutFlaw } from '../../src/cache/flaw.ts';
 import type { Operation, Written } from '../../src/cache/operations.ts';
 import { asciiJson, Batch, checkLine, encodeHeader, payloadText, PREFIX } from '../../src/cache/record.ts';
 import { line, scan, written, type Rec } from '../support/scan.ts';
@@ -217,6 +218,29 @@ describe('a changed byte', () => {
       expect(found.lines).toEqual(lines);
       expect(found.bad).toEqual([{ from: from + at, to: from + at + 1, kind: 'rot' }]);
     }
+  });
+});
+
+describe('a line of which one bit has changed', () => {
+  const sound = Buffer.from(line(plain(30)));
+  const flipped = (...bits: readonly number[]): Buffer => {
+    const other = Buffer.from(sound);
+    for (const bit of bits) other[bit >> 3]! ^= 1 << (bit & 7);
+    return other;
+  };
+
+  test('is known by its checksum, whichever it is', () => {
+    for (let bit = 0; bit < sound.length * 8; bit++)
+      expect(withoutFlaw(flipped(bit))?.equals(sound), `bit ${bit}`).toBe(true);
+  });
+
+  test('is not taken for one of which two have, nor for one that is cut off', () => {
+    // In the first two bytes any other is an error.
+    for (let bit = 16; bit < sound.length * 8; bit++) {
+      const other = 16 + ((bit * 7 + 13) % (sound.length * 8 - 16));
+      if (other !== bit) expect(withoutFlaw(flipped(bit, other)), `bits ${bit}, ${other}`).toBeUndefined();
+    }
+    for (let to = 0; to < sound.length; to++) expect(withoutFlaw(sound.subarray(0, to))).toBeUndefined();
   });
 });
 

@@ -4,7 +4,8 @@ import { Displaced, findNames, formerSeal, movedFrom, type Told } from '../moved
 import { indexedSeal } from '../index-file.ts';
 import type { HeadStart } from '../operations.ts';
 import type { Ports } from '../ports.ts';
-import { offsetOf, segmentOf } from '../position.ts';
+import { position } from '../position.ts';
+import { countBefore } from '../ranges.ts';
 import { surveySegment, type BadRange, type Survey } from '../survey.ts';
 import { checkNames, checkNumbers } from './origins.ts';
 import { readStart, type Start } from './partial-head.ts';
@@ -23,6 +24,7 @@ export class Evidence {
   readonly starts = new Map<number, Start>();
   /** What does not stand where it was written. */
   readonly moved = new Displaced();
+  readonly #repeated = new Set<number>();
 
   /** Errors: JOURNAL_CORRUPT for a file that is not what its name says, those of node:fs. */
   static async gather(ports: Ports, folder: string): Promise<Evidence> {
@@ -45,7 +47,9 @@ export class Evidence {
     checkNumbers(this.folder, this.listed, this.indexed);
     for (const segment of this.segments) {
       await this.reading(segment, async (fd) => {
-        this.surveys.set(segment, await surveySegment(this.ports, fd));
+        const survey = await surveySegment(this.ports, fd);
+        this.surveys.set(segment, survey);
+        for (const { from } of survey.repeated) this.#repeated.add(position(segment, from));
         const start = readStart(this.ports.fs, this.scanner, fd, this.path(segment));
         if (start) this.starts.set(segment, start);
       });
@@ -91,13 +95,15 @@ export class Evidence {
   }
 
   badAt(segment: number, offset: number): BadRange | undefined {
-    return this.surveys.get(segment)?.bad.find(({ from, to }) => from <= offset && offset < to);
+    const bad = this.surveys.get(segment)?.bad ?? [];
+    // In order, and none within another.
+    const found = bad[countBefore(bad, ({ from }) => from > offset) - 1];
+    return found && offset < found.to ? found : undefined;
   }
 
   /** Whether the line there stands further up as well: it goes. */
   isRepeated(place: number): boolean {
-    const repeated = this.surveys.get(segmentOf(place))?.repeated ?? [];
-    return repeated.some(({ from }) => from === offsetOf(place));
+    return this.#repeated.has(place);
   }
 
   /** Whether what stood there is damaged, or gone with its file. */

@@ -33,7 +33,7 @@ export class Hearsay {
   readonly suspects = new Map<string, number>();
   /** Positions of messages that are there again. */
   readonly restored = new Set<number>();
-  /** Of those: of which nothing legible tells whether they were put off or disabled when they were added. */
+  /** Of those: of which nothing legible tells whether, or until when, they were put off or disabled when they were added. */
   readonly unborn = new Set<number>();
   /**
    * Updates that nobody could apply who went on, as what they were written over had moved, and the messages had not; by their positions.
@@ -49,6 +49,8 @@ export class Hearsay {
   readonly #held = new Set<string>();
   /** Suspects that nobody had claimed when all were ended. */
   readonly #gone = new Set<string>();
+  /** Segments in which no claim can be missing, and others. */
+  readonly #whole = new Map<number, boolean>();
   /** Of suspects: adds that came behind a seal, and were written again. */
   readonly #voids = new Map<string, Copy<'add'>>();
 
@@ -200,8 +202,9 @@ export class Hearsay {
 
   /** The add behind a seal that was written again at that position. */
   voidAt(at: number): Copy<'add'> | undefined {
-    const uuid = [...this.suspects].find(([, each]) => each === at)?.[0];
-    return uuid === undefined ? undefined : this.#voids.get(uuid);
+    const bad = this.#evidence.badAt(segmentOf(at), offsetOf(at));
+    const uuid = bad?.uuid;
+    return uuid !== undefined && this.suspects.get(uuid) === at ? this.#voids.get(uuid) : undefined;
   }
 
   get #lost(): Ghost[] {
@@ -269,13 +272,19 @@ export class Hearsay {
 
   /** Whether no claim can be missing in these segments. */
   #tellsClaims(from: number, to: number): boolean {
-    const { surveys, moved } = this.#evidence;
     for (let segment = from; segment <= to; segment++) {
-      const survey = surveys.get(segment);
-      if (!survey || moved.segments.has(segment) || openGaps(survey).length > 0) return false;
-      if (survey.bad.some(({ isAdd, single }) => !isAdd || !single)) return false;
+      const known = this.#whole.get(segment) ?? this.#isWhole(segment);
+      this.#whole.set(segment, known);
+      if (!known) return false;
     }
     return true;
+  }
+
+  #isWhole(segment: number): boolean {
+    const { surveys, moved } = this.#evidence;
+    const survey = surveys.get(segment);
+    if (!survey || moved.segments.has(segment) || openGaps(survey).length > 0) return false;
+    return survey.bad.every(({ isAdd, single }) => isAdd && single);
   }
 
   /** With their queue. */
@@ -297,7 +306,7 @@ export class Hearsay {
     const { at } = ghost;
     const bad = this.#evidence.badAt(segmentOf(at), offsetOf(at));
     const birth = bad?.from === offsetOf(at) ? bad.birth : undefined;
-    if (!birth && ghost.isAsBorn) this.unborn.add(at);
+    if ((!birth || bad?.isDateOpen) && ghost.isAsBorn) this.unborn.add(at);
     this.#restore(state, at, ghost.lifeFrom(birth), copy, ghost);
   }
 

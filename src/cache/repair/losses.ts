@@ -1,6 +1,8 @@
 /** Which messages are lost, by name or by number, and how many may be: what heads count against what is found. */
 import { parseSegmentName, segmentName } from '../files.ts';
+import { groupBy } from '../group-by.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
+import { Ranges } from '../ranges.ts';
 import type { Damage, QueueState } from '../state.ts';
 import { lostGaps, openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
@@ -32,11 +34,11 @@ export class Losses {
   /** By the heads that these numbers are from: offsets of what was not among the fresh ones. */
   readonly #others = new Map<number, readonly number[]>();
   /** Likewise: what was damaged already. */
-  #damaged: readonly Damage[] = [];
+  #damaged = rangesOf([]);
   /** Whether such a head may have told of more. */
   #lacksDamage = false;
   /** That the head tells of with which all began. */
-  #damage: readonly Damage[] = [];
+  #damage = rangesOf([]);
   /** The segment of that head. Undefined: there is none that is sound. */
   #basis: number | undefined;
   /** Of the segments from there on: where their own records begin. */
@@ -61,7 +63,7 @@ export class Losses {
   /** All begins with the head of this segment, that tells of this damage. */
   begin(segment: number, damage: readonly Damage[]): void {
     this.#basis = segment;
-    this.#damage = [...damage];
+    this.#damage = rangesOf(damage);
     this.#damaged = this.#damage;
   }
 
@@ -104,7 +106,7 @@ export class Losses {
 
   /** What is found in `state` of what a damaged head counts. `isWhole`: nothing is missing of what it told. */
   enter(head: PartialHead, state: QueueState, isWhole: boolean): void {
-    this.#damaged = head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : []));
+    this.#damaged = rangesOf(head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : [])));
     this.#lacksDamage = head.lacks.damage;
     for (const [segment, { fresh, runs }] of head.tables) {
       this.#unfound.set(segment, fresh - countFresh(state.tables.get(segment), runs));
@@ -131,7 +133,7 @@ export class Losses {
     const offset = offsetOf(at);
     const count = this.#unfound.get(segment);
     // What was damaged already, or not fresh any more, was not expected.
-    if (count === undefined || isWithin(this.#damaged, segment, offset)) return;
+    if (count === undefined || this.#damaged.get(segment)?.ranges.has(offset)) return;
     if (isInRuns(this.#others.get(segment) ?? [], offset)) return;
     this.#unfound.set(segment, count - 1);
     // It may have been damaged already after all: then another one is missing.
@@ -176,17 +178,17 @@ export class Losses {
 
   /** Of a segment before that head: the holes that were known when it was made. */
   knownHolesIn(segment: number): readonly Damage[] {
-    return this.#begins.has(segment) ? [] : this.#damage.filter((each) => each.segment === segment);
+    return this.#begins.has(segment) ? [] : (this.#damage.get(segment)?.all ?? []);
   }
 
   /** Whether anything was damaged before that head was made. */
   get hasOld(): boolean {
-    return this.#damage.length > 0;
+    return this.#damage.size > 0;
   }
 
   /** Whether this was. */
   isOld(segment: number, { from, to }: BadRange): boolean {
-    return this.#damage.some((each) => each.segment === segment && each.from <= from && to <= each.to);
+    return this.#damage.get(segment)?.ranges.cover(from, to) ?? false;
   }
 
   /**
@@ -218,7 +220,7 @@ export class Losses {
   }
 
   #wasDamaged(segment: number, offset: number): boolean {
-    return isWithin(this.#damage, segment, offset);
+    return this.#damage.get(segment)?.ranges.has(offset) ?? false;
   }
 
   /** By the head that all began with. What was damaged already when that was made, it knows nothing of. */
@@ -230,7 +232,7 @@ export class Losses {
     if (runs) return isInRuns(runs, offset);
     // Of a segment in which nothing waits it tells nothing; unless something was missing there, or has moved since.
     const { moved } = this.#evidence;
-    const isWhole = !moved.segments.has(segment) && !this.#damage.some((each) => each.segment === segment);
+    const isWhole = !moved.segments.has(segment) && !this.#damage.has(segment);
     return isWhole && this.#basis !== undefined && segment < this.#basis;
   }
 
@@ -288,10 +290,10 @@ export class Losses {
   /** What was damaged before the head was made that all began with: nobody who made a head since then knew of it. */
   #countForgotten(): void {
     const { surveys, starts } = this.#evidence;
-    for (const segment of new Set(this.#damage.map((each) => each.segment))) {
+    for (const [segment, { all }] of this.#damage) {
       if (this.#begins.has(segment)) continue;
       // Of what is missing from a file, no bytes are.
-      const isShort = this.#damage.some((each) => each.segment === segment && each.to === 0);
+      const isShort = all.some(({ to }) => to === 0);
       const survey = surveys.get(segment);
       const start = starts.get(segment);
       const next = starts.get(segment + 1);
@@ -300,9 +302,8 @@ export class Losses {
       if (!survey || (!survey.sealed && !isCounted)) this.forgotten.push(segment);
       if (!survey) continue;
       const bad = survey.bad.filter((range) => this.isOld(segment, range));
-      const gaps = survey.gaps.filter((gap) => {
-        return bad.some(({ from, to }) => from >= gap.from && to <= gap.offset);
-      });
+      const known = new Ranges(bad.map(({ from, to }) => [from, to]));
+      const gaps = survey.gaps.filter(({ from, offset }) => known.lieWithin(from, offset));
       const unnamed = unnamedIn({ ...survey, bad, gaps }, survey.headEnd);
       const isWhole = survey.sealed && !isShort;
       this.#unnamed += isWhole ? unnamed : Math.max(unnamed, missingAddsIn(survey, start, next));
@@ -348,6 +349,14 @@ export class Losses {
   }
 }
 
-function isWithin(damage: readonly Damage[], segment: number, offset: number): boolean {
-  return damage.some((each) => each.segment === segment && each.from <= offset && offset < each.to);
+/** By segment. */
+function rangesOf(
+  damage: readonly Damage[],
+): ReadonlyMap<number, { all: readonly Damage[]; ranges: Ranges }> {
+  const groups = [...groupBy(damage, ({ segment }) => segment)];
+  return new Map(
+    groups.map(([segment, all]) => {
+      return [segment, { all, ranges: new Ranges(all.map(({ from, to }) => [from, to])) }];
+    }),
+  );
 }

@@ -69,8 +69,10 @@ export async function findContents(
       const place = position(segment, offset);
       const at = header.op === 'add' ? place : position(...header.p);
       if (!wanted.has(at) || !isJson(payloadText(buffer, start, end, headerLength))) return;
-      const known = copies.get(at) ?? [];
-      copies.set(at, [...known, { place, length: end - start, headerLength, op: header.op }]);
+      const copy = { place, length: end - start, headerLength, op: header.op };
+      const known = copies.get(at);
+      if (known) known.push(copy);
+      else copies.set(at, [copy]);
     },
     bad() {},
   };

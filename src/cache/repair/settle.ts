@@ -222,7 +222,11 @@ async function settleChanges(
   const found = await findByUuid(ports, folder, state, wanted);
   for (const at of [...ended].flatMap((uuid) => found.get(uuid) ?? [])) doubtful.add(at);
   const updated = new Map<number, number>();
+  // The last purge may have ended whatever one before it may.
+  const purges = changes.filter(({ what }) => what === 'purge');
+  const lastPurge = purges.reduce((last, { at }) => Math.max(last, at), 0);
   for (const change of changes) {
+    if (change.what === 'purge' && change.at < lastPurge) continue;
     for (const at of changedBy(change, found, state))
       if (change.what !== 'update') doubtful.add(at);
       else updated.set(at, Math.max(change.at, updated.get(at) ?? 0));

@@ -2,9 +2,11 @@
  * How many messages may be lost of which nothing is legible. What is told here may be too much, never too little, as far as
  * the files tell at all: of what stood behind the last record of a writer, or of a file, no number tells.
  */
+import { groupBy } from '../group-by.ts';
 import type { Move } from '../moved.ts';
+import { countBefore, Ranges } from '../ranges.ts';
 import { PREFIX } from '../record.ts';
-import { wasUnsynced, type BadRange, type Gap, type Survey } from '../survey.ts';
+import { spansOf, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import type { Start } from './partial-head.ts';
 
 /** Bytes of the shortest line that adds a message, with the newline. */
@@ -14,30 +16,25 @@ const SHORTEST_ADD = 120;
 const SHORTEST_END = 130;
 const ENDED = 43;
 
-/** Whether an earlier repair has told of it. */
-function isMended({ from, offset }: Gap, mended: Survey['mended']): boolean {
-  return mended?.some(([start, end]) => start >= from && end <= offset) ?? false;
-}
-
 /** Whether it is told in another way what it did: see `losses.ts` and `settle.ts`. */
 function isTold({ isAdd, uuid, change }: BadRange): boolean {
   return change !== undefined || (isAdd && uuid !== undefined);
 }
 
-/** Whether the numbers around it span what it held: those of its writer, where that is legible, unless another one's record ends it. */
-function isSpanned({ from, to, writer, lastWriter }: BadRange, gap: Gap): boolean {
-  const isOf = (each: string | undefined): boolean => each === undefined || each === gap.writer;
-  return from >= gap.from && to <= gap.offset && isOf(writer) && isOf(lastWriter);
-}
-
 /** As the numbers of a segment's writers tell. Those that are missing at the end of one are not among them. */
-function numberedIn({ gaps, bad, mended }: Survey): number {
-  return gaps.reduce((sum, gap) => {
-    if (isMended(gap, mended)) return sum;
-    const named = bad.filter(
-      (range) => isTold(range) && range.writer === gap.writer && isSpanned(range, gap),
-    );
-    return sum + Math.max(0, gap.count - named.length);
+function numberedIn({ gaps, bad, mended = [] }: Survey): number {
+  const told = groupBy(
+    bad.filter((range) => isTold(range) && (range.lastWriter ?? range.writer) === range.writer),
+    ({ writer }) => writer,
+  );
+  const toldBefore = new Ranges(mended);
+  return gaps.reduce((sum, { from, offset, writer, count }) => {
+    // An earlier repair has told of it.
+    if (toldBefore.lieWithin(from, offset)) return sum;
+    const named = told.get(writer) ?? [];
+    const first = countBefore(named, (range) => range.from >= from);
+    const end = countBefore(named, (range) => range.to > offset);
+    return sum + Math.max(0, count - Math.max(0, end - first));
   }, 0);
 }
 
@@ -53,7 +50,12 @@ export function unnamedIn(survey: Survey, headEnd: number): number {
     if (to - from < PREFIX) return false;
     return !note && !wasUnsynced(survey, range) && (from >= headEnd || zeros);
   });
-  const outside = ranges.filter((range) => !gaps.some((gap) => isSpanned(range, gap)));
+  const spans = spansOf(gaps);
+  // The numbers around it span what it held: those of its writer, where that is legible, unless another one's record ends it.
+  const outside = ranges.filter(({ from, to, writer, lastWriter = writer }) => {
+    if (writer !== undefined && lastWriter !== writer) return true;
+    return !spans.get(lastWriter)?.cover(from, to);
+  });
   const numbered = numberedIn(survey) + outside.reduce((sum, range) => sum + mostIn(range), 0);
   return Math.max(numbered, ranges.filter((range) => range.blank === 0 && !isTold(range)).length);
 }

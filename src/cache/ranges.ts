@@ -1,0 +1,51 @@
+/** Stretches of a file, to be asked what lies where: hostile bytes make very many of them, and ask as often. */
+export type Range = readonly [from: number, to: number];
+
+/** Their number below `isBehind`, by halves: of what is in order, `isBehind` is false up to some place, and true from there on. */
+export function countBefore<T>(sorted: ArrayLike<T>, isBehind: (one: T) => boolean): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBehind(sorted[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** They may overlap. Each question takes the logarithm of their number. */
+export class Ranges {
+  /** Where they begin, ascending. */
+  readonly #from: Float64Array;
+  /** The furthest end of each and of all before it, and the nearest one of it and of all behind it. */
+  readonly #furthest: Float64Array;
+  readonly #nearest: Float64Array;
+
+  constructor(ranges: readonly Range[]) {
+    const sorted = [...ranges].sort(([a], [b]) => a - b);
+    this.#from = Float64Array.from(sorted, ([from]) => from);
+    this.#furthest = Float64Array.from(sorted, ([, to]) => to);
+    this.#nearest = this.#furthest.slice();
+    for (let i = 1; i < sorted.length; i++)
+      this.#furthest[i] = Math.max(this.#furthest[i]!, this.#furthest[i - 1]!);
+    for (let i = sorted.length - 2; i >= 0; i--)
+      this.#nearest[i] = Math.min(this.#nearest[i]!, this.#nearest[i + 1]!);
+  }
+
+  /** Whether one of them holds the byte at `offset`. */
+  has(offset: number): boolean {
+    return this.cover(offset, offset + 1);
+  }
+
+  /** Whether one of them reaches from `from` or before that to `to` or behind it. */
+  cover(from: number, to: number): boolean {
+    const i = countBefore(this.#from, (each) => each > from);
+    return i > 0 && this.#furthest[i - 1]! >= to;
+  }
+
+  /** Whether one of them begins at `from` or behind that, and ends at `to` or before it. */
+  lieWithin(from: number, to: number): boolean {
+    const i = countBefore(this.#from, (each) => each >= from);
+    return i < this.#from.length && this.#nearest[i]! <= to;
+  }
+}
