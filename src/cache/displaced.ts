@@ -74,14 +74,10 @@ export function misnamedBy(op: Operation, changed: number, state: Places): numbe
   return misnamed;
 }
 
-/** The messages that a record is about. */
+/** The messages that a record is about, as its writer knew them: what ends a claim names what a caller holds, perhaps of another queue. */
 function namedBy(h: Operation): Where[] {
   switch (h.op) {
     case 'claim':
-    case 'done':
-    case 'renew':
-    case 'release':
-    case 'fail':
     case 'lapse':
       return h.c;
     case 'retry':

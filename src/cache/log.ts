@@ -506,7 +506,9 @@ export class Log<Tag = unknown> implements FileVisitor {
       state.counts.ready -= lost;
       damage = [[0, 0]];
     }
+    const known = state.damage.length;
     for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);
+    if (state.damage.length > known) state.untold = true;
   }
 }
 

@@ -109,6 +109,7 @@ export async function movedFrom(
   const { bad, torn, mended = [], end, sealed, sealedAt } = survey;
   const adds = new Map<number, string>();
   const places = new Map<string, number>();
+  const claims = new Set<string>();
   /** What updates and carried contents hold, by where they stand. */
   const contents = new Map<number, string>();
   /** Where what is known to stand where it was written does. */
@@ -136,8 +137,9 @@ export async function movedFrom(
       if (!header) return;
       // Of a mended segment nothing but its messages is needed any more.
       if ('n' in header && !survey.mended) {
+        if (header.op === 'claim') claims.add(`${header.w}.${header.k}`);
         eachNamed(header, (place, named) => {
-          if (segmentOf(place) === segment) check(offsetOf(place), named);
+          if (segmentOf(place) === segment && !isStray(header, claims)) check(offsetOf(place), named);
         });
         if (header.s !== undefined && header.s > offset) {
           bound = Math.min(bound, offset);
@@ -180,6 +182,13 @@ function firstFlaw({ bad, torn, gaps, repeated }: Survey): number {
   // A torn line may be what is left of one that was whole.
   const cut = torn.reduce((first, [from]) => Math.min(first, from), Infinity);
   return [...bad, ...gaps, ...repeated].reduce((first, { from }) => Math.min(first, from), cut);
+}
+
+/** Whether it ends or renews none of these claims: it names what a caller has handed in, perhaps from another queue. */
+function isStray(header: Header, claims: ReadonlySet<string>): boolean {
+  const { op } = header;
+  if (op !== 'done' && op !== 'renew' && op !== 'fail' && op !== 'release') return false;
+  return !claims.has(header.k);
 }
 
 /** The records that added the messages a record is about, and that it was written over. By its operation: nobody has looked at the rest. */

@@ -150,7 +150,8 @@ class Reading implements FileVisitor {
 
   #heed(note: ReturnType<typeof decode>): void {
     if (note?.header.op !== 'mended') return;
-    this.#sealAt = note.header.seal ?? this.#sealAt;
+    // One of an earlier version does not tell it, and the head's own word no longer holds.
+    this.#sealAt = note.header.seal;
     this.#illegible.push(note.header.lost.flat());
   }
 

@@ -39,7 +39,9 @@ export class Rotation {
   readonly #successor: Successor;
   /** The finished head that a note of this handle names. It is the log's from then on: not to be written to, nor removed. */
   #noted: Temporary | undefined;
+  /** Offset from which on a seal is tried again, and one that can wait. */
   #nextTry = 0;
+  #nextEarly = 0;
   /** Since when this handle would seal the present segment. */
   #dueSince: number | undefined;
   /** What the present segment's head says of its predecessor's seal. */
@@ -68,6 +70,9 @@ export class Rotation {
     if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return undefined;
     const own = applied - headEnd;
     if (state.damage.some(({ segment }) => segment === state.segment)) return 'damage';
+    // What others take for full, or for a duplicate, must not be told to be in the queue: by the next head all count alike.
+    if (state.untold && state.needsWhole) return 'damage';
+    if (applied < this.#nextEarly) return undefined;
     const limit = Math.max(options.segmentBytes, 4 * headEnd);
     // Who does not hold the state would have to read the segment for it: rather one of those who do.
     const patience = (whole ? 0 : LIGHT_WAIT) + this.#jitter;
@@ -92,7 +97,8 @@ export class Rotation {
   /** As of `Spent`. */
   reclaims(worth = WORTH_BYTES): boolean {
     const { state, applied } = this.#log;
-    if (!this.#successor.mayBeMade || state.seal || applied < this.#nextTry) return false;
+    const next = Math.max(this.#nextTry, this.#nextEarly);
+    if (!this.#successor.mayBeMade || state.seal || applied < next) return false;
     return this.#spent.reclaims(worth);
   }
 
@@ -105,7 +111,9 @@ export class Rotation {
    */
   async seal(why: SealReason, onSealed?: () => void): Promise<void> {
     const log = this.#log;
-    this.#nextTry = log.applied + WORTH_BYTES;
+    // One that can wait puts off none for damage.
+    if (why === 'damage') this.#nextTry = log.applied + WORTH_BYTES;
+    else this.#nextEarly = log.applied + WORTH_BYTES;
     // A head is made of the whole state.
     if (!log.whole) await makeWhole(log);
     await this.checkCreation();
@@ -241,6 +249,7 @@ export class Rotation {
       throw error;
     }
     this.#nextTry = 0;
+    this.#nextEarly = 0;
     this.#dueSince = undefined;
     try {
       const light = log.whole ? undefined : await enterLightly(log, fd, segment);
@@ -273,6 +282,7 @@ export class Rotation {
       // What the maker of the head has not met is to be kept as well; where there is no queue, there is nothing to keep.
       const unmet = state.id === '' ? [] : state.damage.filter((each) => !told.knowsOf(each));
       for (const each of unmet) told.damage.push(each);
+      told.untold = unmet.length > 0;
     }
     await adopt(log, fd, told, loaded.end);
   }
@@ -280,11 +290,12 @@ export class Rotation {
   /**
    * Whether this handle, having applied everything up to the seal, holds the state that the head holds. When only one of the two has met
    * damage in the segment that is left, contents may stand in another place for each: those that its head had carried, and that rotted.
+   * Where it is in an older one, each may count other messages.
    */
   #agrees({ start, state: made }: LoadedHead): boolean {
     const { state } = this.#log;
     const allTold = (one: QueueState, other: QueueState): boolean =>
-      one.damage.every((each) => each.segment !== state.segment || other.knowsOf(each));
+      one.damage.every((each) => other.knowsOf(each));
     return start.id === state.id && isMadeOf(start, state) && allTold(state, made) && allTold(made, state);
   }
 

@@ -99,6 +99,8 @@ export class QueueState extends Messages {
   restored = -1;
   /** The last message that a claim in this segment has named to no effect. */
   #denied = 0;
+  /** Whether more is known to be lost of older segments than the present head tells: others may count what is lost there. */
+  untold = false;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
   readonly outcomes: OutcomeEntry[] = [];
@@ -135,6 +137,7 @@ export class QueueState extends Messages {
     this.#synced = 0;
     this.#zeros = [];
     this.#denied = 0;
+    this.untold = false;
   }
 
   /**
@@ -226,8 +229,9 @@ export class QueueState extends Messages {
       this.#afterSeal(h);
       return NONE;
     }
+    this.#noteSynced(offset, h.s);
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
-    this.#note(effect, offset, h.t, h.s);
+    this.#note(effect, offset, h.t);
     const misnamed = misnamedBy(h, effect.kind === 'changed' ? effect.at.length : 0, this);
     if (misnamed !== undefined) this.#noteDisplaced(misnamed);
     return effect;
@@ -236,6 +240,7 @@ export class QueueState extends Messages {
   /** The same for an add that was read as a plain one; nobody waits for its effect. */
   applyAdd(add: AddReader, extent: Extent): void {
     if (this.seal) return;
+    this.#noteSynced(extent.offset, add.synced);
     const refusal = this.#refusal(undefined, extent);
     if (refusal) this.refuse(extent, undefined, false);
     else {
@@ -244,14 +249,18 @@ export class QueueState extends Messages {
       this.#insertedAt = add.time;
       this.insert(extent, undefined, false);
     }
-    this.#note(refusal ?? ADDED, extent.offset, add.time, add.synced);
+    this.#note(refusal ?? ADDED, extent.offset, add.time);
   }
 
-  /** What every record changes that has an effect. */
-  #note(effect: Effect, offset: number, time: number, synced = 0): void {
+  /** Before the record is applied: what it says goes for itself, too. */
+  #noteSynced(offset: number, synced = 0): void {
     if (synced > this.#synced) this.#synced = synced;
     // More than stands before it has been flushed: some of that is gone.
     if (synced > offset) this.#noteDisplaced(offset);
+  }
+
+  /** What every record changes that has an effect. */
+  #note(effect: Effect, offset: number, time: number): void {
     if (effect === NONE) return;
     if (effect.kind !== 'duplicate' && effect.kind !== 'full') this.modified = Math.max(this.modified, time);
     this.digest = (Math.imul(this.digest ^ offset, 0x9e3779b1) + weight(effect)) | 0;
@@ -401,17 +410,15 @@ export class QueueState extends Messages {
     const { uniqueAlias, maxMessages, maxBytes } = this.options;
     const holder = uniqueAlias && alias !== undefined ? this.holderOf(alias) : undefined;
     if (holder !== undefined) return { kind: 'duplicate', at: holder };
-    const doubted = this.doubted.size;
-    if (maxMessages !== undefined && this.waiting - doubted >= maxMessages)
-      return { kind: 'full', limit: 'maxMessages' };
+    // Who is doubted is counted only where that decides.
     if (
-      maxBytes !== undefined &&
-      doubted === 0 &&
-      this.bytes + payloadBytes(length, headerLength) > maxBytes
-    ) {
-      return { kind: 'full', limit: 'maxBytes' };
-    }
-    return undefined;
+      maxMessages !== undefined &&
+      this.waiting >= maxMessages &&
+      this.waiting - this.doubted.size >= maxMessages
+    )
+      return { kind: 'full', limit: 'maxMessages' };
+    const isTooMuch = maxBytes !== undefined && this.bytes + payloadBytes(length, headerLength) > maxBytes;
+    return isTooMuch && this.doubted.size === 0 ? { kind: 'full', limit: 'maxBytes' } : undefined;
   }
 
   #renew(h: Header & { op: 'renew' }, progress: ProgressRecord | null): Effect {
@@ -431,7 +438,10 @@ export class QueueState extends Messages {
     const at = position(...h.p);
     if (!this.lifeOf(at)) return NONE;
     const place = this.touched.get(at)?.place ?? at;
-    if (place !== position(...h.at) && !this.#mayHaveStood(h.at, place)) return NONE;
+    const over = position(...h.at);
+    // Places only grow: where what it was written over is not known, it has moved.
+    if (segmentOf(over) === this.segment && over > place) this.#noteDisplaced(offsetOf(over));
+    if (place !== over && !this.#mayHaveStood(h.at, place)) return NONE;
     // In a hole that lets in adds that were refused, an alias is no reason to refuse what may have been accepted.
     const compares = this.options.uniqueAlias && h.a !== undefined && !this.isHoled;
     const holder = compares ? this.holderOf(h.a!) : undefined;

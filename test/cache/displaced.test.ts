@@ -2,8 +2,9 @@
  * Bytes that are gone from the midst of a segment, or were put into it, while somebody knows its messages by what it was: who reads it
  * anew takes ended messages for waiting ones. They must not stand in the way of what the other has been told is in the queue.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect } from 'vitest';
+import { asciiJson, Batch } from '../../src/cache/record.ts';
 import type { QueueOptions, QueueStatus } from '../../src/index.ts';
 import { specimenTest as test } from '../support/on-specimen.ts';
 import { messagesOf, repair } from '../support/repairing.ts';
@@ -121,4 +122,72 @@ test('and that more of it was on the device than stands there', async ({ specime
     message: expect.stringContaining('do not stand where they were written') as string,
   });
   await reader.close();
+});
+
+test('and so of itself: an add that says so is not refused', async ({ specimen }) => {
+  const manager = await openManager(specimen.root, { durability: 'always' });
+  await manager.createQueue(Q, { uniqueAlias: true });
+  const { uuid } = await manager.addMessage(Q, { data: 'one', alias: 'same' });
+  await manager.removeMessage(Q, uuid);
+  const again = await manager.addMessage(Q, { data: 'two', alias: 'same' });
+  await manager.close();
+  const line = specimen.records(FIRST).find(({ header }) => header.op === 'remove')!;
+  splice(specimen, line.start, line.end + 1);
+  expect([...(await messagesOf(specimen)).keys()]).toContain(again.uuid);
+});
+
+test('and that an update was written over a place that is not known', async ({ specimen }) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  const { uuid } = await manager.addMessage(Q, { data: 'first' });
+  await manager.setCustomAttributes(Q, { color: 'blue' });
+  for (const data of ['second', 'third']) await manager.updateMessage(Q, uuid, { data });
+  await manager.close();
+  const line = specimen.records(FIRST).find(({ header }) => header.op === 'attr')!;
+  splice(specimen, line.start, line.end + 1);
+  expect(await status(specimen)).toMatchObject({ damaged: 1 });
+});
+
+test('a claim of another queue that is settled by mistake is no damage, and a repair finds nothing to do', async ({
+  specimen,
+}) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q);
+  await manager.createQueue('other');
+  for (const data of ['longer than the one here', 'second']) await manager.addMessage('other', { data });
+  await manager.addMessage(Q, { data: 'one' });
+  const [, claim] = await manager.claimMessages('other', { limit: 2 });
+  expect(await manager.completeMessage(Q, claim!)).toBe(false);
+  await manager.addMessage(Q, { data: 'two' });
+  expect(manager.getLastError()?.code).not.toBe('JOURNAL_CORRUPT');
+  await manager.close();
+  expect(await status(specimen)).toMatchObject({ damaged: 0, messagesToProcess: 2 });
+  expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });
+});
+
+test('where a repair by an earlier version has not told where the seal stands, the head is not believed either', async ({
+  specimen,
+}) => {
+  const manager = await openManager(specimen.root);
+  await manager.createQueue(Q, { uniqueAlias: true });
+  for (let n = 0; n < 4; n++) await manager.addMessage(Q, { data: DATA, alias: `alias-${n}` });
+  await manager.close();
+  await rotate(specimen);
+  truncateSync(
+    specimen.path(FIRST),
+    specimen.records(FIRST).findLast(({ header }) => header.op === 'add')!.start,
+  );
+  expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true });
+  const [note] = specimen.records(FIRST).filter(({ header }) => header.op === 'mended');
+  const { seal: _seal, ...earlier } = note!.header;
+  const batch = new Batch();
+  batch.add(asciiJson(earlier));
+  splice(
+    specimen,
+    note!.start,
+    readFileSync(specimen.path(FIRST)).length,
+    batch.buffer.toString('latin1', 1, batch.length),
+  );
+  rmSync(specimen.path('00000001.index'), { force: true });
+  expect(await status(specimen)).toMatchObject({ damaged: 0 });
 });

@@ -140,3 +140,18 @@ test('is not made again and again for a file that cannot be deleted', async () =
   expect(segments()[0]).toBe(stuck);
   expect(segments().at(-1)).toBeLessThan(stuck! + 6);
 });
+
+test('that was put off puts off none that damage asks for', async () => {
+  await withSpent(true);
+  fillDisk();
+  await consume(queue, 300);
+  const before = segments().at(-1)!;
+  const { fs } = machine;
+  const fd = fs.open(`${FOLDER}/${String(before).padStart(8, '0')}.journal`, 'append');
+  const rot = Buffer.from('\nno record, whatever it is\n');
+  fs.write(fd, rot, 0, rot.length);
+  fs.close(fd);
+  await consume(queue, 1);
+  await consume(queue, 1);
+  expect(segments().at(-1)).toBe(before + 1);
+});

@@ -154,8 +154,8 @@ export const MUTANTS: readonly Simulated[] = [
     ['differ', 'undone', 'damage'],
     [
       STATE,
-      'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect',
-      "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    const effect",
+      'if (this.seal) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    this.#noteSynced',
+      "if (this.seal && (h.op === 'next' || h.op === 'unsound')) {\n      this.#afterSeal(h);\n      return NONE;\n    }\n    this.#noteSynced",
     ],
     [STATE, 'if (this.seal) return;', ''],
   ),
