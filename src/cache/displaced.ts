@@ -53,8 +53,7 @@ export class Doubted implements Pick<ReadonlySet<number>, 'has' | 'size'> {
 
 interface Places {
   readonly segment: number;
-  hasAddAt(offset: number): boolean;
-  knowsOf(damage: Damage): boolean;
+  mayHoldAdd(offset: number): boolean;
 }
 
 /**
@@ -68,8 +67,7 @@ export function misnamedBy(op: Operation, changed: number, state: Places): numbe
   let misnamed: number | undefined;
   eachMessage(named, (at) => {
     const offset = offsetOf(at);
-    if (misnamed !== undefined || segmentOf(at) !== segment || state.hasAddAt(offset)) return;
-    if (!state.knowsOf({ segment, from: offset, to: offset })) misnamed = offset;
+    if (misnamed === undefined && segmentOf(at) === segment && !state.mayHoldAdd(offset)) misnamed = offset;
   });
   return misnamed;
 }

@@ -116,7 +116,7 @@ export class Messages {
   }
 
   /** Whether the record of an add stands there in the current segment, that of a refused one too. */
-  hasAddAt(offset: number): boolean {
+  protected hasAddAt(offset: number): boolean {
     return this.#table.find(offset) >= 0;
   }
 

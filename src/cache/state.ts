@@ -103,6 +103,10 @@ export class QueueState extends Messages {
   untold = false;
   /** Of the damage: what holds zeros, as nobody writes them. */
   #zeros: Damage[] = [];
+  /** Where the records before such ranges end, and where these do: in between may be what is left of a record. */
+  #cutByZeros: [since: number, to: number][] = [];
+  /** Of the last record that was applied. */
+  #end = 0;
   readonly outcomes: OutcomeEntry[] = [];
   /** Each is told of the outcomes of the messages whose uuids it holds. No part of what the log says. */
   watchers: ReadonlySet<Map<string, OutcomeEntry | undefined>> = new Set();
@@ -136,6 +140,8 @@ export class QueueState extends Messages {
     this.restored = -1;
     this.#synced = 0;
     this.#zeros = [];
+    this.#cutByZeros = [];
+    this.#end = 0;
     this.#denied = 0;
     this.untold = false;
   }
@@ -150,6 +156,7 @@ export class QueueState extends Messages {
     const damage = { segment: this.segment, from, to };
     this.damage.push(damage);
     if (zeros) this.#zeros.push(damage);
+    if (zeros && from < to) this.#cutByZeros.push([this.#end, to]);
     return damage;
   }
 
@@ -166,6 +173,13 @@ export class QueueState extends Messages {
   /** Whether records are known to be lost, of this segment or another; with a head that was made again whole none are. */
   get isDamaged(): boolean {
     return this.damage.some(({ segment, to }) => segment !== this.segment || to > this.restored);
+  }
+
+  /** Whether an add stands there in the current segment, that of a refused one too, or anything that may be left of one. */
+  mayHoldAdd(offset: number): boolean {
+    if (this.hasAddAt(offset)) return true;
+    if (this.knowsOf({ segment: this.segment, from: offset, to: offset })) return true;
+    return this.#cutByZeros.some(([since, to]) => since <= offset && offset < to);
   }
 
   #noteDisplaced(offset: number): void {
@@ -230,6 +244,7 @@ export class QueueState extends Messages {
       return NONE;
     }
     this.#noteSynced(offset, h.s);
+    this.#end = offset + length;
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
     this.#note(effect, offset, h.t);
     const misnamed = misnamedBy(h, effect.kind === 'changed' ? effect.at.length : 0, this);
@@ -241,6 +256,7 @@ export class QueueState extends Messages {
   applyAdd(add: AddReader, extent: Extent): void {
     if (this.seal) return;
     this.#noteSynced(extent.offset, add.synced);
+    this.#end = extent.offset + extent.length;
     const refusal = this.#refusal(undefined, extent);
     if (refusal) this.refuse(extent, undefined, false);
     else {

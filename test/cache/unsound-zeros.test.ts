@@ -4,11 +4,13 @@ import { segmentName } from '../../src/cache/files.ts';
 import type { Operation } from '../../src/cache/operations.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
 import { FOLDER, JournalWriter } from '../support/journal-writer.ts';
+import { line } from '../support/scan.ts';
 import { Seeded } from '../support/seeded.ts';
 import { SimMachine } from '../support/sim-machine.ts';
 import { recordsIn } from '../support/specimen.ts';
 
 const UUID = '01a0c450-6c02-7000-8000-2e65bbd84e32';
+const OTHER = '01a0c450-6c02-7000-8000-2e65bbd84e33';
 const ZEROS = Buffer.from(`\n${'\0'.repeat(60)}\n`);
 
 async function begin(): Promise<JournalWriter> {
@@ -68,4 +70,17 @@ test('a head that was made before is not taken for one of a file that was put ba
   writer.write({ op: 'unsound', ctl: 1 });
   const { sound, damage } = await verifyQueue(FOLDER, writer.ports);
   expect({ sound, kinds: damage.map(({ kind }) => kind) }).toEqual({ sound: true, kinds: ['torn'] });
+});
+
+test('nor is a record missed of which a power cut has left the beginning, though a flush had begun in its midst', async () => {
+  const writer = await begin();
+  const at = writer.size + 1;
+  const header = { op: 'add', u: OTHER, w: writer.writer, n: 9, t: writer.time };
+  const cut = line({ header, payload: '"cut off"' }).slice(0, 60);
+  writer.raw(Buffer.from(`\n${cut}${'\0'.repeat(60)}\n`));
+  writer.write({ op: 'remove', p: [1, at], u: OTHER, s: at + 30 } as Operation);
+  writer.write({ op: 'boot', ctl: 1, id: 'another-boot' });
+  const journal = await writer.open();
+  expect(journal.state.damage).toEqual([]);
+  await journal.close();
 });
