@@ -522,3 +522,21 @@ test('a message holds what its last update says, though that says of the one bef
   expect((await messagesOf(specimen)).get(uuid!)).toMatchObject({ data: 'last', state: 'ready' });
   await expectWhole(specimen);
 });
+
+test('a message that had come behind the seal, and was written again, is there once when the line of the seal is gone', async ({
+  specimen,
+  manager,
+}) => {
+  const [before] = await addAlike(manager, 1);
+  const quick = await openManager(specimen.root, { segmentBytes: 1000 });
+  await rotate(quick, specimen);
+  // It hears of the seal only now.
+  const { uuid } = await manager.addMessage(Q, { data: 'written twice' });
+  await manager.close();
+  await quick.close();
+  for (const file of [FIRST, SECOND]) expect(find(specimen, file, 'add', uuid)).toBeDefined();
+  takeOut(specimen, FIRST, find(specimen, FIRST, 'seal'));
+  expect(await repair(specimen)).toMatchObject({ sound: true, messages: 2, lost: [] });
+  expect([...(await messagesOf(specimen)).keys()]).toEqual([before, uuid]);
+  await expectWhole(specimen);
+});

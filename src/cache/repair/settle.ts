@@ -71,7 +71,14 @@ async function settleMoved(on: Case): Promise<SettledMoved> {
   if (moved.segments.size === 0 || state.id === '') return { found: new Map(), unread: new Set(), latest };
   const { found, twins, others, unread } = moved.messages(ports, folder, state);
   for (const at of twins) state.happen(at, { type: 'remove' });
+  const last = await findByUuid(ports, folder, state, new Set(found.keys()));
   for (const [uuid, at] of found) {
+    // It had come behind the seal, which is missing, and was written again.
+    if (last.get(uuid) !== at) {
+      state.happen(at, { type: 'remove' });
+      found.delete(uuid);
+      continue;
+    }
     const ghost = hearsay.of(uuid);
     // Told of by where it stood, with an update that has moved as well, it would be there twice.
     if (ghost?.update && unread.has(ghost.at)) state.happen(ghost.at, { type: 'remove' });
