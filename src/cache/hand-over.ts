@@ -62,11 +62,17 @@ export class HandOver {
 
   /** What was not there may have been carried to another segment meanwhile; what was refused may be read now. */
   async #lookAgain(claim: string, positions: readonly number[]): Promise<Claim[]> {
+    const { queue, journal } = this.#options;
     const { found: reading, isLost } = await readCaughtUp(
-      this.#options.journal,
+      journal,
       () => this.#read(claim, positions),
       ({ missing }) => missing.length > 0,
-    );
+    ).catch(async (error: unknown) => {
+      const held = positions.filter((at) => this.#holds(claim, at));
+      if (held.length > 0 && !journal.dead)
+        await this.#settle({ op: { op: 'release', k: claim, c: toWhere(held) } });
+      throw storageError(error, 'reading a message', queue, journal.options.folder);
+    });
     const { found, missing, refused } = reading;
     if (isLost) for (const at of missing) void this.#setAside(claim, at);
     await Promise.all([...refused].map(([at, error]) => this.#giveBack(claim, at, error)));

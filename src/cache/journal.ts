@@ -304,6 +304,11 @@ export class Journal {
         submission.failed(this.#tooLarge());
         continue;
       }
+      if (submission.purpose === 'add' && this.#rotation.countsAlone) {
+        count++;
+        submission.failed(this.#countedAlone());
+        continue;
+      }
       const refusal =
         submission.purpose === 'add' ? log.space.refusal(log.batched + (submission.size ?? 0)) : undefined;
       if (refusal) {
@@ -464,6 +469,12 @@ export class Journal {
 
   #tooLarge(): QueueError {
     const text = `the segment has grown beyond ${LARGEST_SEGMENT} bytes: no account that uses the queue may seal it`;
+    return new QueueError('STORAGE_FAILED', text, { queue: this.options.queue, path: this.log.path });
+  }
+
+  #countedAlone(): QueueError {
+    const text =
+      'an older segment is damaged, and this process cannot begin the next one, by which all would know; see queue verify';
     return new QueueError('STORAGE_FAILED', text, { queue: this.options.queue, path: this.log.path });
   }
 

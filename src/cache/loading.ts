@@ -132,7 +132,7 @@ async function orClosed(log: Log, fd: number, enter: () => Promise<void>): Promi
 export async function adopt(log: Log, fd: number, state: QueueState, headEnd: number): Promise<void> {
   const tables = [...state.tables.values()];
   for (const table of tables) {
-    if (!table.read && (table.special > 0 || state.needsTables)) await log.readTable(table, state);
+    if (!table.read && state.needsTable(table)) await log.readTable(table, state);
   }
   state.recount();
   // Only now: what could not be read whole must not be taken for the state.

@@ -1,7 +1,7 @@
 /** Stretches of a file, to be asked what lies where: hostile bytes make very many of them, and ask as often. */
 export type Range = readonly [from: number, to: number];
 
-/** Their number below `isBehind`, by halves: of what is in order, `isBehind` is false up to some place, and true from there on. */
+/** How many come before the first for which `isBehind` is true, as it is for all that follow; found by halves. */
 export function countBefore<T>(sorted: ArrayLike<T>, isBehind: (one: T) => boolean): number {
   let low = 0;
   let high = sorted.length;
@@ -34,17 +34,17 @@ export class Ranges {
 
   /** Whether one of them holds the byte at `offset`. */
   has(offset: number): boolean {
-    return this.cover(offset, offset + 1);
+    return this.anyCovers(offset, offset + 1);
   }
 
   /** Whether one of them reaches from `from` or before that to `to` or behind it. */
-  cover(from: number, to: number): boolean {
+  anyCovers(from: number, to: number): boolean {
     const i = countBefore(this.#from, (each) => each > from);
     return i > 0 && this.#furthest[i - 1]! >= to;
   }
 
   /** Whether one of them begins at `from` or behind that, and ends at `to` or before it. */
-  lieWithin(from: number, to: number): boolean {
+  anyWithin(from: number, to: number): boolean {
     const i = countBefore(this.#from, (each) => each >= from);
     return i < this.#from.length && this.#nearest[i]! <= to;
   }

@@ -85,6 +85,12 @@ export class Rotation {
     return whole && own >= WORTH_BYTES && this.#space.inNeed() && !this.#isAnothers() ? 'space' : undefined;
   }
 
+  /** Whether others count other messages than this handle, and it could not begin the segment by which all would count alike. */
+  get countsAlone(): boolean {
+    const { state } = this.#log;
+    return state.untold && state.needsWhole;
+  }
+
   /** Whether another is about to seal the segment: each who would takes the room for a head. */
   #isAnothers(leisure = 0): boolean {
     if (this.#successor.isPrepared) return false;

@@ -24,6 +24,7 @@ import { displacement, Doubted, isDisplacement, misnamedBy } from './displaced.t
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
 import { PREFIX } from './record.ts';
+import type { SegmentTable } from './table.ts';
 import { eachMessage } from './where.ts';
 
 export type Header = Operation & Written;
@@ -175,10 +176,20 @@ export class QueueState extends Messages {
     return this.damage.some(({ segment, to }) => segment !== this.segment || to > this.restored);
   }
 
+  /** Whether it must be read before records are applied. Where damage is told, what waits there is less than the head may say. */
+  needsTable({ segment, special }: SegmentTable): boolean {
+    if (special > 0 || this.needsTables) return true;
+    return this.needsWhole && this.damage.some((each) => each.segment === segment);
+  }
+
   /** Whether an add stands there in the current segment, that of a refused one too, or anything that may be left of one. */
   mayHoldAdd(offset: number): boolean {
     if (this.hasAddAt(offset)) return true;
     if (this.knowsOf({ segment: this.segment, from: offset, to: offset })) return true;
+    return this.#isCutByZeros(offset);
+  }
+
+  #isCutByZeros(offset: number): boolean {
     return this.#cutByZeros.some(([since, to]) => since <= offset && offset < to);
   }
 
@@ -243,9 +254,11 @@ export class QueueState extends Messages {
       this.#afterSeal(h);
       return NONE;
     }
-    this.#noteSynced(offset, h.s);
+    this.#noteSynced(offset, h.op === 'boot' ? undefined : h.s);
     this.#end = offset + length;
     const effect = this.#apply(h, offset, length, headerLength, checksum, payload);
+    // What has been flushed since the restart shows nothing of before.
+    if (h.op === 'boot') this.#noteSynced(offset, h.s);
     this.#note(effect, offset, h.t);
     const misnamed = misnamedBy(h, effect.kind === 'changed' ? effect.at.length : 0, this);
     if (misnamed !== undefined) this.#noteDisplaced(misnamed);
@@ -394,7 +407,6 @@ export class QueueState extends Messages {
         this.seal = { offset, checksum, why: h.why, by: h.w };
         // Every head tells where it was, whoever makes it: the seal itself may rot.
         this.tables.get(this.segment)?.close(offset);
-        this.#synced = Math.max(this.#synced, h.s ?? 0);
         if (h.why === 'sync') this.#forgiveZeros();
         return NONE;
       case 'next':
@@ -456,7 +468,8 @@ export class QueueState extends Messages {
     const place = this.touched.get(at)?.place ?? at;
     const over = position(...h.at);
     // Places only grow: where what it was written over is not known, it has moved.
-    if (segmentOf(over) === this.segment && over > place) this.#noteDisplaced(offsetOf(over));
+    if (segmentOf(over) === this.segment && over > place && !this.#isCutByZeros(offsetOf(over)))
+      this.#noteDisplaced(offsetOf(over));
     if (place !== over && !this.#mayHaveStood(h.at, place)) return NONE;
     // In a hole that lets in adds that were refused, an alias is no reason to refuse what may have been accepted.
     const compares = this.options.uniqueAlias && h.a !== undefined && !this.isHoled;

@@ -114,9 +114,9 @@ export function openGaps(survey: Survey): (Gap & { unsynced: boolean })[] {
   if (survey.gaps.length === 0) return [];
   const lost = new Ranges([...bad.map(({ from, to }): Range => [from, to]), ...mended]);
   const restarts = new Ranges(boots.map(({ offset }) => [offset, offset]));
-  const open = survey.gaps.filter(({ offset, from }) => !lost.lieWithin(from, offset));
+  const open = survey.gaps.filter(({ offset, from }) => !lost.anyWithin(from, offset));
   return open.map((gap) => {
-    return { ...gap, unsynced: failedSync || restarts.lieWithin(gap.from, gap.offset) };
+    return { ...gap, unsynced: failedSync || restarts.anyWithin(gap.from, gap.offset) };
   });
 }
 
@@ -280,7 +280,7 @@ class Surveyor implements FileVisitor {
     for (const range of this.#torn) {
       const { from, to, writer } = range;
       const span = writer === undefined ? open : spans.get(writer);
-      if (span?.cover(from, to)) survey.bad.push(range);
+      if (span?.anyCovers(from, to)) survey.bad.push(range);
       else survey.torn.push([from, to]);
     }
     survey.bad.sort((a, b) => a.from - b.from);

@@ -348,7 +348,7 @@ class Verification {
       if (known === segment || there.some((each) => !isHarmless(each))) continue;
       // What a failed flush has cost was met before the log said that one had failed.
       const harmless = new Ranges(there.map(({ from, to }) => [from, to]));
-      if (ranges.every(({ from, to }) => to > 0 && harmless.cover(from, to))) continue;
+      if (ranges.every(({ from, to }) => to > 0 && harmless.anyCovers(from, to))) continue;
       this.#missing(known, `what was damaged in it when the head of ${segmentName(segment)} was made`);
     }
   }
@@ -430,7 +430,7 @@ class Verification {
     let complete = true;
     for (const table of state.tables.values()) {
       // For the last head, to find all that waits; else as far as the rules need it.
-      if (table.read || !(basis || table.special > 0 || state.needsTables)) continue;
+      if (table.read || !(basis || state.needsTable(table))) continue;
       const path = `${this.#folder}/${segmentName(table.segment)}`;
       if (this.#ports.fs.kind(path) !== 'file') {
         complete = false;

@@ -84,3 +84,31 @@ test('nor is a record missed of which a power cut has left the beginning, though
   expect(journal.state.damage).toEqual([]);
   await journal.close();
 });
+
+test('nor an update that was cut off so, over which another was written', async () => {
+  const writer = await begin();
+  const { start } = recordsIn(Buffer.from(writer.fs.contents(writer.path))).find(
+    ({ header }) => header.op === 'add',
+  )!;
+  const p: [number, number] = [1, start];
+  const at = writer.size + 1;
+  const update = { op: 'update', p, i: writer.time, u: UUID } as const;
+  const header = { ...update, at: p, w: writer.writer, n: 9, t: writer.time };
+  const cut = line({ header, payload: '"cut off"' }).slice(0, 60);
+  writer.raw(Buffer.from(`\n${cut}${'\0'.repeat(60)}\n`));
+  writer.write({ ...update, at: [1, at], s: at + 30 } as unknown as Operation, '"next"');
+  writer.write({ op: 'boot', ctl: 1, id: 'another-boot' });
+  const journal = await writer.open();
+  expect(journal.state.damage).toEqual([]);
+  await journal.close();
+});
+
+test('what the mark of a restart says of flushes does not show that they had been on the device before', async () => {
+  const writer = await begin();
+  writer.raw(ZEROS);
+  writer.write({ op: 'boot', ctl: 1, id: 'another-boot', s: writer.size } as Operation);
+  const journal = await writer.open();
+  expect(journal.state.damage).toEqual([]);
+  await journal.close();
+  expect(await verifyQueue(FOLDER, writer.ports)).toMatchObject({ sound: true });
+});

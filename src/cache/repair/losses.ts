@@ -188,7 +188,7 @@ export class Losses {
 
   /** Whether this was. */
   isOld(segment: number, { from, to }: BadRange): boolean {
-    return this.#damage.get(segment)?.ranges.cover(from, to) ?? false;
+    return this.#damage.get(segment)?.ranges.anyCovers(from, to) ?? false;
   }
 
   /**
@@ -303,7 +303,7 @@ export class Losses {
       if (!survey) continue;
       const bad = survey.bad.filter((range) => this.isOld(segment, range));
       const known = new Ranges(bad.map(({ from, to }) => [from, to]));
-      const gaps = survey.gaps.filter(({ from, offset }) => known.lieWithin(from, offset));
+      const gaps = survey.gaps.filter(({ from, offset }) => known.anyWithin(from, offset));
       const unnamed = unnamedIn({ ...survey, bad, gaps }, survey.headEnd);
       const isWhole = survey.sealed && !isShort;
       this.#unnamed += isWhole ? unnamed : Math.max(unnamed, missingAddsIn(survey, start, next));

@@ -30,7 +30,7 @@ function numberedIn({ gaps, bad, mended = [] }: Survey): number {
   const toldBefore = new Ranges(mended);
   return gaps.reduce((sum, { from, offset, writer, count }) => {
     // An earlier repair has told of it.
-    if (toldBefore.lieWithin(from, offset)) return sum;
+    if (toldBefore.anyWithin(from, offset)) return sum;
     const named = told.get(writer) ?? [];
     const first = countBefore(named, (range) => range.from >= from);
     const end = countBefore(named, (range) => range.to > offset);
@@ -54,7 +54,7 @@ export function unnamedIn(survey: Survey, headEnd: number): number {
   // The numbers around it span what it held: those of its writer, where that is legible, unless another one's record ends it.
   const outside = ranges.filter(({ from, to, writer, lastWriter = writer }) => {
     if (writer !== undefined && lastWriter !== writer) return true;
-    return !spans.get(lastWriter)?.cover(from, to);
+    return !spans.get(lastWriter)?.anyCovers(from, to);
   });
   const numbered = numberedIn(survey) + outside.reduce((sum, range) => sum + mostIn(range), 0);
   return Math.max(numbered, ranges.filter((range) => range.blank === 0 && !isTold(range)).length);
