@@ -189,7 +189,9 @@ export class Account {
         broken.push(`${id} has lost its version ${known.version}`);
       const end = this.#ended.get(id);
       if (end && this.#promised(end.at, end.actor))
-        broken.push(`${id} is back after its end was acknowledged`);
+        broken.push(
+          `${id} is back, ${Math.round(this.#mark.at - end.at)} ms after its end was acknowledged; ${Math.round(end.actor.window)} ms may be`,
+        );
     }
     const due = [...this.#acknowledged].filter(([id]) => !this.#ending.has(id));
     const missing = due.filter(([id]) => !present.has(id)).sort(([, a], [, b]) => a.at - b.at);
