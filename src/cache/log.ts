@@ -463,9 +463,9 @@ export class Log<Tag = unknown> implements FileVisitor {
     return this.flight.length > 0 ? [this.#control, this.#own] : [this.#control];
   }
 
-  noteDamage(segment: number, from: number, to: number, state = this.state): void {
-    if (state.knowsOf({ segment, from, to })) return;
-    state.damage.push({ segment, from, to });
+  noteDamage(segment: number, from: number, to: number): void {
+    if (this.state.knowsOf({ segment, from, to })) return;
+    this.state.damage.push({ segment, from, to });
     this.#report({ segment, from, to });
   }
 
@@ -506,9 +506,12 @@ export class Log<Tag = unknown> implements FileVisitor {
       state.counts.ready -= lost;
       damage = [[0, 0]];
     }
-    const known = state.damage.length;
-    for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);
-    if (state.damage.length > known) state.untold = true;
+    const { segment } = table;
+    for (const each of state.unknownOf(damage.map(([from, to]) => ({ segment, from, to })))) {
+      state.damage.push(each);
+      state.untold = true;
+      this.#report(each);
+    }
   }
 }
 

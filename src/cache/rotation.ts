@@ -286,7 +286,7 @@ export class Rotation {
     if (state.seal && start.prev?.segment === state.segment && start.id === state.id) {
       if (!isMadeOf(start, state)) this.#disagree(segment, told);
       // What the maker of the head has not met is to be kept as well; where there is no queue, there is nothing to keep.
-      const unmet = state.id === '' ? [] : state.damage.filter((each) => !told.knowsOf(each));
+      const unmet = state.id === '' ? [] : told.unknownOf(state.damage);
       for (const each of unmet) told.damage.push(each);
       told.untold = unmet.length > 0;
     }
@@ -300,8 +300,7 @@ export class Rotation {
    */
   #agrees({ start, state: made }: LoadedHead): boolean {
     const { state } = this.#log;
-    const allTold = (one: QueueState, other: QueueState): boolean =>
-      one.damage.every((each) => other.knowsOf(each));
+    const allTold = (one: QueueState, other: QueueState): boolean => other.unknownOf(one.damage).length === 0;
     return start.id === state.id && isMadeOf(start, state) && allTold(state, made) && allTold(made, state);
   }
 

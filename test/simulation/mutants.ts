@@ -329,11 +329,7 @@ export const MUTANTS: readonly Simulated[] = [
   mutant(
     'damage in an older segment is not counted',
     ['silent'],
-    [
-      LOG,
-      'for (const [from, to] of damage) this.noteDamage(table.segment, from, to, state);',
-      'if (damage.length < 0) this.noteDamage(table.segment, 0, 0, state);',
-    ],
+    [LOG, 'state.damage.push(each);\n      state.untold = true;', 'void each;'],
   ),
   mutant(
     'that a head had to be made again is not counted',
