@@ -1,4 +1,6 @@
 /** Stretches of a file, to be asked what lies where: hostile bytes make very many of them, and ask as often. */
+import { groupBy } from './group-by.ts';
+
 export type Range = readonly [from: number, to: number];
 
 /** How many come before the first for which `isBehind` is true, as it is for all that follow; found by halves. */
@@ -11,6 +13,18 @@ export function countBefore<T>(sorted: ArrayLike<T>, isBehind: (one: T) => boole
     else low = middle + 1;
   }
   return low;
+}
+
+/** By segment: those that lie there, and all of them to be asked. */
+export function rangesBySegment<D extends { segment: number; from: number; to: number }>(
+  some: readonly D[],
+): ReadonlyMap<number, { all: readonly D[]; ranges: Ranges }> {
+  const groups = [...groupBy(some, ({ segment }) => segment)];
+  return new Map(
+    groups.map(([segment, all]) => {
+      return [segment, { all, ranges: new Ranges(all.map(({ from, to }) => [from, to])) }];
+    }),
+  );
 }
 
 /** They may overlap. Each question takes the logarithm of their number. */

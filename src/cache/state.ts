@@ -21,10 +21,9 @@ import type {
 } from './operations.ts';
 import { UUID_LENGTH, type AddReader } from './add-reader.ts';
 import { displacement, Doubted, isDisplacement, misnamedBy } from './displaced.ts';
-import { groupBy } from './group-by.ts';
 import type { Identity } from './ports.ts';
 import { offsetOf, position, segmentOf } from './position.ts';
-import { Ranges } from './ranges.ts';
+import { rangesBySegment } from './ranges.ts';
 import { PREFIX } from './record.ts';
 import type { SegmentTable } from './table.ts';
 import { eachMessage } from './where.ts';
@@ -176,20 +175,11 @@ export class QueueState extends Messages {
   /** Those of which nothing is known. By halves: there may be very many on either side. */
   unknownOf(damage: readonly Damage[]): Damage[] {
     if (damage.length === 0) return [];
-    const known = new Map(
-      [...groupBy(this.damage, ({ segment }) => segment)].map(([segment, some]) => [
-        segment,
-        {
-          ranges: new Ranges(some.map(({ from, to }) => [from, to])),
-          isDisplaced: some.some((each) => isDisplacement(each)),
-        },
-      ]),
-    );
+    const known = rangesBySegment(this.damage);
     return damage.filter((each) => {
       const there = known.get(each.segment);
-      if (!there) return true;
-      const { ranges, isDisplaced } = there;
-      return !ranges.anyCovers(each.from, each.to) && !(isDisplaced && isDisplacement(each));
+      if (!there || there.ranges.anyCovers(each.from, each.to)) return !there;
+      return !isDisplacement(each) || !there.all.some((one) => isDisplacement(one));
     });
   }
 

@@ -2,34 +2,17 @@
  * Bytes that are gone from the midst of a segment, or were put into it, while somebody knows its messages by what it was: who reads it
  * anew takes ended messages for waiting ones. They must not stand in the way of what the other has been told is in the queue.
  */
-import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import { asciiJson, Batch } from '../../src/cache/record.ts';
 import type { QueueOptions, QueueStatus } from '../../src/index.ts';
 import { specimenTest as test } from '../support/on-specimen.ts';
 import { messagesOf, repair } from '../support/repairing.ts';
-import { openManager, Q, type RecordAt, type Specimen } from '../support/specimen.ts';
+import { openManager, Q, rotateBare, type RecordAt, type Specimen } from '../support/specimen.ts';
 
 const FIRST = '00000001.journal';
 /** Records of one length, too large to be carried. */
 const DATA = 'x'.repeat(4000);
-
-function splice(specimen: Specimen, from: number, to: number, bytes = ''): void {
-  const whole = readFileSync(specimen.path(FIRST));
-  writeFileSync(
-    specimen.path(FIRST),
-    Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
-  );
-}
-
-/** Changes to the next segment, with a manager of its own; no message takes part in it. */
-async function rotate(specimen: Specimen): Promise<void> {
-  const manager = await openManager(specimen.root, { segmentBytes: 1000 });
-  const before = specimen.segments().at(-1);
-  while (specimen.segments().at(-1) === before)
-    await manager.setCustomAttributes(Q, { text: 'x'.repeat(1000) });
-  await manager.close();
-}
 
 async function status(specimen: Specimen): Promise<QueueStatus> {
   const manager = await openManager(specimen.root);
@@ -46,8 +29,8 @@ const LIMITS: [name: string, options: QueueOptions][] = [
   ['a limit of messages, some of which are put off', { maxMessages: 9 }],
 ];
 const DAMAGES: [name: string, damage: (specimen: Specimen, ended: RecordAt) => void][] = [
-  ['a line is gone from', (specimen, { start, end }) => splice(specimen, start, end + 1)],
-  ['a newline was put into', (specimen, { start }) => splice(specimen, start + 30, start + 30, '\n')],
+  ['a line is gone from', (specimen, { start, end }) => specimen.splice(FIRST, start, end + 1)],
+  ['a newline was put into', (specimen, { start }) => specimen.splice(FIRST, start + 30, start + 30, '\n')],
 ];
 
 describe.each(LIMITS)('a queue with %s', (_, options) => {
@@ -62,9 +45,9 @@ describe.each(LIMITS)('a queue with %s', (_, options) => {
       );
       // Every second one has ended.
       const ended = messages.filter((_each, n) => n % 2 === 1);
-      await rotate(specimen);
+      await rotateBare(specimen);
       for (const { uuid } of ended) await manager.removeMessage(Q, uuid);
-      await rotate(specimen);
+      await rotateBare(specimen);
       const [line] = specimen.records(FIRST).filter(({ header }) => header['u'] === ended[0]!.uuid);
       damage(specimen, line!);
 
@@ -74,7 +57,7 @@ describe.each(LIMITS)('a queue with %s', (_, options) => {
       );
       await manager.close();
       // Whose head is all that is known of them from then on.
-      await rotate(specimen);
+      await rotateBare(specimen);
       const { damaged } = await status(specimen);
       expect(damaged).toBeGreaterThan(0);
       for (const { uuid } of fresh) expect([...(await messagesOf(specimen)).keys()]).toContain(uuid);
@@ -95,10 +78,10 @@ test('in the segment in use, who reads it anew notices that records name message
   const { uuid } = await manager.addMessage(Q, { data: 'one', alias: 'same' });
   await manager.removeMessage(Q, uuid);
   const [line] = specimen.records(FIRST).filter(({ header }) => header.op === 'add');
-  splice(specimen, line!.start, line!.start, '\n');
+  specimen.splice(FIRST, line!.start, line!.start, '\n');
   const again = await manager.addMessage(Q, { data: 'two', alias: 'same' });
   await manager.close();
-  await rotate(specimen);
+  await rotateBare(specimen);
   expect((await status(specimen)).damaged).toBe(1);
   // The one that has been removed may not have been, for all who read this.
   expect([...(await messagesOf(specimen)).keys()]).toEqual([uuid, again.uuid]);
@@ -112,7 +95,7 @@ test('and that more of it was on the device than stands there', async ({ specime
   for (const data of ['one', 'two', 'three']) await manager.addMessage(Q, { data });
   await manager.close();
   const [line] = specimen.records(FIRST).filter(({ header }) => header.op === 'add');
-  splice(specimen, line!.start, line!.end + 1);
+  specimen.splice(FIRST, line!.start, line!.end + 1);
   const reader = await openManager(specimen.root);
   expect(await reader.queueStatus(Q)).toMatchObject({ damaged: 1, messagesToProcess: 2 });
   // Told with the next record: a restart of the machine may explain it.
@@ -132,7 +115,7 @@ test('and so of itself: an add that says so is not refused', async ({ specimen }
   const again = await manager.addMessage(Q, { data: 'two', alias: 'same' });
   await manager.close();
   const line = specimen.records(FIRST).find(({ header }) => header.op === 'remove')!;
-  splice(specimen, line.start, line.end + 1);
+  specimen.splice(FIRST, line.start, line.end + 1);
   expect([...(await messagesOf(specimen)).keys()]).toContain(again.uuid);
 });
 
@@ -144,7 +127,7 @@ test('and that an update was written over a place that is not known', async ({ s
   for (const data of ['second', 'third']) await manager.updateMessage(Q, uuid, { data });
   await manager.close();
   const line = specimen.records(FIRST).find(({ header }) => header.op === 'attr')!;
-  splice(specimen, line.start, line.end + 1);
+  specimen.splice(FIRST, line.start, line.end + 1);
   expect(await status(specimen)).toMatchObject({ damaged: 1 });
 });
 
@@ -172,7 +155,7 @@ test('where a repair by an earlier version has not told where the seal stands, t
   await manager.createQueue(Q, { uniqueAlias: true });
   for (let n = 0; n < 4; n++) await manager.addMessage(Q, { data: DATA, alias: `alias-${n}` });
   await manager.close();
-  await rotate(specimen);
+  await rotateBare(specimen);
   truncateSync(
     specimen.path(FIRST),
     specimen.records(FIRST).findLast(({ header }) => header.op === 'add')!.start,
@@ -182,8 +165,8 @@ test('where a repair by an earlier version has not told where the seal stands, t
   const { seal: _seal, ...earlier } = note!.header;
   const batch = new Batch();
   batch.add(asciiJson(earlier));
-  splice(
-    specimen,
+  specimen.splice(
+    FIRST,
     note!.start,
     readFileSync(specimen.path(FIRST)).length,
     batch.buffer.toString('latin1', 1, batch.length),

@@ -1,5 +1,5 @@
 /** Whole lines that are gone from a segment, or bytes that were put in: what stands behind them is known by its uuid, and not by where it stands. */
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import { asciiJson, Batch } from '../../src/cache/record.ts';
 import { verifyQueue } from '../../src/cache/verify.ts';
@@ -36,19 +36,10 @@ function find(specimen: Specimen, file: string, op: string, uuid?: string): Reco
     .find(({ header }) => header.op === op && (uuid === undefined || header['u'] === uuid))!;
 }
 
-/** Puts bytes in the place of [from, to). */
-function splice(specimen: Specimen, file: string, from: number, to: number, bytes = ''): void {
-  const whole = readFileSync(specimen.path(file));
-  writeFileSync(
-    specimen.path(file),
-    Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
-  );
-}
-
 /** With the newline that its write began with, where it is the first of one. */
 function takeOut(specimen: Specimen, file: string, { start, end }: RecordAt): void {
   const isFirst = readFileSync(specimen.path(file))[start - 2] === 10;
-  splice(specimen, file, start - Number(isFirst), end + 1);
+  specimen.splice(file, start - Number(isFirst), end + 1);
 }
 
 async function expectMoved(specimen: Specimen, file: string): Promise<void> {
@@ -110,7 +101,7 @@ test('a message that has moved holds what its last update says, though an earlie
   await manager.updateMessage(Q, uuids[5]!, { data: 'last' });
   await manager.close();
   const { end } = find(specimen, FIRST, 'update', uuids[5]);
-  splice(specimen, FIRST, end - 3, end - 2, '?');
+  specimen.splice(FIRST, end - 3, end - 2, '?');
   takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
   expect(await repair(specimen)).toMatchObject({ sound: true, outdated: [] });
   expect((await messagesOf(specimen)).get(uuids[5]!)).toMatchObject({ state: 'ready', data: 'last' });
@@ -154,7 +145,7 @@ test.each(['gone', 'blank'])(
     await manager.close();
     const touched = find(specimen, SECOND, 'touched');
     if (what === 'gone') takeOut(specimen, SECOND, touched);
-    else splice(specimen, SECOND, touched.start, touched.start, '\n');
+    else specimen.splice(SECOND, touched.start, touched.start, '\n');
     await expectMoved(specimen, SECOND);
     expect(await repair(specimen)).toMatchObject({ outcome: 'repaired', sound: true, lost: [] });
     const found = [...(await messagesOf(specimen)).values()].map(({ data }) => data);
@@ -191,9 +182,9 @@ describe('a message of which an update names a place where another no longer sta
     'because a line is gone': (specimen, line) => takeOut(specimen, FIRST, line),
     'because a line is doubled': (specimen, { start, end }) => {
       const line = readFileSync(specimen.path(FIRST)).toString('latin1', start, end + 1);
-      splice(specimen, FIRST, start, start, line);
+      specimen.splice(FIRST, start, start, line);
     },
-    'because a newline was put in': (specimen, { end }) => splice(specimen, FIRST, end + 1, end + 1, '\n'),
+    'because a newline was put in': (specimen, { end }) => specimen.splice(FIRST, end + 1, end + 1, '\n'),
   };
   for (const [why, wound] of Object.entries(wounds))
     test(`${why} holds what it says`, async ({ specimen, manager }) => {
@@ -315,7 +306,7 @@ test('a loss that a repair has told of is not told again', async ({ specimen, ma
   await rotate(manager, specimen);
   await manager.close();
   const { end } = find(specimen, FIRST, 'add', uuids[3]);
-  splice(specimen, FIRST, end - 6, end - 6, '\r\n');
+  specimen.splice(FIRST, end - 6, end - 6, '\r\n');
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ uuid: uuids[3] }] });
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound', lost: [], unnamed: 0 });
   expect((await messagesOf(specimen)).size).toBe(5);
@@ -330,7 +321,7 @@ test('what was added is there, though the lines that tell of the creation of the
   await manager.createQueue(Q);
   const { uuid } = await manager.addMessage(Q, { data: 'one' });
   await manager.close();
-  splice(specimen, SECOND, find(specimen, SECOND, 'create').start, find(specimen, SECOND, 'add').start);
+  specimen.splice(SECOND, find(specimen, SECOND, 'create').start, find(specimen, SECOND, 'add').start);
   expect(await repair(specimen)).toMatchObject({ sound: true, exists: true, optionsKnown: false });
   expect([...(await messagesOf(specimen)).keys()]).toEqual([uuid]);
 });
@@ -345,7 +336,7 @@ test('what has moved behind the place of a seal that is damaged is counted with 
   specimen.flip(FIRST, find(specimen, FIRST, 'seal').start + 45);
   specimen.flip(SECOND, find(specimen, SECOND, 'ready').start + 40);
   const { start } = find(specimen, FIRST, 'add', uuids[1]);
-  splice(specimen, FIRST, start, start, 'garbage\n');
+  specimen.splice(FIRST, start, start, 'garbage\n');
   const { sound, messages, lost } = await repair(specimen);
   const found = await messagesOf(specimen);
   expect({ sound, messages, lost }).toEqual({ sound: true, messages: found.size, lost: [] });
@@ -392,7 +383,7 @@ test('one that an earlier version has mended, which told no place of the seal, i
   const batch = new Batch();
   const at = batch.add(asciiJson(told));
   const { size } = statSync(specimen.path(FIRST));
-  splice(specimen, FIRST, start, size, batch.buffer.toString('latin1', at, batch.length));
+  specimen.splice(FIRST, start, size, batch.buffer.toString('latin1', at, batch.length));
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound', messages: 6 });
   expect([...(await messagesOf(specimen)).keys()]).toEqual(uuids.filter((_, i) => i !== 4 && i !== 7));
 });
@@ -501,7 +492,7 @@ test('where nothing tells, it is said to be in doubt, and that a record is missi
   const uuids = await keptForOne(specimen);
   rmSync(specimen.path('00000001.index'));
   const { start } = find(specimen, FIRST, 'next');
-  splice(specimen, FIRST, start + 3, start + 4, '?');
+  specimen.splice(FIRST, start + 3, start + 4, '?');
   takeOut(specimen, FIRST, find(specimen, FIRST, 'add', uuids[2]));
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 1, doubtful: 1 });
   expect(await repair(specimen)).toMatchObject({ outcome: 'sound' });

@@ -5,18 +5,10 @@ import { nodePorts } from '../../src/cache/node-ports.ts';
 import type { FileSystem, Ports } from '../../src/cache/ports.ts';
 import { specimenTest as test } from '../support/on-specimen.ts';
 import { messagesOf } from '../support/repairing.ts';
-import { openManager, Q, type Specimen } from '../support/specimen.ts';
+import { openManager, Q, rotateBare } from '../support/specimen.ts';
 
 const FIRST = '00000001.journal';
 const DATA = 'x'.repeat(4000);
-
-async function rotate(specimen: Specimen): Promise<void> {
-  const manager = await openManager(specimen.root, { segmentBytes: 1000 });
-  const before = specimen.segments().at(-1);
-  while (specimen.segments().at(-1) === before)
-    await manager.setCustomAttributes(Q, { text: 'x'.repeat(1000) });
-  await manager.close();
-}
 
 /** Ports of a process whose next flush of a head does not end before `release`; `held` resolves when it has begun. */
 function slow(): { ports: Ports; held: Promise<void>; release: () => void } {
@@ -49,8 +41,8 @@ test('also where a head tells of damage whose maker has not read what it counts'
   await maker.createQueue(Q, { maxMessages: 2 });
   await maker.addMessages(Q, [{ data: DATA }, { data: DATA }]);
   await maker.close();
-  await rotate(specimen);
-  await rotate(specimen);
+  await rotateBare(specimen);
+  await rotateBare(specimen);
   rmSync(specimen.path('00000001.index'), { force: true });
   const one = await openManager(specimen.root, { ports });
   const other = await openManager(specimen.root);
@@ -69,7 +61,7 @@ test('also where a head tells of damage whose maker has not read what it counts'
   const { uuid } = await one.addMessage(Q, { data: 'acknowledged' });
   await one.close();
   await other.close();
-  await rotate(specimen);
+  await rotateBare(specimen);
   expect([...(await messagesOf(specimen)).keys()]).toContain(uuid);
 });
 
@@ -80,8 +72,8 @@ test('who may not begin the next segment, by which all would know of it, adds no
   await maker.createQueue(Q, { uniqueAlias: true });
   for (const alias of ['one', 'other']) await maker.addMessage(Q, { data: DATA, alias });
   await maker.close();
-  await rotate(specimen);
-  await rotate(specimen);
+  await rotateBare(specimen);
+  await rotateBare(specimen);
   const owner = await openManager(specimen.root);
   await owner.queueStatus(Q);
   rmSync(specimen.path('00000001.index'), { force: true });

@@ -31,21 +31,12 @@ function addOf(specimen: Specimen, file: string, uuid: string): { start: number;
   return specimen.records(file).find(({ header }) => header.op === 'add' && header['u'] === uuid)!;
 }
 
-/** Puts bytes in the place of [from, to). */
-function splice(specimen: Specimen, file: string, from: number, to: number, bytes = ''): void {
-  const whole = readFileSync(specimen.path(file));
-  writeFileSync(
-    specimen.path(file),
-    Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
-  );
-}
-
 test('a line that is gone from an older segment is spoken of, though messages that had ended there come back', async ({
   specimen,
   uuids,
 }) => {
   const { start, end } = addOf(specimen, FIRST, uuids[12]!);
-  splice(specimen, FIRST, start, end + 1);
+  specimen.splice(FIRST, start, end + 1);
   const report = await repair(specimen);
   expect(report).toMatchObject({ outcome: 'repaired', sound: true, lost: [], unnamed: 1 });
   const found = await messagesOf(specimen);
@@ -58,7 +49,7 @@ test('an add that a newline has cut in two is told by its uuid, and no other', a
   uuids,
 }) => {
   const { end } = addOf(specimen, FIRST, uuids[12]!);
-  splice(specimen, FIRST, end - 20, end - 20, '\n');
+  specimen.splice(FIRST, end - 20, end - 20, '\n');
   const report = await repair(specimen);
   expect(report).toMatchObject({ sound: true, lost: [{ uuid: uuids[12] }], unnamed: 0 });
   expect((await messagesOf(specimen)).size).toBe(11);
@@ -70,7 +61,7 @@ test('messages whose updates have only moved hold what they held, and may run', 
   uuids,
 }) => {
   const between = specimen.records(SECOND).find(({ header }) => header.op === 'add')!;
-  splice(specimen, SECOND, between.end - 5, between.end - 5, '\n');
+  specimen.splice(SECOND, between.end - 5, between.end - 5, '\n');
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [{ count: 1 }], outdated: [] });
   const found = await messagesOf(specimen);
   for (const uuid of uuids.slice(18))
@@ -83,7 +74,7 @@ test('a message whose last update is gone with the bytes before it stands as fai
   uuids,
 }) => {
   const update = specimen.records(SECOND).find(({ header }) => header['u'] === uuids[18])!;
-  splice(specimen, SECOND, update.start, update.end + 1);
+  specimen.splice(SECOND, update.start, update.end + 1);
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [] });
   const found = await messagesOf(specimen);
   expect(found.get(uuids[18]!)).toMatchObject({ state: 'failed', data: { n: 18 } });
@@ -96,7 +87,7 @@ test('a newline between two lines, behind which all has moved, loses nothing', a
   uuids,
 }) => {
   const { start } = addOf(specimen, FIRST, uuids[12]!);
-  splice(specimen, FIRST, start, start, '\n');
+  specimen.splice(FIRST, start, start, '\n');
   expect(await repair(specimen)).toMatchObject({ sound: true, lost: [], unnamed: 0, outdated: [] });
   const found = await messagesOf(specimen);
   expect(uuids.filter((uuid) => found.has(uuid))).toEqual(uuids.slice(10));

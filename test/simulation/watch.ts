@@ -22,8 +22,7 @@ export function watchLogs(engine: { watcher: Watcher }): void {
   if (watched) return;
   watched = true;
   const { prototype } = Log;
-  // Each is called with the handle that it was called on.
-  // oxlint-disable-next-line typescript/unbound-method
+  // oxlint-disable-next-line typescript/unbound-method -- each is called with the handle that it was called on
   const { step, applyBatch, enter, readTable } = prototype;
   prototype.step = function (this: Log): boolean {
     const read = engine.watcher.reading(this);

@@ -83,6 +83,15 @@ export class Specimen {
     writeFileSync(this.path(file), bytes);
   }
 
+  /** Puts bytes in the place of [from, to). */
+  splice(file: string, from: number, to: number, bytes = ''): void {
+    const whole = readFileSync(this.path(file));
+    writeFileSync(
+      this.path(file),
+      Buffer.concat([whole.subarray(0, from), Buffer.from(bytes), whole.subarray(to)]),
+    );
+  }
+
   dispose(): void {
     rmSync(this.root, { recursive: true, force: true });
   }
@@ -117,6 +126,15 @@ export async function rotate(manager: QueueManager, specimen: Specimen): Promise
     const { uuid } = await manager.addMessage(Q, { data: 'x'.repeat(50_000), disabled: true });
     await manager.removeMessage(Q, uuid);
   }
+}
+
+/** The same with a manager of its own, and without any message. */
+export async function rotateBare(specimen: Specimen): Promise<void> {
+  const manager = await openManager(specimen.root, { segmentBytes: 1000 });
+  const before = specimen.segments().at(-1);
+  while (specimen.segments().at(-1) === before)
+    await manager.setCustomAttributes(Q, { text: 'x'.repeat(1000) });
+  await manager.close();
 }
 
 /** Every operation there is, in one segment; what is alive afterwards differs in every respect. */

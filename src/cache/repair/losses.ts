@@ -1,8 +1,7 @@
 /** Which messages are lost, by name or by number, and how many may be: what heads count against what is found. */
 import { parseSegmentName, segmentName } from '../files.ts';
-import { groupBy } from '../group-by.ts';
 import { offsetOf, position, segmentOf } from '../position.ts';
-import { Ranges } from '../ranges.ts';
+import { Ranges, rangesBySegment } from '../ranges.ts';
 import type { Damage, QueueState } from '../state.ts';
 import { lostGaps, openGaps, wasUnsynced, type BadRange, type Survey } from '../survey.ts';
 import { isInRuns, type SegmentTable } from '../table.ts';
@@ -34,11 +33,11 @@ export class Losses {
   /** By the heads that these numbers are from: offsets of what was not among the fresh ones. */
   readonly #others = new Map<number, readonly number[]>();
   /** Likewise: what was damaged already. */
-  #damaged = rangesOf([]);
+  #damaged = rangesBySegment<Damage>([]);
   /** Whether such a head may have told of more. */
   #lacksDamage = false;
   /** That the head tells of with which all began. */
-  #damage = rangesOf([]);
+  #damage = rangesBySegment<Damage>([]);
   /** The segment of that head. Undefined: there is none that is sound. */
   #basis: number | undefined;
   /** Of the segments from there on: where their own records begin. */
@@ -63,7 +62,7 @@ export class Losses {
   /** All begins with the head of this segment, that tells of this damage. */
   begin(segment: number, damage: readonly Damage[]): void {
     this.#basis = segment;
-    this.#damage = rangesOf(damage);
+    this.#damage = rangesBySegment(damage);
     this.#damaged = this.#damage;
   }
 
@@ -106,7 +105,9 @@ export class Losses {
 
   /** What is found in `state` of what a damaged head counts. `isWhole`: nothing is missing of what it told. */
   enter(head: PartialHead, state: QueueState, isWhole: boolean): void {
-    this.#damaged = rangesOf(head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : [])));
+    this.#damaged = rangesBySegment(
+      head.others.flatMap(({ header }) => (header.op === 'damage' ? [header] : [])),
+    );
     this.#lacksDamage = head.lacks.damage;
     for (const [segment, { fresh, runs }] of head.tables) {
       this.#unfound.set(segment, fresh - countFresh(state.tables.get(segment), runs));
@@ -347,16 +348,4 @@ export class Losses {
       this.#unnamed += Math.max(0, Math.min(rest, most) - told);
     }
   }
-}
-
-/** By segment. */
-function rangesOf(
-  damage: readonly Damage[],
-): ReadonlyMap<number, { all: readonly Damage[]; ranges: Ranges }> {
-  const groups = [...groupBy(damage, ({ segment }) => segment)];
-  return new Map(
-    groups.map(([segment, all]) => {
-      return [segment, { all, ranges: new Ranges(all.map(({ from, to }) => [from, to])) }];
-    }),
-  );
 }

@@ -74,7 +74,7 @@ async function settleMoved(on: Case): Promise<SettledMoved> {
   const last = await findByUuid(ports, folder, state, new Set(found.keys()));
   for (const [uuid, at] of found) {
     // It had come behind the seal, which is missing, and was written again.
-    if (last.get(uuid) !== at) {
+    if ((last.get(uuid) ?? at) !== at) {
       state.happen(at, { type: 'remove' });
       found.delete(uuid);
       continue;
